@@ -1,0 +1,43 @@
+"""Multimodal recognition of apparent personality: what impression would observers form of this person?
+
+>>> import mmperson
+>>> predictor = mmperson.load("impressions-text-audio")  # doctest: +SKIP
+>>> predictor.predict("clip.mp4").scores.openness        # doctest: +SKIP
+0.58
+
+Scores are first impressions by observers, not a diagnosis and no basis for decisions about people.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmperson.errors import MMPersonError
+    from mmperson.runtime.predictor import Predictor, load
+    from mmperson.schema import Prediction
+    from mmperson.traits import TRAITS
+
+__version__ = "0.1.0"
+__all__ = ["TRAITS", "MMPersonError", "Prediction", "Predictor", "__version__", "load"]
+
+_HOMES = {
+    "TRAITS": "mmperson.traits",
+    "MMPersonError": "mmperson.errors",
+    "Prediction": "mmperson.schema",
+    "Predictor": "mmperson.runtime.predictor",
+    "load": "mmperson.runtime.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that ``import mmperson`` stays instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,47 @@
+"""The `mmperson` program: its verbs, and how errors become exit codes.
+
+Exit codes: 0 all good, 1 some clips failed (results still written), 2 usage, 3 bundle or environment,
+130 interrupted. Data goes to stdout, talk to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mmperson.cli import data, doctor, evaluate, export, predict, train
+from mmperson.errors import MMPersonError
+
+app = typer.Typer(
+    name="mmperson",
+    help="Apparent Big Five from video clips. Scores are first impressions, not a diagnosis, "
+    "and not for decisions about people.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("predict")(predict.predict)
+app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    train.train
+)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.add_typer(data.app, name="data")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the program; every expected failure is one clear line on stderr."""
+    try:
+        app()
+    except MMPersonError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]{type(error).__name__}[/]: {escape(str(error))}"
+        )
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
