@@ -1,0 +1,217 @@
+"""`mmperson data`: import a corpus, check it, and see its figures."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mmperson.errors import DataError
+
+if TYPE_CHECKING:
+    from mmperson.data import Manifest, Report, Stats
+
+app = typer.Typer(
+    help="Import corpora as manifests, and check and describe them.", no_args_is_help=True
+)
+
+_EXAMPLES_SHOWN: Final = 3
+_BASELINE_METRICS: Final = {"accuracy": "1-MAE", "r2": "R²", "pcc": "PCC"}
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    text = "text"
+    json = "json"
+
+
+ManifestFile = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="A file that `data import` wrote.")
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="Tables for people, or JSON for programs.")
+]
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Name of the corpus: first-impressions.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the corpus lies.")],
+    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+) -> None:
+    """Read a corpus as its publisher ships it and write one manifest."""
+    from mmperson.data import import_corpus, write_manifest
+
+    manifest = import_corpus(source, folder)
+    try:
+        write_manifest(manifest, out)
+    except OSError as error:
+        raise DataError(f"{str(out)!r} cannot be written: {error.strerror}.") from error
+    talk = _talk()
+    talk.print(f"{_amounts(manifest)}.\nWrote {escape(str(out))}")
+    talk.print(f"Next: mmperson data check {escape(str(out))}", style="dim")
+
+
+@app.command()
+def check(
+    manifest: ManifestFile,
+    format: FormatOption = Format.text,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Open every clip, or only look for it.")
+    ] = True,
+) -> None:
+    """Look for whatever would spoil training or flatter its results; exit code 2 on errors."""
+    from mmperson.data import check_manifest, read_manifest
+
+    rows = read_manifest(manifest)
+    talk = _talk()
+    columns = (
+        TextColumn("opening clips"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
+        task = bar.add_task("", total=None, visible=probe)
+        report = check_manifest(
+            rows,
+            probe=probe,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if format is Format.json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _print_report(report)
+    if report.errors:
+        raise DataError(
+            f"{str(manifest)!r} should not be used as it is.",
+            findings=[
+                f"{f.message}, such as {', '.join(f.examples)}" if f.examples else f.message
+                for f in report.errors
+            ],
+        )
+    warnings = len(report.warnings)
+    looked = "opened" if probe else "looked for, not opened"
+    talk.print(
+        f"No errors and {warnings or 'no'} warning{'' if warnings == 1 else 's'} "
+        f"in {escape(str(manifest))}; clips were {looked}."
+    )
+
+
+@app.command()
+def stats(manifest: ManifestFile, format: FormatOption = Format.text) -> None:
+    """Show the labels, the transcripts, and what trivial predictors score."""
+    from mmperson.data import compute_stats, read_manifest
+
+    rows = read_manifest(manifest)
+    described = compute_stats(rows)
+    baselines = _baselines(rows)
+    if format is Format.json:
+        typer.echo(json.dumps({**described.to_dict(), "baselines": baselines}, indent=2))
+    else:
+        _print_stats(described, baselines)
+    _talk().print(f"Figures of {escape(str(manifest))}; a result means what it adds to them.")
+
+
+def _amounts(manifest: Manifest) -> str:
+    from mmperson.data import SPLITS
+
+    splits = {name: int((manifest.split == name).sum()) for name in SPLITS}
+    parts = ", ".join(f"{count:,} {name}" for name, count in splits.items() if count)
+    clips = sum(clip is not None for clip in manifest.clip)
+    return f"{len(manifest):,} clips ({parts}); the video files of {clips:,} are here"
+
+
+def _baselines(manifest: Manifest) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Return metrics by split, protocol and baseline; they learn from the training split."""
+    from mmperson.data import SPLITS
+    from mmperson.evaluation.baselines import BASELINES, baselines_of
+    from mmperson.evaluation.metrics import average, per_trait
+    from mmperson.evaluation.protocols import select
+
+    train = manifest.where_split("train")
+    results: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for split in SPLITS[1:] if len(train) else ():
+        for protocol in ("official", "unseen"):
+            rows = manifest.where_split(split)
+            rows = rows.select(select(protocol, train, rows))
+            if not len(rows):
+                continue
+            results.setdefault(split, {})[protocol] = {
+                name: average(
+                    per_trait(
+                        BASELINES[name](train, rows),
+                        rows.targets,
+                        train.targets.mean(axis=0),
+                        tuple(_BASELINE_METRICS),
+                    )
+                )
+                for name in baselines_of(protocol, split)
+            }
+    return results
+
+
+def _print_report(report: Report) -> None:
+    out = Console(highlight=False)
+    table = _table("Split", "Clips", "Sources", "Files", "Texts", "Descriptors", "Unseen source")
+    for split, facts in report.splits.items():
+        unseen = "" if split == "train" else f"{facts.unseen_source:,}"
+        counts = (facts.rows, facts.sources, facts.clips, facts.transcripts, facts.descriptors)
+        table.add_row(split, *(f"{count:,}" for count in counts), unseen)
+    out.print(table)
+    findings = Table.grid(padding=(0, 2, 0, 0))
+    for finding in report.findings:
+        colour = "red" if finding.level == "error" else "yellow"
+        shown = finding.examples[:_EXAMPLES_SHOWN]
+        more = ", …" if finding.count > len(shown) else ""
+        findings.add_row(
+            f" [{colour}]{finding.level}[/]",
+            f"{escape(finding.message)}\n[dim]{escape(', '.join(shown))}{more}[/]",
+        )
+    out.print(findings)
+
+
+def _print_stats(stats: Stats, baselines: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    labels = _table("Label (training split)", "Mean", "Std", "Min", "Max")
+    for name, label in stats.labels.items():
+        figures = (label.mean, label.std, label.minimum, label.maximum)
+        labels.add_row(name.replace("_", " "), *map("{:.4f}".format, figures))
+    words = _table("Words per transcript", "Clips", "Blank", "Mean", "Median", "Max")
+    for split, count in stats.words.items():
+        clips = (f"{stats.rows[split]:,}", f"{count.blank:,}")
+        words.add_row(split, *clips, f"{count.mean:.1f}", f"{count.median:.0f}", f"{count.maximum}")
+    headers = ("Without looking", "Protocol", "Predictor", *_BASELINE_METRICS.values())
+    trivial = _table(*headers, text=3)
+    for split, protocols in baselines.items():
+        for protocol, results in protocols.items():
+            for name, values in results.items():
+                scores = [f"{values[metric]:.4f}" for metric in _BASELINE_METRICS]
+                trivial.add_row(split, protocol, name.replace("_", " "), *scores)
+            trivial.add_section()
+    for table in (labels, words, trivial):
+        if table.rows:
+            out.print(table)
+
+
+def _table(*headers: str, text: int = 1) -> Table:
+    """Return a table whose first ``text`` columns are text and whose others are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, header in enumerate(headers):
+        table.add_column(header, justify="left" if place < text else "right", no_wrap=True)
+    return table
+
+
+def _talk() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,0 +1,34 @@
+"""The corpora that can be imported: one module each, named here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mmperson.data.manifest import Manifest
+from mmperson.data.sources.first_impressions import import_first_impressions
+from mmperson.errors import UnknownComponent
+
+__all__ = ["IMPORTERS", "import_corpus", "import_first_impressions"]
+
+IMPORTERS: Final[dict[str, Callable[[Path], Manifest]]] = {
+    "first-impressions": import_first_impressions,
+}
+"""Every importer by the name of its corpus: the corpus's folder to its manifest."""
+
+
+def import_corpus(name: str, folder: str | Path) -> Manifest:
+    """Read a corpus as its publisher ships it.
+
+    Args:
+        name: One of ``IMPORTERS``.
+        folder: Where the corpus lies.
+
+    Raises:
+        UnknownComponent: There is no importer of that name.
+        DataError: The folder does not hold the corpus, or a file of it is damaged.
+    """
+    if name not in IMPORTERS:
+        raise UnknownComponent("corpus", name, IMPORTERS)
+    return IMPORTERS[name](Path(folder))

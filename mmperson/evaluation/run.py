@@ -1,0 +1,249 @@
+"""One evaluation: predictions in, a record with metrics, intervals and baselines out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.data.manifest import SPLITS, Manifest
+from mmperson.errors import DataError, UnknownComponent
+from mmperson.evaluation.baselines import BASELINES, baselines_of
+from mmperson.evaluation.intervals import (
+    Difference,
+    Intervals,
+    bootstrap,
+    paired_difference,
+    percentile_intervals,
+    stratified,
+    stratum_rows,
+)
+from mmperson.evaluation.metrics import average, per_trait, score_table
+from mmperson.evaluation.protocols import select
+
+COMPARED: Final = ("accuracy", "r2", "ccc")
+"""Metrics of the paired comparison with the best baseline; a constant has no order to compare."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How much the averages over traits move between folds.
+
+    Attributes:
+        per_fold: Metric name to value, one mapping a fold, in ascending order of the fold.
+        sd: Metric name to standard deviation over the folds (dividing by folds - 1).
+    """
+
+    per_fold: tuple[dict[str, float], ...]
+    sd: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The record of one evaluation.
+
+    Attributes:
+        mean: Metric name to average over traits.
+        traits: Trait name to metric name to value.
+        intervals: 95 % intervals over source videos: the same layout, with pairs [low, high].
+        n: Rows judged.
+        n_sources: Source videos that they come from.
+        draws: Bootstrap draws.
+        seed: Seed of the draws.
+        protocol: ``official``, ``unseen`` or ``folds``; None without a manifest.
+        split: ``train``, ``validation`` or ``test``; None without a manifest.
+        missing: Rows of the protocol that had no prediction; they are judged nowhere, baselines
+            included.
+        baselines: Baseline name to its averages over traits on the same rows.
+        best_baseline: The baseline with the highest accuracy.
+        difference: The predictions minus the best baseline, paired.
+        folds: The spread over folds, for the ``folds`` protocol.
+    """
+
+    mean: dict[str, float]
+    traits: dict[str, dict[str, float]]
+    intervals: Intervals
+    n: int
+    n_sources: int
+    draws: int
+    seed: int
+    protocol: str | None = None
+    split: str | None = None
+    missing: int = 0
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_baseline: str | None = None
+    difference: Difference | None = None
+    folds: Folds | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON-ready values."""
+        record: dict[str, Any] = {
+            "split": self.split,
+            "protocol": self.protocol,
+            "n": self.n,
+            "n_sources": self.n_sources,
+            "missing": self.missing,
+            "draws": self.draws,
+            "seed": self.seed,
+            "mean": self.mean,
+            "traits": self.traits,
+            "intervals": self.intervals,
+            "baselines": self.baselines,
+        }
+        if self.difference is not None:
+            record["versus_best_baseline"] = {
+                "baseline": self.best_baseline,
+                **self.difference.to_dict(),
+            }
+        if self.folds is not None:
+            record["folds"] = {"per_fold": list(self.folds.per_fold), "sd": self.folds.sd}
+        return record
+
+
+def evaluate(
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    sources: npt.ArrayLike,
+    *,
+    train_mean: npt.ArrayLike,
+    folds: npt.ArrayLike | None = None,
+    draws: int = 2_000,
+    seed: int = 0,
+) -> Evaluation:
+    """Judge predictions, without a manifest and therefore without baselines.
+
+    Args:
+        predictions: float (row, trait), in the order of ``TRAITS``.
+        targets: float (row, trait).
+        sources: (row,), the source video or person of each row.
+        train_mean: float (trait,), mean of the training targets.
+        folds: (row,), source-disjoint folds to judge one by one and to average; None for one
+            judgement.
+        draws: Bootstrap draws.
+        seed: Seed of the draws.
+
+    Returns:
+        The record, with ``protocol``, ``split`` and the baselines left open.
+
+    Raises:
+        DataError: Shapes differ, a value is not finite, or there are fewer than two sources (in a
+        fold).
+    """
+    drawn = bootstrap(
+        predictions, targets, sources, train_mean=train_mean, strata=folds, draws=draws, seed=seed
+    )
+    traits = stratified(predictions, targets, train_mean, folds)
+    return Evaluation(
+        mean=average(traits),
+        traits=traits,
+        intervals=percentile_intervals(drawn),
+        n=len(np.asarray(targets)),
+        n_sources=len(np.unique(np.asarray(sources))),
+        draws=draws,
+        seed=seed,
+        folds=None if folds is None else _spread(predictions, targets, train_mean, folds),
+    )
+
+
+def evaluate_split(
+    predictions: npt.ArrayLike,
+    manifest: Manifest,
+    split: str,
+    *,
+    protocol: str = "official",
+    draws: int = 2_000,
+    seed: int = 0,
+) -> Evaluation:
+    """Judge predictions for a split of a manifest, beside the baselines on the same rows.
+
+    Args:
+        predictions: float (row, trait), a row for each row of ``manifest.where_split(split)`` in
+            its order; NaN where a row could not be scored.
+        manifest: All rows; those of its training split fit the baselines.
+        split: ``train``, ``validation`` or ``test``.
+        protocol: ``official``, ``unseen`` or ``folds``.
+        draws: Bootstrap draws.
+        seed: Seed of the draws.
+
+    Returns:
+        The record, with baselines.
+
+    Raises:
+        UnknownComponent: No such split or protocol.
+        DataError: The manifest has no such rows, none was scored, or their number differs.
+    """
+    if split not in SPLITS:
+        raise UnknownComponent("split", split, SPLITS)
+    train, rows, scores = (
+        manifest.where_split("train"),
+        manifest.where_split(split),
+        score_table(predictions),
+    )
+    if not len(train):
+        raise DataError(
+            "The manifest has no training rows, which the baselines and the skill need."
+        )
+    if len(scores) != len(rows):
+        raise DataError(f"{len(scores)} predictions were given for {len(rows)} {split} rows.")
+    chosen = select(protocol, train, rows)
+    scored = chosen & np.isfinite(scores).all(axis=1)
+    if not scored.any():
+        raise DataError(f"None of the {int(chosen.sum())} {split} rows has a prediction.")
+    rows, scores = rows.select(scored), scores[scored]
+    train_mean = train.targets.mean(axis=0)
+    folds = rows.fold if protocol == "folds" else None
+
+    judged = evaluate(
+        scores,
+        rows.targets,
+        rows.source_id,
+        train_mean=train_mean,
+        folds=folds,
+        draws=draws,
+        seed=seed,
+    )
+    simple = {name: BASELINES[name](train, rows) for name in baselines_of(protocol, split)}
+    baselines = {
+        name: average(stratified(values, rows.targets, train_mean, folds))
+        for name, values in simple.items()
+    }
+    best = max(baselines, key=lambda name: baselines[name]["accuracy"])
+    return replace(
+        judged,
+        protocol=protocol,
+        split=split,
+        missing=int(chosen.sum() - scored.sum()),
+        baselines=baselines,
+        best_baseline=best,
+        difference=paired_difference(
+            scores,
+            simple[best],
+            rows.targets,
+            rows.source_id,
+            train_mean=train_mean,
+            strata=folds,
+            draws=draws,
+            seed=seed,
+            metrics=COMPARED,
+        ),
+    )
+
+
+def _spread(
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    train_mean: npt.ArrayLike,
+    folds: npt.ArrayLike,
+) -> Folds:
+    p, t = score_table(predictions), score_table(targets)
+    per_fold = tuple(
+        average(per_trait(p[rows], t[rows], train_mean)) for rows in stratum_rows(folds, len(p))
+    )
+    # One fold has no spread; dividing by folds - 1 would be 0 / 0 there.
+    sd = {
+        name: float(np.std([values[name] for values in per_fold], ddof=min(1, len(per_fold) - 1)))
+        for name in per_fold[0]
+    }
+    return Folds(per_fold, sd)

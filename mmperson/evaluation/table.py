@@ -1,0 +1,77 @@
+"""An evaluation as a table for the terminal, with one plain sentence on what it amounts to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mmperson.evaluation.run import Evaluation
+
+_HEADERS: Final = {
+    "accuracy": "1-MAE",
+    "mse": "MSE",
+    "r2": "R²",
+    "pcc": "PCC",
+    "ccc": "CCC",
+    "spearman": "SRCC",
+    "cindex": "C-index",
+    "skill": "Skill",
+}
+_DIGITS: Final = {"accuracy": 4, "mse": 4}
+
+
+def print_evaluation(result: Evaluation, console: Console) -> None:
+    """Print traits, their mean with its 95 % interval, the baselines, and a sentence."""
+    console.print(
+        f"[bold]{result.split}[/], {result.protocol} protocol: "
+        f"{result.n:,} clips of {result.n_sources:,} source videos"
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    table.add_column("")
+    for name in result.mean:
+        table.add_column(_HEADERS[name], justify="right", no_wrap=True)
+    for trait, values in result.traits.items():
+        _add(table, trait.replace("_", " "), values)
+    table.add_section()
+    _add(table, "mean", result.mean, "bold")
+    for side, label in enumerate(("  95 % from", "  95 % to")):
+        _add(table, label, {n: pair[side] for n, pair in result.intervals["mean"].items()}, "dim")
+    if result.folds is not None:
+        _add(table, f"  sd of {len(result.folds.per_fold)} folds", result.folds.sd, "dim")
+    table.add_section()
+    for name, values in result.baselines.items():
+        _add(table, name.replace("_", " "), values, "cyan")
+    console.print(table)
+    console.print(verdict(result), soft_wrap=True)
+
+
+def verdict(result: Evaluation) -> str:
+    """Say in one sentence how the predictions compare with the best baseline."""
+    if result.difference is None or result.best_baseline is None:
+        return "There is no baseline to compare with."
+    low, high = result.difference.intervals["mean"]["accuracy"]
+    difference = result.difference.mean["accuracy"]
+    name = result.best_baseline.replace("_", " ")
+    interval = f"({low:+.4f} to {high:+.4f}, paired over source videos)"
+    if low > 0:
+        claim = f"Better than the best baseline, {name}: 1-MAE is {difference:+.4f} {interval}"
+    elif high < 0:
+        claim = f"Worse than the best baseline, {name}: 1-MAE is {difference:+.4f} {interval}"
+    else:
+        claim = (
+            f"Not told apart from the best baseline, {name}: "
+            f"1-MAE differs by {difference:+.4f} {interval}"
+        )
+    return f"{claim}, R² by {result.difference.mean['r2']:+.3f}."
+
+
+def _add(table: Table, label: str, values: dict[str, float], style: str = "") -> None:
+    table.add_row(label, *(_short(v, _DIGITS.get(n, 3)) for n, v in values.items()), style=style)
+
+
+def _short(value: float, digits: int) -> str:
+    """Format without the leading zero, as the field's tables do, so that 80 columns are enough."""
+    return f"{value:z.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"

@@ -1,0 +1,187 @@
+"""Gather a window of decoded audio as a mono waveform at the wanted rate.
+
+Time is the clip's clock, the one that the frames use. A stream that starts late yields a waveform
+that starts late (``start_s`` of the result says when): no silence is invented before it or after
+its end, because descriptors would measure it as speech. A gap inside the stream is filled with
+silence, so that what follows stays at its time. Downmixing is the mean over channels and comes
+before resampling (soxr HQ): both as librosa does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from mmperson.errors import UsageError
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+
+    from mmperson.media.limits import MediaLimits
+
+Waveform = npt.NDArray[np.float32]
+
+# Containers round timestamps to milliseconds or to packets: a difference below this is no gap.
+_JITTER_S = 0.05
+# A decoder started this long before the window has settled when the window begins.
+_RUN_UP_S = 0.5
+# Beyond these the resampler's filters grow without use; no microphone records so.
+_RATES_HZ = (1_000, 768_000)
+
+
+@dataclass(frozen=True)
+class AudioWindow:
+    """The part of the audio that is wanted.
+
+    Attributes:
+        sample_rate_hz: Samples per second of the waveform.
+        start_s: Start in seconds on the clip's clock.
+        duration_s: Length in seconds; None for all the rest.
+    """
+
+    sample_rate_hz: int
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = _RATES_HZ
+        if not low <= self.sample_rate_hz <= high:
+            raise UsageError(
+                f"AudioWindow.sample_rate_hz is {self.sample_rate_hz}; {low} to {high} are allowed."
+            )
+        if not 0 <= self.start_s < float("inf"):
+            raise UsageError(f"AudioWindow.start_s is {self.start_s}; it must be 0 or more.")
+        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
+            raise UsageError(f"AudioWindow.duration_s is {self.duration_s}; it must be above 0.")
+
+
+def to_mono(frame: AudioFrame) -> Waveform:
+    """Return a decoded frame of any sample format as the mean of its channels.
+
+    Args:
+        frame: A decoded frame.
+
+    Returns:
+        float32 (sample,); integer formats are scaled to [-1, 1).
+    """
+    data: npt.NDArray[Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype.kind == "u":  # 8-bit samples are the only unsigned ones
+        data = data.astype(np.float32) - 128.0
+        scale = 128.0
+    else:
+        scale = 1.0 if data.dtype.kind == "f" else float(np.iinfo(data.dtype).max) + 1.0
+    mono: Waveform = data.astype(np.float32).mean(axis=0)
+    return mono / np.float32(scale)
+
+
+class WaveformCollector:
+    """Collect the samples of a window from frames that arrive in order.
+
+    Args:
+        window: What is wanted.
+        limits: Samples and seconds beyond which the clip is refused.
+
+    Attributes:
+        window: What is wanted.
+        done: Whether nothing more is needed.
+        problem: Why the audio is incomplete or unusable, None if it is fine.
+    """
+
+    def __init__(self, window: AudioWindow, limits: MediaLimits) -> None:
+        self.done = False
+        self.problem: str | None = None
+        self.window = window
+        self._limits = limits
+        self._chunks: list[Waveform] = []
+        self._rate_hz = 0
+        self._decoded = 0
+        self._next = 0  # position after the last frame, in samples from the window's start
+        self._first = 0  # position of the first sample that was kept
+
+    def skips(self, end_s: float) -> bool:
+        """Return whether a packet ends so far before the window that it need not be decoded."""
+        return end_s < self.window.start_s - _RUN_UP_S
+
+    def add(self, frame: AudioFrame, time_s: float | None) -> None:
+        """Take the next frame.
+
+        Args:
+            frame: The decoded frame.
+            time_s: Seconds on the clip's clock, None if unknown: then it follows the one before.
+
+        Raises:
+            MediaTooLarge: More samples or seconds than allowed.
+        """
+        if self.done:
+            return
+        if self._rate_hz and frame.sample_rate != self._rate_hz:
+            self._stop(f"its sample rate changes from {self._rate_hz} to {frame.sample_rate} Hz")
+            return
+        if not _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
+            self._stop(f"its sample rate is {frame.sample_rate} Hz")
+            return
+        self._decoded += frame.samples
+        self._limits.check("max_samples", self._decoded)
+        self._limits.check("max_duration_s", self._decoded / frame.sample_rate)
+
+        at = self._position(frame.sample_rate, time_s)
+        self._rate_hz = frame.sample_rate
+        wanted = self._wanted()
+        if self._chunks and at > self._next:
+            until = at if wanted is None else min(at, wanted)
+            self._limits.check("max_samples", until)
+            self._chunks.append(np.zeros(until - self._next, dtype=np.float32))
+        begin = max(at, 0)
+        end = None if wanted is None else max(wanted - at, 0)
+        mono = to_mono(frame)[begin - at : end]
+        if mono.size:
+            if not self._chunks:
+                self._first = begin
+            self._chunks.append(mono)
+        self._next = at + frame.samples
+        self.done = wanted is not None and self._next >= wanted
+
+    def finish(self) -> tuple[Waveform, float] | None:
+        """Return what was collected, resampled.
+
+        Returns:
+            float32 (sample,) in [-1, 1] and the time of its first sample in seconds on the clip's
+            clock, or None if no sample lies in the window.
+        """
+        if not self._chunks:
+            return None
+        waveform = np.concatenate(self._chunks)
+        if not np.isfinite(waveform).all():
+            self.problem = "it has samples that are not numbers; they were set to zero"
+            waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
+        rate_hz = self.window.sample_rate_hz
+        if self._rate_hz != rate_hz:
+            waveform = soxr.resample(waveform, self._rate_hz, rate_hz, quality="HQ")
+        if self.window.duration_s is not None:
+            waveform = waveform[: round(self.window.duration_s * rate_hz)]
+        np.clip(waveform, -1.0, 1.0, out=waveform)  # lossy codecs overshoot full scale
+        return waveform, self.window.start_s + self._first / self._rate_hz
+
+    def _wanted(self) -> int | None:
+        """Return the window's length in the file's own samples."""
+        duration_s = self.window.duration_s
+        return None if duration_s is None else max(round(duration_s * self._rate_hz), 1)
+
+    def _position(self, rate_hz: int, time_s: float | None) -> int:
+        """Return where a frame belongs, in samples from the window's start."""
+        if time_s is None:
+            return self._next if self._rate_hz else -round(self.window.start_s * rate_hz)
+        at = round((time_s - self.window.start_s) * rate_hz)
+        if self._rate_hz and at - self._next <= _JITTER_S * rate_hz:
+            return self._next  # contiguous, or a step back: samples are kept in file order
+        return at
+
+    def _stop(self, problem: str) -> None:
+        self.problem = problem
+        self.done = True

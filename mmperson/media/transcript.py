@@ -1,0 +1,267 @@
+"""Read what was said from a sidecar file: plain text, SubRip, WebVTT or Whisper-style JSON."""
+
+from __future__ import annotations
+
+import codecs
+import html
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmperson.errors import TranscriptError
+
+MAX_BYTES = 4_000_000  # the words of a whole day; a larger file is not a transcript
+SUFFIXES = (".txt", ".srt", ".vtt", ".json")
+
+# Longest first: the UTF-32 mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+_CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
+_CUE_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$", re.ASCII)
+_PREFIX_TIMES = re.compile(rf"\s*\[\s*{_CLOCK}\s*-\s*{_CLOCK}\s*\]", re.ASCII)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Words with their time, in seconds from the clip's start."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said.
+
+    Attributes:
+        text: All words; runs of white space are single spaces. Empty if nothing was said.
+        segments: The timed parts, empty where the file gives no times.
+        source: Name of the file, or ``"given"``.
+    """
+
+    text: str
+    segments: tuple[Segment, ...] = ()
+    source: str = "given"
+
+
+def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
+    """Return the transcript beside a clip: the same stem with .txt, .srt, .vtt or .json.
+
+    Args:
+        clip_path: The clip, which need not exist.
+
+    Returns:
+        The file, None if there is none.
+    """
+    clip = Path(clip_path)
+    candidates = (clip.parent / f"{clip.stem}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in candidates if os.path.isfile(path) and path != clip), None)
+
+
+def read_transcript(path: str | os.PathLike[str]) -> Transcript:
+    """Read a transcript in the format that its file name ends in.
+
+    UTF-8, UTF-16 and UTF-32 with a byte-order mark, and else Latin-1 are understood.
+
+    Args:
+        path: A .txt, .srt, .vtt or .json file of at most 4 MB.
+
+    Returns:
+        The transcript.
+
+    Raises:
+        TranscriptError: The file cannot be read, is too large, or does not have that format; the
+            message names the line.
+    """
+    path = Path(path)
+    try:
+        return parse_transcript(_decode(_read_bytes(path)), path.suffix, source=path.name)
+    except TranscriptError as error:
+        error.clip = error.clip or str(path)
+        raise
+
+
+def parse_transcript(content: str, suffix: str, source: str = "given") -> Transcript:
+    """Parse the content of a transcript file.
+
+    Args:
+        content: The decoded text.
+        suffix: Which format: ``.txt``, ``.srt``, ``.vtt`` or ``.json``, in any case.
+        source: Where it comes from, for ``Transcript.source`` and messages.
+
+    Returns:
+        The transcript.
+
+    Raises:
+        TranscriptError: Not of that format; the message names the line.
+
+    >>> parse_transcript("[00:00 - 00:03] Good morning.", ".txt").segments
+    (Segment(start_s=0.0, end_s=3.0, text='Good morning.'),)
+    """
+    match suffix.lower():
+        case ".txt":
+            text, segments = _parse_text(content, source)
+        case ".srt" | ".vtt" as kind:
+            segments = tuple(_parse_cues(content, source, is_vtt=kind == ".vtt"))
+            text = None
+        case ".json":
+            text, segments = _parse_json(content, source)
+        case _:
+            raise TranscriptError(
+                f"{source!r} ends in {suffix!r}; transcripts end in {', '.join(SUFFIXES)}."
+            )
+    if text is None:
+        text = " ".join(segment.text for segment in segments if segment.text)
+    return Transcript(_tidy(text), segments, source)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        # Non-blocking, so that opening a pipe returns and can be refused.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise TranscriptError(f"{str(path)!r} is not a regular file.")
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise TranscriptError(f"{str(path)!r} cannot be read: {error}.") from error
+    if len(content) > MAX_BYTES:
+        raise TranscriptError(
+            f"{path.name!r} has more than {MAX_BYTES} bytes.", hint="Is it a transcript at all?"
+        )
+    return content
+
+
+def _decode(content: bytes) -> str:
+    """Return the text of a file in one of the usual encodings."""
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise TranscriptError(
+                    f"The file is marked as {encoding} and is not: {error.reason}."
+                ) from error
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    if "\0" in text:
+        raise TranscriptError("The file holds NUL characters.", hint="Save it as UTF-8 text.")
+    return text
+
+
+def _parse_text(content: str, source: str) -> tuple[str | None, tuple[Segment, ...]]:
+    """Parse plain text, in which lines may begin with ``[mm:ss - mm:ss]``."""
+    lines = content.splitlines()
+    if not any(_PREFIX_TIMES.match(line) for line in lines):
+        return content, ()
+    segments: list[Segment] = []
+    untimed: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if times := _PREFIX_TIMES.match(line):
+            segments.append(_segment(times, line[times.end() :], source, number))
+        elif segments:
+            before = segments.pop()
+            segments.append(Segment(before.start_s, before.end_s, _tidy(f"{before.text} {line}")))
+        else:
+            untimed.append(line)
+    return " ".join([*untimed, *(segment.text for segment in segments)]), tuple(segments)
+
+
+def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]:
+    """Parse the cues of SubRip or WebVTT: blocks of lines between blank lines."""
+    for number, block in _blocks(content):
+        if is_vtt and number == 1 and block[0].lstrip("\ufeff").startswith("WEBVTT"):
+            continue
+        if is_vtt and re.match(r"(NOTE|STYLE|REGION)(\s|$)", block[0]):
+            continue
+        # The first line may be the cue's number or name.
+        at = next((i for i, line in enumerate(block[:2]) if "-->" in line), None)
+        times = None if at is None else _CUE_TIMES.match(block[at])
+        if at is None or times is None:
+            bad = 0 if at is None else at
+            raise TranscriptError(
+                f"{source!r}, line {number + bad}: expected times such as "
+                f"'00:00:01.000 --> 00:00:02.500', found {block[bad][:60]!r}."
+            )
+        words = html.unescape(_TAG.sub("", " ".join(block[at + 1 :])))
+        yield _segment(times, words, source, number + at)
+
+
+def _blocks(content: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the runs of non-blank lines, with the number of the first line."""
+    block: list[str] = []
+    lines = re.split(r"\r\n|\r|\n", content)
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield number - len(block), block
+            block = []
+
+
+def _segment(times: re.Match[str], words: str, source: str, number: int) -> Segment:
+    """Return a segment from matched times and raw words."""
+    parts = times.groups()
+    start_s, end_s = _seconds(parts[:4]), _seconds(parts[4:])
+    if end_s < start_s:
+        raise TranscriptError(f"{source!r}, line {number}: it ends before it starts.")
+    return Segment(start_s, end_s, _tidy(words))
+
+
+def _seconds(parts: tuple[str | None, ...]) -> float:
+    hours, minutes, seconds, fraction = parts
+    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(f"{seconds}.{fraction or 0}")
+
+
+def _parse_json(content: str, source: str) -> tuple[str | None, tuple[Segment, ...]]:
+    """Parse a string, ``{"text"}``, ``{"segments": [{"start", "end", "text"}]}`` or such a list."""
+    try:
+        data = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise TranscriptError(f"{source!r}, line {error.lineno}: {error.msg}.") from error
+    except (ValueError, RecursionError) as error:  # endless digits, endless brackets
+        raise TranscriptError(f"{source!r} is no sensible JSON: {error}.") from error
+    if isinstance(data, str):
+        return data, ()
+    text: Any = None
+    if isinstance(data, dict):
+        text = data.get("text")
+        data = data.get("segments", [] if isinstance(text, str) else None)
+    if not isinstance(data, list) or not isinstance(text, str | None):
+        raise TranscriptError(
+            f"{source!r}, line 1: expected a string, a list of segments, or an object with 'text' "
+            "or 'segments'."
+        )
+    return text, tuple(_json_segment(item, n, source) for n, item in enumerate(data, start=1))
+
+
+def _json_segment(item: Any, number: int, source: str) -> Segment:
+    """Check one entry of a list of segments."""
+    problem = f"{source!r}, segment {number}: "
+    if not isinstance(item, dict) or not isinstance(item.get("text"), str):
+        raise TranscriptError(f"{problem}expected an object with 'start', 'end' and 'text'.")
+    start_s: Any = item.get("start")
+    end_s: Any = item.get("end")
+    if type(start_s) not in (int, float) or type(end_s) not in (int, float):
+        raise TranscriptError(f"{problem}'start' and 'end' must be numbers of seconds.")
+    if not 0 <= start_s <= end_s < 1e9:
+        raise TranscriptError(f"{problem}it lasts from {start_s} to {end_s} s.")
+    return Segment(float(start_s), float(end_s), _tidy(item["text"]))
+
+
+def _tidy(text: str) -> str:
+    """Return text with single spaces, and with a '?' for what is no character (lone surrogates)."""
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())

@@ -1,0 +1,127 @@
+"""Choose frames by time and turn them into upright RGB arrays.
+
+Frames are chosen while they stream past: each target time keeps the nearer of the frames before and
+after it, so that memory holds only chosen frames and variable frame rates need no special case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.media.probe import upright_deg
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+    from mmperson.media.limits import MediaLimits
+
+RGB = npt.NDArray[np.uint8]
+
+
+def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.float64]:
+    """Return the centres of equal parts of a clip.
+
+    Args:
+        start_s: When the first frame is shown, in seconds.
+        end_s: When the last frame ends, in seconds.
+        count: Number of parts.
+
+    Returns:
+        float64 (frame,), seconds, ascending.
+
+    >>> plan_frames(0.0, 8.0, 4)
+    array([1., 3., 5., 7.])
+    """
+    centres = np.arange(count, dtype=np.float64) + 0.5
+    return start_s + centres * ((end_s - start_s) / count)
+
+
+class FramePicker:
+    """Keep the frames nearest to the target times of a plan; of two as near, the earlier.
+
+    Args:
+        targets_s: float64 (frame,), seconds, ascending.
+        limits: Pixels and frames beyond which the clip is refused.
+
+    Attributes:
+        rotation_deg: Rotation of the first frame, see ``VideoInfo``; None before it.
+    """
+
+    def __init__(self, targets_s: npt.NDArray[np.float64], limits: MediaLimits) -> None:
+        self.rotation_deg: int | None = None
+        self._limits = limits
+        self._offered = 0
+        self._targets_s = targets_s
+        self._rgb: list[RGB] = []
+        self._times_s: list[float] = []
+        self._previous: tuple[VideoFrame, float] | None = None
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether no later frame can change the choice."""
+        return len(self._times_s) == len(self._targets_s)
+
+    def skips(self, end_s: float) -> bool:
+        """Return False: a frame may need any packet before it."""
+        return False
+
+    def add(self, frame: VideoFrame, time_s: float | None) -> None:
+        """Offer the next frame in order of time; one that goes back in time is ignored.
+
+        Args:
+            frame: The decoded frame.
+            time_s: Seconds on the clip's clock; None if unknown, then it shares the time of the one
+                before.
+
+        Raises:
+            MediaTooLarge: More pixels or frames than allowed.
+        """
+        self._offered += 1
+        self._limits.check("max_frames", self._offered)
+        self._limits.check("max_pixels", frame.width * frame.height)
+        if time_s is None:
+            time_s = self._previous[1] if self._previous else 0.0
+        if self.rotation_deg is None:
+            self.rotation_deg = upright_deg(frame.rotation)
+            self._size = (frame.width, frame.height)
+        if self._previous is not None and time_s < self._previous[1]:
+            return
+        while not self.done and (target_s := self._targets_s[len(self._times_s)]) <= time_s:
+            before = self._previous
+            if before is not None and target_s - before[1] <= time_s - target_s:
+                self._keep(*before)
+            else:
+                self._keep(frame, time_s)
+        self._previous = (frame, time_s)
+
+    def finish(self) -> tuple[RGB, npt.NDArray[np.float64]] | None:
+        """Give the targets after the last frame that frame, and return the choice.
+
+        Returns:
+            uint8 (frame, height, width, 3) upright RGB and float64 (frame,) their times in seconds,
+            or None if there was no frame at all.
+        """
+        if self._previous is None:
+            return None
+        while not self.done:
+            self._keep(*self._previous)
+        return np.stack(self._rgb), np.array(self._times_s, dtype=np.float64)
+
+    def _keep(self, frame: VideoFrame, time_s: float) -> None:
+        if self._times_s and self._times_s[-1] == time_s:
+            self._rgb.append(self._rgb[-1])
+        else:
+            self._rgb.append(self._upright(frame))
+        self._times_s.append(time_s)
+
+    def _upright(self, frame: VideoFrame) -> RGB:
+        """Return the frame as RGB, turned, in the size of the first frame."""
+        assert self._size is not None
+        assert self.rotation_deg is not None
+        width, height = self._size
+        rgb = frame.to_ndarray(format="rgb24", width=width, height=height)
+        return np.rot90(rgb, self.rotation_deg // 90).astype(np.uint8, copy=False)

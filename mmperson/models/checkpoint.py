@@ -1,0 +1,87 @@
+"""A trained network as one safetensors file with its recipe and input spec inside. No pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mmperson.config import Recipe, parse_recipe
+from mmperson.errors import BundleCorrupt, BundleNotFound
+from mmperson.inputs.spec import InputSpec
+from mmperson.models.network import PersonalityNetwork
+
+NETWORK_FILE = "network.safetensors"
+
+
+class Trained(NamedTuple):
+    """A network in evaluation mode, with what it was made by."""
+
+    network: PersonalityNetwork
+    recipe: Recipe
+    spec: InputSpec
+
+
+def save_network(
+    path: Path, weights: dict[str, torch.Tensor], recipe: Recipe, spec: InputSpec
+) -> None:
+    """Write a network's weights, its recipe and its input spec, atomically.
+
+    Args:
+        path: File to write.
+        weights: The network's state dict.
+        recipe: The resolved recipe.
+        spec: The preprocessing.
+    """
+    facts = {"recipe": recipe.model_dump_json(), "spec": spec.model_dump_json()}
+    write_tensors(path, weights, facts)
+
+
+def load_network(run: str | Path) -> Trained:
+    """Load the network of a run folder.
+
+    Raises:
+        BundleNotFound: The folder holds no network.
+        BundleCorrupt: The file is damaged or fits no network.
+    """
+    path = Path(run) / NETWORK_FILE
+    weights, facts = read_tensors(path)
+    recipe = parse_recipe(json.loads(facts["recipe"]), source=str(path))
+    spec = InputSpec.model_validate_json(facts["spec"])
+    network = PersonalityNetwork(recipe, spec, pretrained=False)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BundleCorrupt(f"{str(path)!r} does not fit its own recipe: {error}.") from error
+    return Trained(network.eval(), recipe, spec)
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> None:
+    """Write tensors and text facts to a safetensors file; a crash leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, facts)
+    with open(unfinished, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read what ``write_tensors`` wrote.
+
+    Raises:
+        BundleNotFound: There is no such file.
+        BundleCorrupt: The file is damaged.
+    """
+    if not path.is_file():
+        raise BundleNotFound(f"There is no {str(path)!r}.", hint="Give a folder made by 'train'.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BundleCorrupt(f"{str(path)!r} is damaged: {error}.") from error

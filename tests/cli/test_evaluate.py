@@ -1,0 +1,171 @@
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mmperson.cli.evaluate import evaluate
+from mmperson.data.manifest import Manifest, write_manifest
+from mmperson.errors import DataError, MissingExtra, UnknownComponent, UsageError
+from mmperson.evaluation import evaluate_split, read_predictions, write_predictions
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    split = ["train"] * 6 + ["test"] * 12
+    sources = [f"s{i}" for i in range(6)] + [f"s{i % 8}" for i in range(12)]
+    return Manifest(
+        sample_id=np.array([f"{name}.{i:03d}" for i, name in enumerate(sources)]),
+        source_id=np.array(sources),
+        split=np.array(split),
+        fold=np.array([int(name[1]) % 2 for name in sources], dtype=np.int64),
+        clip=(None,) * 18,
+        transcript=tuple(" ".join(["word"] * (i + 1)) for i in range(18)),
+        targets=np.random.default_rng(0).uniform(0.1, 0.9, (18, 5)),
+        descriptors=np.full((18, 26), np.nan),
+        extras={},
+    )
+
+
+@pytest.fixture
+def scores(manifest):
+    targets = manifest.where_split("test").targets
+    return targets + np.random.default_rng(1).normal(0, 0.05, targets.shape)
+
+
+@pytest.fixture
+def run(manifest, scores, tmp_path):
+    """Run the verb in a folder with a manifest and a prediction file; return its result."""
+    write_manifest(manifest, tmp_path / "manifest.parquet")
+    rows = manifest.where_split("test")
+    write_predictions(tmp_path / "predictions.csv", rows.sample_id, scores)
+    app = typer.Typer()
+    app.command()(evaluate)
+
+    def call(*arguments):
+        data = ["--data", str(tmp_path / "manifest.parquet"), "--split", "test", "--draws", "100"]
+        return CliRunner().invoke(app, [*data, *map(str, arguments)], env={"COLUMNS": "80"})
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path, run):
+    return tmp_path / "predictions.csv"
+
+
+def test_json_on_stdout_is_the_record_and_nothing_else(run, file, manifest, scores):
+    result = run("--predictions", file, "--format", "json")
+    assert result.exit_code == 0
+    record = json.loads(result.stdout)
+    assert record.pop("scored") == {"predictions": str(file)}
+    assert record.pop("modalities") is None
+    assert record == evaluate_split(scores, manifest, "test", draws=100).to_dict()
+
+
+@pytest.mark.parametrize("protocol", ["unseen", "folds"])
+def test_the_protocol_and_the_seed_are_passed_on(run, file, protocol):
+    arguments = ("--predictions", file, "--format", "json", "--protocol", protocol, "--seed", "7")
+    record = json.loads(run(*arguments).stdout)
+    assert (record["protocol"], record["seed"]) == (protocol, 7)
+    assert ("folds" in record) == (protocol == "folds")
+
+
+def test_text_on_stdout_is_a_table_with_a_sentence(run, file):
+    result = run("--predictions", file)
+    assert result.exit_code == 0
+    assert "emotional stability" in result.stdout
+    assert "than the best baseline" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_record_and_the_predictions_are_written_and_named(run, file, tmp_path, scores):
+    out, saved = tmp_path / "result.json", tmp_path / "saved.csv"
+    result = run("--predictions", file, "--out", out, "--save-predictions", saved)
+    assert json.loads(out.read_text())["n"] == 12
+    np.testing.assert_array_equal(read_predictions(saved).scores, scores)
+    assert result.stderr == f"Wrote 12 predictions to {saved}.\nWrote the record to {out}.\n"
+
+
+def test_missing_and_unknown_predictions_are_told(run, file):
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:-1], "stranger.000,0.5,0.5,0.5,0.5,0.5"]) + "\n")
+    result = run("--predictions", file, "--format", "json")
+    assert json.loads(result.stdout)["missing"] == 1
+    assert "1 rows had no prediction" in result.stderr
+    assert "'stranger.000'" in result.stderr
+
+
+def test_a_file_of_another_corpus_is_an_error(run, file):
+    file.write_text("sample_id,pred_O,pred_C,pred_E,pred_A,pred_N\nx,0.5,0.5,0.5,0.5,0.5\n")
+    result = run("--predictions", file)
+    assert isinstance(result.exception, DataError)
+    assert "None of the 12 test rows has a prediction" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((), UsageError, "0 of --bundle, --run and --predictions"),
+        (("--bundle", "b", "--predictions", "p.csv"), UsageError, "2 of --bundle"),
+        (("--predictions", "p.csv", "--modalities", "text"), UsageError, "a file has no choice"),
+        (("--bundle", "b", "--modalities", "text,sound"), UnknownComponent, "called 'sound'"),
+        (("--predictions", "p.csv", "--split", "tests"), UnknownComponent, "Did you mean 'test'"),
+        (("--predictions", "p.csv", "--protocol", "offical"), UnknownComponent, "'official'"),
+        (("--predictions", "p.csv"), DataError, "p.csv cannot be read"),
+    ],
+)
+def test_a_wrong_call_is_refused(run, arguments, error, message):
+    result = run(*arguments)
+    assert isinstance(result.exception, error)
+    assert message in str(result.exception)
+
+
+def test_an_unwritable_file_is_named_after_the_result(run, file, tmp_path):
+    result = run("--predictions", file, "--out", tmp_path / "no" / "result.json")
+    assert "emotional stability" in result.stdout
+    assert isinstance(result.exception, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("option", "module", "function"),
+    [
+        ("--bundle", "mmperson.runtime.batch", "score_manifest"),
+        ("--run", "mmperson.training", "score_run"),
+    ],
+)
+def test_a_bundle_or_a_run_scores_the_rows_of_the_split(
+    run, monkeypatch, scores, option, module, function
+):
+    calls = []
+
+    def score(where, rows, modalities):
+        calls.append((str(where), len(rows), modalities))
+        return np.where(np.arange(12)[:, None] == 4, np.nan, scores)
+
+    fake = types.ModuleType(module)
+    setattr(fake, function, score)
+    monkeypatch.setitem(sys.modules, module, fake)
+    result = run(option, "somewhere", "--modalities", "text,audio", "--format", "json")
+    record = json.loads(result.stdout)
+    assert calls == [("somewhere", 12, ("audio", "text"))]
+    assert (record["n"], record["missing"]) == (11, 1)
+    assert record["scored"] == {option[2:]: "somewhere"}
+    assert record["modalities"] == ["audio", "text"]
+
+
+def test_a_run_without_torch_names_the_extra(run, monkeypatch):
+    class NoTorch:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "torch" or name == "mmperson.training":
+                raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    for name in [n for n in sys.modules if n == "mmperson.training"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NoTorch(), *sys.meta_path])
+    result = run("--run", "somewhere")
+    assert isinstance(result.exception, MissingExtra)
+    assert "mmperson[train]" in str(result.exception)

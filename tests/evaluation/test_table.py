@@ -1,0 +1,65 @@
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from mmperson.evaluation import evaluate_split
+from mmperson.evaluation.intervals import Difference
+from mmperson.evaluation.table import print_evaluation, verdict
+
+
+@pytest.fixture
+def result(made_up):
+    train = [("train", f"s{i}", 0, 5 + i) for i in range(4)]
+    test = [("test", f"s{i}", i % 2, 4 + i) for i in range(8)]
+    manifest = made_up(*train, *test)
+    targets = manifest.where_split("test").targets
+    return evaluate_split(targets + 0.05, manifest, "test", protocol="folds", draws=50)
+
+
+def printed(result):
+    file = io.StringIO()
+    print_evaluation(result, Console(file=file, width=80))
+    return file.getvalue()
+
+
+def test_the_table_fits_a_terminal_and_shows_every_part(result):
+    table, sentence = printed(result).rsplit("\n", 2)[:2]
+    assert max(len(line) for line in table.splitlines()) <= 80
+    assert "…" not in table
+    rows = {line[:20].strip() for line in table.splitlines()}
+    assert {"openness", "emotional stability", "mean", "95 % from", "95 % to"} <= rows
+    assert {"sd of 2 folds", "constant", "word count"} <= rows
+    mean = next(line for line in table.splitlines() if line.startswith("mean"))
+    assert mean.split()[1] == ".9500"
+    assert sentence == verdict(result)
+
+
+@pytest.mark.parametrize(
+    ("interval", "opening"),
+    [
+        ([0.01, 0.03], "Better than the best baseline, word count: 1-MAE is +0.0200"),
+        ([-0.03, -0.01], "Worse than the best baseline, word count"),
+        ([-0.01, 0.03], "Not told apart from the best baseline, word count"),
+    ],
+)
+def test_the_sentence_follows_the_paired_interval(result, interval, opening):
+    difference = Difference(
+        mean={"accuracy": 0.02, "r2": 0.1},
+        traits={},
+        intervals={"mean": {"accuracy": interval}, "traits": {}},
+    )
+    told = verdict(replace(result, best_baseline="word_count", difference=difference))
+    assert told.startswith(opening)
+    assert f"({interval[0]:+.4f} to {interval[1]:+.4f}, paired over source videos)" in told
+
+
+def test_a_result_without_baselines_says_so(result):
+    assert "no baseline" in verdict(replace(result, difference=None))
+
+
+def test_negative_numbers_keep_the_table_within_its_width(result):
+    bad = dict.fromkeys(result.mean, -0.1234)
+    table = printed(replace(result, mean=bad, traits=dict.fromkeys(result.traits, bad)))
+    assert max(len(line) for line in table.splitlines()[:-1]) <= 80
