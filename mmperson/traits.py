@@ -1,8 +1,8 @@
 """The five traits: order, letters, names and scale. Every other module takes them from here.
 
-Scores are *apparent* impressions by observers on the [0, 1] scale of First Impressions V2, where 0 is the
-lowest and 1 the highest rating of the corpus. The fifth trait is emotional stability; neuroticism is its
-complement.
+Scores are *apparent* impressions by observers on the [0, 1] scale of First Impressions V2, where 0
+is the lowest and 1 the highest rating of the corpus. The fifth trait is emotional stability;
+neuroticism is its complement.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ TRAITS: Final = (
 """Trait names in the order of every score array's last axis."""
 
 LETTERS: Final = ("O", "C", "E", "A", "N")
-"""One-letter names in the same order, as prediction files use them (N holds emotional stability)."""
+"""One-letter names in the same order, as prediction files use them (N holds emotional
+stability)."""
 
 
 def neuroticism(emotional_stability: float) -> float:

@@ -1,7 +1,7 @@
 """The `mmperson` program: its verbs, and how errors become exit codes.
 
-Exit codes: 0 all good, 1 some clips failed (results still written), 2 usage, 3 bundle or environment,
-130 interrupted. Data goes to stdout, talk to stderr.
+Exit codes: 0 all good, 1 some clips failed (results still written), 2 usage, 3 bundle or
+environment, 130 interrupted. Data goes to stdout, talk to stderr.
 """
 
 from __future__ import annotations

@@ -4,13 +4,12 @@
 """
 
 from mmperson.data.checks import Finding, Report, check_manifest
-from mmperson.data.manifest import DESCRIPTORS, SPLITS, Manifest, read_manifest, write_manifest
+from mmperson.data.manifest import SPLITS, Manifest, read_manifest, write_manifest
 from mmperson.data.pickles import read_labels, read_texts
 from mmperson.data.sources import IMPORTERS, import_corpus
 from mmperson.data.stats import Stats, compute_stats
 
 __all__ = [
-    "DESCRIPTORS",
     "IMPORTERS",
     "SPLITS",
     "Finding",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import prepare_row
 from mmperson.inputs.spec import InputSpec
+
+Batch = dict[str, Tensor]
 
 _POOL = 16  # Batches whose rows are sorted by length together, so that little padding is computed.
 
@@ -25,17 +28,22 @@ class ClipDataset:
 
     Attributes:
         sample_id: str (row,).
+        source_id: str (row,), source video of each row.
         input_ids: int64 (token,) per row, empty where text is absent; None if text is not read.
         descriptors: float32 (row, descriptor), zeros where absent; None if audio is not read.
         present: float32 (row, 3), 1 where video, audio, text is present.
         targets: float32 (row, trait) on [0, 1].
+        text_tokens: float16 (token, dim) per row, the output of a frozen text encoder; None if the
+            encoder runs in training.
     """
 
     sample_id: npt.NDArray[np.str_]
+    source_id: npt.NDArray[np.str_]
     input_ids: tuple[npt.NDArray[np.int64], ...] | None
     descriptors: npt.NDArray[np.float32] | None
     present: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
+    text_tokens: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -59,32 +67,32 @@ class ClipDataset:
             descriptors = np.stack([silent if r.audio is None else r.audio for r in rows])
         return cls(
             sample_id=manifest.sample_id,
+            source_id=manifest.source_id,
             input_ids=input_ids,
             descriptors=descriptors,
             present=np.stack([r.present for r in rows]).astype(np.float32),
             targets=manifest.targets.astype(np.float32),
         )
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
         """Collate rows: text padded to the longest of them, absent modalities as zeros.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` int64 (batch, token), ``descriptors`` float32 (batch,
-            descriptor), ``present`` float32 (batch, 3); without the modalities that are not read.
+            ``input_ids`` and ``attention_mask`` int64 (batch, token), ``descriptors`` float32
+            (batch, descriptor), ``present`` float32 (batch, 3); without the modalities that are not
+            read.
         """
         batch = {"present": torch.from_numpy(self.present[rows])}
         if self.descriptors is not None:
             batch["descriptors"] = torch.from_numpy(self.descriptors[rows])
-        if self.input_ids is not None:
-            texts = [self.input_ids[row] for row in rows]
-            # An absent text is one masked token: a sequence of length zero fits no encoder.
-            longest = max(1, *(len(ids) for ids in texts))
-            input_ids = torch.zeros(len(rows), longest, dtype=torch.int64)
-            attention_mask = torch.zeros_like(input_ids)
-            for row, ids in enumerate(texts):
-                input_ids[row, : len(ids)] = torch.from_numpy(ids)
-                attention_mask[row, : max(1, len(ids))] = 1
-            batch |= {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.text_tokens is not None:
+            states = [self.text_tokens[row] for row in rows]
+            batch["text_tokens"] = pad_sequence(states, batch_first=True).float()
+            batch["text_mask"] = _mask([len(part) for part in states]).float()
+        elif self.input_ids is not None:
+            ids = [_whole(self.input_ids[row]) for row in rows]
+            batch["input_ids"] = pad_sequence(ids, batch_first=True)
+            batch["attention_mask"] = _mask([len(part) for part in ids])
         return batch
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> list[npt.NDArray[np.int64]]:
@@ -105,6 +113,21 @@ class ClipDataset:
         random.shuffle(batches)
         return batches
 
+    def with_text_tokens(self, encode: Callable[[Batch], Tensor]) -> ClipDataset:
+        """Run a frozen text encoder once over every row and keep what it says.
+
+        Args:
+            encode: Batch to token states, float (batch, token, dim).
+        """
+        kept: list[Tensor] = [torch.empty(0)] * len(self)
+        for rows in self.by_length(64):
+            batch = self.batch(rows)
+            states = encode(batch).half().cpu()
+            lengths = batch["attention_mask"].sum(dim=1).tolist()
+            for row, state, length in zip(rows.tolist(), states, lengths, strict=True):
+                kept[row] = state[:length].clone()
+        return replace(self, text_tokens=tuple(kept))
+
     def by_length(self, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
         """Yield every row number once, batch by batch, rows of similar text length together."""
         order = np.argsort(self.lengths(), kind="stable")
@@ -116,3 +139,12 @@ class ClipDataset:
         if self.input_ids is None:
             return np.zeros(len(self), dtype=np.int64)
         return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+
+def _whole(ids: npt.NDArray[np.int64]) -> Tensor:
+    """An absent text is one padding token: a sequence of length zero fits no encoder."""
+    return torch.from_numpy(ids) if len(ids) else torch.zeros(1, dtype=torch.int64)
+
+
+def _mask(lengths: list[int]) -> Tensor:
+    return (torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)).long()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError, MissingExtra
+from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 
 SPLITS: Final = ("train", "validation", "test")
-
-DESCRIPTORS: Final = (
-    "chroma_stft",
-    "rms",
-    "spectral_centroid",
-    "spectral_bandwidth",
-    "spectral_rolloff",
-    "zero_crossing_rate",
-    *(f"mfcc{number}" for number in range(1, 21)),
-)
-"""Names of the acoustic descriptors, in the order of the last axis of ``Manifest.descriptors``."""
 
 _METADATA_KEY: Final = b"mmperson.manifest"
 _TEXT_COLUMNS: Final = ("sample_id", "source_id", "split")

@@ -53,7 +53,7 @@ def _clip_descriptors(
         kept = cache.load(path, "audio") if cache is not None else None
         if kept is not None:
             return kept
-        clip = read_clip(path, audio=AudioWindow(spec.sample_rate_hz, duration_s=spec.window_s))
+        clip = read_clip(path, audio=AudioWindow(spec.source_rate_hz, duration_s=spec.window_s))
     except (MediaError, OSError):
         return None  # A damaged or missing clip leaves the row its text; `data check` names it.
     audio = prepare_clip(clip, None, InputSpec(audio=spec), None).audio

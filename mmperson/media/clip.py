@@ -118,10 +118,10 @@ def _read(
         collecting = Lane(audio_stream, WaveformCollector(audio, limits))
 
     lanes = [lane for lane in (picking, collecting) if lane is not None]
-    faults = decode(container, lanes, start_s(container), threads)
+    faults = decode(container, lanes, start_s(container), threads, limits)
     if cut_short := survey.cut_short or next(iter(faults), None):
-        warnings.append(f"The file is cut short: {cut_short}.")
-    if lanes and not any(lane.decoded for lane in lanes):
+        warnings.append(f"The file is cut short or damaged: {cut_short}.")
+    if lanes and not any(lane.decoded or lane.skipped for lane in lanes):
         _refuse_if_useless(info, lanes, cut_short)
     clip = Clip(info)
     if picking is not None:
@@ -160,7 +160,7 @@ def _with_waveform(clip: Clip, lane: Lane[WaveformCollector], warnings: list[str
     if collected is None:
         warnings.append(
             f"The audio has nothing after {lane.sink.window.start_s:.1f} s."
-            if lane.decoded
+            if lane.decoded or lane.skipped
             else "The audio could not be decoded."
         )
         return clip
@@ -171,8 +171,7 @@ def _with_waveform(clip: Clip, lane: Lane[WaveformCollector], warnings: list[str
 
 def _warn_of_failures(lane: Lane[Any], warnings: list[str]) -> None:
     if lane.failed:
-        kind = lane.stream.type
-        warnings.append(f"{lane.failed} of {lane.fed} {kind} packets could not be decoded.")
+        warnings.append(f"{lane.failed} of {lane.fed} {lane.kind} packets could not be decoded.")
 
 
 def _refuse_if_useless(info: ClipInfo, lanes: list[Lane[Any]], cut_short: str | None) -> None:
@@ -180,10 +179,11 @@ def _refuse_if_useless(info: ClipInfo, lanes: list[Lane[Any]], cut_short: str | 
     streams = sum(stream is not None for stream in (info.video, info.audio))
     if streams > len(lanes) and not cut_short:
         return  # the caller did not ask for the other stream: it may be fine
-    kinds = " and ".join(lane.stream.type for lane in lanes)
+    kinds = " and ".join(lane.kind for lane in lanes)
     if cut_short:
         raise UnreadableMedia(
-            f"{info.path.name!r} is cut short ({cut_short}): its {kinds} cannot be decoded.",
+            f"The {kinds} of {info.path.name!r} cannot be decoded: "
+            f"the file is cut short or damaged, {cut_short}.",
             hint="Copy or download the file again.",
         )
     if any(lane.failed for lane in lanes):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
+    from mmperson.media.limits import MediaLimits
+
 Threads = Literal["auto", "frame", "slice", "none"]
 
 
@@ -44,7 +46,9 @@ class Lane(Generic[SinkT]):
         sink: What takes its frames.
 
     Attributes:
+        kind: ``"video"`` or ``"audio"``.
         fed: Packets that were handed to the decoder.
+        skipped: Packets that the sink did not need.
         failed: Packets that the decoder refused.
         decoded: Frames that it returned.
         last_s: Time of the last one, in seconds on the clip's clock.
@@ -53,8 +57,10 @@ class Lane(Generic[SinkT]):
 
     def __init__(self, stream: VideoStream | AudioStream, sink: SinkT) -> None:
         self.stream = stream
+        self.kind = stream.type
         self.sink = sink
         self.fed = 0
+        self.skipped = 0
         self.failed = 0
         self.decoded = 0
         self.last_s = 0.0
@@ -63,10 +69,11 @@ class Lane(Generic[SinkT]):
     def feed(self, packet: Packet[Any] | None, origin_s: float) -> None:
         """Decode a packet, or with None what the decoder still holds back."""
         if packet is not None:
-            self.fed += 1
             end = None if packet.pts is None else packet.pts + (packet.duration or 0)
             if end is not None and self.sink.skips(float(end * packet.time_base) - origin_s):
+                self.skipped += 1
                 return
+            self.fed += 1
         try:
             frames = self.stream.decode(packet)
         except av.error.EOFError:
@@ -88,7 +95,11 @@ class Lane(Generic[SinkT]):
 
 
 def decode(
-    container: InputContainer, lanes: Sequence[Lane[Any]], origin_s: float, threads: Threads
+    container: InputContainer,
+    lanes: Sequence[Lane[Any]],
+    origin_s: float,
+    threads: Threads,
+    limits: MediaLimits,
 ) -> list[str]:
     """Run through the file once and feed every lane until its sink is done.
 
@@ -99,20 +110,24 @@ def decode(
         lanes: One per stream that is wanted.
         origin_s: Container time at which the clip's clock reads zero, in seconds.
         threads: FFmpeg's threading for video.
+        limits: Pixels beyond which FFmpeg refuses to allocate a frame, should the size change.
 
     Returns:
         What went wrong while reading the file, if anything.
     """
     faults: list[str] = []
+    if not lanes:  # to PyAV, no stream means every stream
+        return faults
     by_index = {lane.stream.index: lane for lane in lanes}
     for stream in container.streams:
         if stream.index not in by_index:
             stream.discard = Discard.all  # MP4 does not even read them from the disk
     for lane in lanes:
-        if lane.stream.type == "video":
+        if lane.kind == "video":
             lane.stream.codec_context.thread_type = av.codec.context.ThreadType[threads.upper()]
             if threads == "none":
                 lane.stream.codec_context.thread_count = 1
+            lane.stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
 
     for packet in packets(container, [lane.stream for lane in lanes], faults):
         lane = by_index[packet.stream_index]

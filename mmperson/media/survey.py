@@ -174,11 +174,12 @@ class _Track:
         stream = self._stream
         if self._corrupt:
             return f"{self._corrupt} of its {stream.type} packets are incomplete"
-        # Only MP4 and MOV count packets here; AVI counts ticks of its frame rate.
-        is_mov = stream.container.format.name.startswith("mov")
-        if is_mov and stream.frames - self.count > _SLACK_PACKETS:
+        # AVI counts ticks in ``frames``, and its duration is already cut to the file's size.
+        is_avi = stream.container.format.name == "avi"
+        if not is_avi and stream.frames - self.count > _SLACK_PACKETS:
             return f"it declares {stream.frames} {stream.type} packets and has {self.count}"
-        declared_s, found_s = self._seconds(stream.duration), self.end_s - self.start_s
+        declared_s = self._seconds(stream.frames if is_avi else stream.duration)
+        found_s = self.end_s - self.start_s
         if declared_s - found_s > SLACK_S:
             return f"it declares {declared_s:.1f} s of {stream.type} and has {found_s:.1f} s"
         return None

@@ -191,7 +191,8 @@ def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]
         at = next((i for i, line in enumerate(block[:2]) if "-->" in line), None)
         times = None if at is None else _CUE_TIMES.match(block[at])
         if at is None or times is None:
-            bad = 0 if at is None else at
+            numbered = len(block) > 1 and block[0].strip().isdigit()
+            bad = int(numbered) if at is None else at
             raise TranscriptError(
                 f"{source!r}, line {number + bad}: expected times such as "
                 f"'00:00:01.000 --> 00:00:02.500', found {block[bad][:60]!r}."

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 RGB = npt.NDArray[np.uint8]
 
+# Rounding must not decide between two frames as near: as many frames as there are gives each once.
+_TIE_S = 1e-6
+
 
 def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.float64]:
     """Return the centres of equal parts of a clip.
@@ -92,7 +95,7 @@ class FramePicker:
             return
         while not self.done and (target_s := self._targets_s[len(self._times_s)]) <= time_s:
             before = self._previous
-            if before is not None and target_s - before[1] <= time_s - target_s:
+            if before is not None and target_s - before[1] <= time_s - target_s + _TIE_S:
                 self._keep(*before)
             else:
                 self._keep(frame, time_s)

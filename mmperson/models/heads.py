@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -13,8 +14,8 @@ from mmperson.config import HeadsConfig
 class EnsembleHead(nn.Module):
     """The mean of many small independent regressors, on top of the training mean of each trait.
 
-    Each member is an MLP E → E/2 → 32 → 1 with ReLU, shared by the traits; all members run as batched
-    matrix products.
+    Each member is an MLP E → E/2 → 32 → 1 with ReLU, shared by the traits; all members run as
+    batched matrix products.
 
     Source: "Traits Run Deep" (AVI Challenge 2025), ensemble regression head with 32 members.
 
@@ -31,9 +32,11 @@ class EnsembleHead(nn.Module):
         widths = (dim, dim // 2, 32, 1)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for wide, narrow in zip(widths[:-1], widths[1:], strict=True):
+        for wide, narrow in itertools.pairwise(widths):
             bound = 1.0 / math.sqrt(wide)
-            self.weights.append(nn.Parameter(torch.empty(config.members, wide, narrow).uniform_(-bound, bound)))
+            self.weights.append(
+                nn.Parameter(torch.empty(config.members, wide, narrow).uniform_(-bound, bound))
+            )
             self.biases.append(nn.Parameter(torch.zeros(config.members, 1, narrow)))
         self.register_buffer("base", torch.full((traits,), 0.5))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mmperson.config import Recipe
@@ -15,8 +16,10 @@ Batch = dict[str, Tensor]
 """Network inputs of several clips; what is absent holds zeros and is marked in ``present``.
 
 ``input_ids`` and ``attention_mask`` are int64 (batch, token), ``descriptors`` is float (batch,
-descriptor), ``present`` is float (batch, 3), 1 where video, audio, text is present. The keys are the
-input names of the exported graphs; those of modalities that are not read are left out.
+descriptor), ``present`` is float (batch, 3), 1 where video, audio, text is present. The keys are
+the input names of the exported graphs; those of modalities that are not read are left out. What a
+frozen text encoder has already said stands in for the ids: ``text_tokens``, float (batch, token,
+dim), and ``text_mask``, float (batch, token).
 """
 
 
@@ -49,11 +52,16 @@ class PersonalityNetwork(nn.Module):
         tokens = {}
         if "audio" in self.encoders:
             tokens["audio"] = self.encoders["audio"](batch["descriptors"])
-        if "text" in self.encoders:
-            tokens["text"] = self.encoders["text"](
-                batch["input_ids"], batch["attention_mask"]
-            )
+        if "text_tokens" in batch:
+            tokens["text"] = Tokens(batch["text_tokens"], batch["text_mask"])
+        elif "text" in self.encoders:
+            tokens["text"] = self.encoders["text"](batch["input_ids"], batch["attention_mask"])
         return tokens
+
+    @torch.inference_mode()
+    def text_states(self, batch: Batch) -> Tensor:
+        """Return the token states of a frozen text encoder, float (batch, token, dim)."""
+        return self.encoders["text"](batch["input_ids"], batch["attention_mask"]).values
 
     def fuse(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
         """Score encoded clips; present is float (batch, 3). Returns float (batch, trait)."""

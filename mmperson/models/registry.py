@@ -17,7 +17,9 @@ FUSIONS: Mapping[str, Callable[..., nn.Module]] = {"ttfn": TextCentricFusion}
 HEADS: Mapping[str, Callable[..., nn.Module]] = {"ensemble": EnsembleHead}
 
 
-def component(kind: str, registry: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
+def component(
+    kind: str, registry: Mapping[str, Callable[..., Any]], name: str
+) -> Callable[..., Any]:
     """Look a component up.
 
     Raises:

@@ -14,9 +14,10 @@ from torch import Tensor
 from mmperson.config import Recipe
 from mmperson.data.dataset import ClipDataset
 from mmperson.errors import NonFiniteLoss
-from mmperson.evaluation.metrics import mean_over_traits
+from mmperson.evaluation.metrics import accuracy, ccc, pcc, r2
 from mmperson.models.network import Batch, PersonalityNetwork
 from mmperson.schema import MODALITIES
+from mmperson.training.distil import presence_code
 from mmperson.training.losses import Loss, build_loss
 from mmperson.training.optim import set_rate
 from mmperson.training.state import TrainingState, load_trainable, trainable
@@ -30,19 +31,21 @@ def fit(
     state: TrainingState,
     train: ClipDataset,
     select: ClipDataset | None,
+    soft: npt.NDArray[np.float32] | None,
     recipe: Recipe,
     run: Path,
     on_epoch: OnEpoch,
 ) -> dict[str, Tensor]:
     """Train from where ``state`` stands to the end and return the chosen weights.
 
-    The weights of the epoch with the best selection metric win; without selection rows, the last ones.
-    With a moving average it is the average that is selected on and returned.
+    The weights of the epoch with the best selection metric win; without selection rows, the last
+    ones. With a moving average it is the average that is selected on and returned.
 
     Args:
         state: A fresh or restored state; changed in place and saved to ``run``.
         train: Rows to learn from.
         select: Rows to choose the epoch by, or None.
+        soft: The teacher's scores, float32 (row, 8, trait) by presence code, or None.
         recipe: Sizes, rates and lengths.
         run: Run folder.
         on_epoch: Told about every epoch.
@@ -62,7 +65,7 @@ def fit(
             epoch, within = divmod(progress.step, per_epoch)
             rows = train.epoch(optim.batch_size, recipe.seed, epoch)[within]
             rate = set_rate(state.optimizer, progress.step, steps, optim.warmup)
-            losses.append(_step(state, train, rows, loss, recipe))
+            losses.append(_step(state, train, soft, rows, loss, recipe))
             progress.step += 1
             tracker.log(progress.step, loss=losses[-1], rate=rate)
             if progress.step % per_epoch == 0:
@@ -104,6 +107,7 @@ def score(
 def _step(
     state: TrainingState,
     train: ClipDataset,
+    soft: npt.NDArray[np.float32] | None,
     rows: npt.NDArray[np.int64],
     loss: Loss,
     recipe: Recipe,
@@ -115,6 +119,9 @@ def _step(
     batch = _to(train.batch(rows), device)
     batch["present"] = _hide(batch["present"], recipe.fusion.modality_dropout)
     targets = torch.from_numpy(train.targets[rows]).to(device)
+    if soft is not None:
+        taught = torch.from_numpy(soft[rows, presence_code(batch["present"]).cpu()]).to(device)
+        targets = targets.lerp(taught, recipe.loss.soft_weight)
     with _precision(optim.precision, device):
         scores = network(batch)
     value = loss(scores.float(), targets)
@@ -160,9 +167,12 @@ def _select(
     if state.average:
         load_trainable(state.network, state.average)
     scores = score(state.network, select)
+    metrics = {"accuracy": accuracy, "r2": r2, "pcc": pcc, "ccc": ccc}
     figures = {
-        f"select_{name}": mean_over_traits(name, scores, select.targets)
-        for name in ("accuracy", "r2", "pcc", "ccc")
+        f"select_{name}": float(
+            np.mean([metric(*pair) for pair in zip(scores.T, select.targets.T, strict=True)])
+        )
+        for name, metric in metrics.items()
     }
     metric = figures[f"select_{recipe.run.select_metric}"]
     if state.progress.best is None or metric > state.progress.best:

@@ -15,8 +15,8 @@ _PRETRAINED = "encoders.text.backbone."
 def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """Group the trainable parameters by rate and decay.
 
-    Pretrained weights learn at ``encoder_lr``, all others at ``lr``. Vectors (biases, norms, learned
-    tokens) are not decayed.
+    Pretrained weights learn at ``encoder_lr``, all others at ``lr``. Vectors (biases, norms,
+    learned tokens) are not decayed.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():

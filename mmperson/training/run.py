@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmperson.config import Recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
-from mmperson.errors import DataError
+from mmperson.errors import ConfigError, DataError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
 from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
@@ -22,12 +23,14 @@ from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
 from mmperson.models.encoders.text import text_weights_folder
 from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
+from mmperson.training.distil import soft_targets
 from mmperson.training.loop import OnEpoch, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
 
 RECIPE_FILE = "recipe.yaml"
 TOKENIZER_FILE = "tokenizer.json"
+SOFT_TARGETS_FILE = "soft_targets.safetensors"
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,25 @@ def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> Run
     cache = FeatureCache(run / "cache", spec)
     train_part, select_part = split_rows(recipe, manifest)
     rows = ClipDataset.prepare(train_part, spec, tokenizer, cache)
-    select = None if select_part is None else ClipDataset.prepare(select_part, spec, tokenizer, cache)
+    select = (
+        None if select_part is None else ClipDataset.prepare(select_part, spec, tokenizer, cache)
+    )
 
     torch.manual_seed(recipe.seed)
     network = PersonalityNetwork(recipe, spec)
     _fit_statistics(network, rows)
+    soft = _soft_targets(network, rows, recipe, run)
+    if recipe.text is not None and recipe.text.start_from is not None:
+        # After the teacher, whose features must come from an encoder that has seen no label.
+        _take_over_text_encoder(network, recipe.text.start_from)
+    if recipe.text is not None and recipe.text.trainable_layers == 0:
+        rows, select = (
+            part and part.with_text_tokens(network.text_states) for part in (rows, select)
+        )
     network.to(recipe.run.device)
     state = TrainingState(network, build_optimizer(network, recipe.optim))
     resumed = state.restore(run, recipe.hash)
-    weights = fit(state, rows, select, recipe, run, on_epoch)
+    weights = fit(state, rows, select, soft, recipe, run, on_epoch)
     load_trainable(network, weights)
     save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
     return RunResult(run, len(rows), len(select or ()), state.progress.best, resumed)
@@ -145,3 +158,29 @@ def _fit_statistics(network: PersonalityNetwork, rows: ClipDataset) -> None:
     if rows.descriptors is not None:
         heard = rows.present[:, MODALITIES.index("audio")] > 0
         network.encoders["audio"].fit_scale(torch.from_numpy(rows.descriptors[heard]))
+
+
+def _soft_targets(
+    network: PersonalityNetwork, rows: ClipDataset, recipe: Recipe, run: Path
+) -> npt.NDArray[np.float32] | None:
+    """Return the teacher's scores, made once a run."""
+    if recipe.teacher is None:
+        return None
+    path = run / SOFT_TARGETS_FILE
+    if not path.is_file():
+        scores = soft_targets(network, rows, recipe.teacher, recipe.seed)
+        save_file({"scores": torch.from_numpy(scores)}, path.with_suffix(".unfinished"))
+        path.with_suffix(".unfinished").replace(path)
+    return load_file(path)["scores"].numpy()
+
+
+def _take_over_text_encoder(network: PersonalityNetwork, run: Path) -> None:
+    start = load_network(run).network
+    if "text" not in start.encoders:
+        raise ConfigError(f"text.start_from is {str(run)!r}, whose network reads no text.")
+    try:
+        network.encoders["text"].load_state_dict(start.encoders["text"].state_dict())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"text.start_from is {str(run)!r}, which does not fit: {error}"
+        ) from error

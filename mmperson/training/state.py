@@ -1,8 +1,8 @@
 """Everything that an interrupted run needs to go on as if nothing had happened.
 
-The order of the rows, the hidden modalities and dropout are functions of (seed, step), so the state is
-the weights, the optimiser's moments, the moving average and a few counters: tensors in one safetensors
-file, written atomically. No pickles.
+The order of the rows, the hidden modalities and dropout are functions of (seed, step), so the state
+is the weights, the optimiser's moments, the moving average and a few counters: tensors in one
+safetensors file, written atomically. No pickles.
 """
 
 from __future__ import annotations

@@ -57,12 +57,14 @@ def canary(tmp_path: Path, clip_mp4: Path) -> Path:
 
 PLAYLISTS = {
     "ffconcat": "ffconcat version 1.0\nfile canary.mp4\n",
-    "hls": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\n{url}\n#EXT-X-ENDLIST\n",
+    "hls": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\n{url}\n"
+    "#EXT-X-ENDLIST\n",
     "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
     'mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="video/mp4"><Representation '
-    'id="1" bandwidth="9"><BaseURL>canary.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>',
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
-    "a=rtpmap:96 H264/90000\n",
+    'id="1" bandwidth="9"><BaseURL>canary.mp4</BaseURL></Representation>'
+    "</AdaptationSet></Period></MPD>",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
 }
 
 
@@ -80,7 +82,9 @@ def test_playlists_are_refused_whatever_their_name(canary: Path, kind: str, name
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     attack = canary.with_name(name)
-    attack.write_text(PLAYLISTS[kind].replace("{url}", canary.as_uri()).replace("{port}", str(port)))
+    attack.write_text(
+        PLAYLISTS[kind].replace("{url}", canary.as_uri()).replace("{port}", str(port))
+    )
     with pytest.raises(UnreadableMedia):
         probe_clip(attack)
     with pytest.raises(UnreadableMedia):
@@ -91,7 +95,7 @@ def test_playlists_are_refused_whatever_their_name(canary: Path, kind: str, name
     "name",
     [
         "-clip.mp4",
-        "it's \"quoted\".mp4",
+        'it\'s "quoted".mp4',
         "ünïcødé 鏡.mp4",
         "new\nline.mp4",
         "concat:a|b.mp4",
@@ -117,7 +121,13 @@ def test_only_regular_local_files_are_opened(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "pipe.mp4", Path("/dev/zero")):
         with pytest.raises(UnreadableMedia, match="not a regular file"):
             probe_clip(path)
-    for missing in (tmp_path / "none.mp4", "http://localhost:1/clip.mp4", "pipe:0", "-", "nul\0.mp4"):
+    for missing in (
+        tmp_path / "none.mp4",
+        "http://localhost:1/clip.mp4",
+        "pipe:0",
+        "-",
+        "nul\0.mp4",
+    ):
         with pytest.raises(UnreadableMedia, match="cannot be opened") as caught:
             probe_clip(missing)
         assert "local files" in str(caught.value)

@@ -27,9 +27,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.data.manifest import DESCRIPTORS, Manifest
+from mmperson.data.manifest import Manifest
 from mmperson.data.pickles import read_labels, read_texts
 from mmperson.errors import DataError
+from mmperson.inputs.descriptors import DESCRIPTORS
 
 TRAIT_COLUMNS: Final = (
     "openness",

@@ -40,6 +40,13 @@ class DescriptorEncoder(nn.Module):
         self.mean.copy_(descriptors.mean(dim=0))
         self.scale.copy_(descriptors.std(dim=0).clamp_min(1e-6))
 
+    def standardise(self, descriptors: Tensor) -> Tensor:
+        """Scale descriptors, float (batch, descriptor), to training mean 0 and deviation 1.
+
+        Recordings far outside the training range are held at its edge instead of extrapolated.
+        """
+        return ((descriptors - self.mean) / self.scale).clamp(-5.0, 5.0)
+
     def forward(self, descriptors: Tensor) -> Tokens:
         """Encode descriptors.
 
@@ -49,7 +56,5 @@ class DescriptorEncoder(nn.Module):
         Returns:
             Tokens, float (batch, token, dim); all of them real.
         """
-        # Recordings far outside the training range are held at its edge instead of extrapolated.
-        standard = ((descriptors - self.mean) / self.scale).clamp(-5.0, 5.0)
-        values = self.body(standard).reshape(-1, self.tokens, self.dim)
+        values = self.body(self.standardise(descriptors)).reshape(-1, self.tokens, self.dim)
         return Tokens(values, torch.ones_like(values[..., 0]))

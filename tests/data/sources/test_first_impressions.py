@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmperson.data import DESCRIPTORS, IMPORTERS, Manifest, import_corpus
+from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.data import IMPORTERS, Manifest, import_corpus
 from mmperson.errors import DataError, UnknownComponent
 from mmperson.traits import TRAITS
 

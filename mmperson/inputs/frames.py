@@ -1,0 +1,75 @@
+"""Decoded frames to the stack of normalised frames that a video network reads."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.errors import UsageError
+from mmperson.inputs.spec import FrameSpec
+
+# Beyond this ratio the ends, which no centre crop keeps, are cut before resizing.
+_LONGEST_ASPECT: Final = 8
+
+
+def prepare_frames(frames: npt.NDArray[np.uint8], spec: FrameSpec) -> npt.NDArray[np.float32]:
+    """Resize the short side, crop the centre and normalise.
+
+    Shrinking averages over areas, which leaves no moiré and is what antialiased resizing elsewhere
+    comes close to; enlarging interpolates linearly.
+
+    Args:
+        frames: uint8 (frame, height, width, 3), RGB, ``spec.count`` frames.
+        spec: The settings.
+
+    Returns:
+        float32 (frame, 3, height, width), contiguous; the channel's mean is 0, a standard
+        deviation from it is 1.
+
+    Raises:
+        UsageError: The array is no stack of that many frames.
+    """
+    expected = (spec.count, *frames.shape[1:3], 3)
+    if frames.dtype != np.uint8 or frames.shape != expected or not frames.size:
+        raise UsageError(
+            f"The frames are {frames.dtype} of shape {frames.shape}; "
+            f"uint8 of shape ({spec.count}, height, width, 3) is needed."
+        )
+    prepared = np.empty((spec.count, 3, spec.height, spec.width), dtype=np.float32)
+    for target, frame in zip(prepared, frames, strict=True):
+        crop = _centre(_resize(_limit_aspect(frame), spec.short_side), spec.height, spec.width)
+        target[:] = crop.transpose(2, 0, 1)
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
+    prepared -= 255 * mean
+    prepared /= 255 * std
+    return prepared
+
+
+def _limit_aspect(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Cut the ends of a ribbon: resized whole, it could fill the memory."""
+    height, width = frame.shape[:2]
+    longest = _LONGEST_ASPECT * min(height, width)
+    return _centre(frame, min(height, longest), min(width, longest))
+
+
+def _resize(frame: npt.NDArray[np.uint8], short_side: int) -> npt.NDArray[np.uint8]:
+    """Resize so that the shorter side has the wanted length."""
+    import cv2  # Here, because networks that read no video need not wait for it.
+
+    height, width = frame.shape[:2]
+    short = min(height, width)
+    if short == short_side:
+        return frame
+    size = (math.floor(width * short_side / short), math.floor(height * short_side / short))
+    method = cv2.INTER_AREA if short > short_side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, size, interpolation=method), dtype=np.uint8)
+
+
+def _centre(frame: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return a view of the middle."""
+    top = round((frame.shape[0] - height) / 2)
+    left = round((frame.shape[1] - width) / 2)
+    return frame[top : top + height, left : left + width]

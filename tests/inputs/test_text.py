@@ -1,0 +1,109 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmperson.errors import BundleError
+from mmperson.inputs import TextSpec, encode_text, load_tokenizer, tokenizer_sha256
+from mmperson.inputs.text import clean_text, has_words
+
+SPEC = TextSpec(tokenizer_sha256="0" * 64)
+SHORT = TextSpec(tokenizer_sha256="0" * 64, max_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def transcripts(first_impressions: Path) -> list[str]:
+    path = first_impressions / "transcription/transcription_validation.pkl"
+    return list(pickle.loads(path.read_bytes(), encoding="latin1").values())
+
+
+def test_real_transcripts_agree_with_transformers(transcripts, tokenizer, tokenizer_file):
+    transformers = pytest.importorskip("transformers", reason="transformers is the reference")
+    reference = transformers.AutoTokenizer.from_pretrained(tokenizer_file.parent)
+    for text in transcripts[:300]:
+        expected = reference(text, truncation=True, max_length=48)["input_ids"]
+        spec = SPEC.model_copy(update={"max_tokens": 48})
+        assert encode_text(text, tokenizer, spec).tolist() == expected
+
+
+def test_cleaning_leaves_real_transcripts_alone(transcripts, tokenizer):
+    for text in transcripts:
+        assert encode_text(text, tokenizer, SPEC).tolist() == tokenizer.encode(text).ids
+
+
+def test_ids_are_int64_between_the_special_tokens(tokenizer):
+    ids = encode_text("Hello there", tokenizer, SPEC)
+    assert ids.dtype == np.int64
+    assert tokenizer.decode(ids.tolist(), skip_special_tokens=False) == "[CLS] hello there [SEP]"
+
+
+def test_what_is_too_long_loses_its_last_words(tokenizer):
+    ids = encode_text("one two three four five six seven eight", tokenizer, SHORT)
+    assert tokenizer.decode(ids.tolist(), skip_special_tokens=False) == (
+        "[CLS] one two three four five six [SEP]"
+    )
+
+
+def test_a_spelt_out_special_token_is_text(tokenizer):
+    ids = encode_text("so [SEP] and [PAD]", tokenizer, SPEC).tolist()
+    assert ids.count(tokenizer.token_to_id("[SEP]")) == 1
+    assert tokenizer.token_to_id("[PAD]") not in ids
+
+
+def test_padding_and_truncation_of_the_file_are_off(tokenizer_file, tokenizer):
+    stored = json.loads(tokenizer_file.read_text())
+    assert stored["padding"]
+    assert stored["truncation"]
+    assert len(tokenizer.encode("word " * 500).ids) == 502
+    assert len(tokenizer.encode("word").ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("  two\n\n words\t", "two words"),
+        ("Cafe\u0301", "Café"),
+        ("no\u00a0break", "no break"),
+        ("lone \ud83d half", "lone ? half"),
+        ("", ""),
+    ],
+)
+def test_cleaning(text, cleaned):
+    assert clean_text(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a", True), ("7", True), ("é", True), (" \n", False), ("… -?!", False)]
+)
+def test_words(text, expected):
+    assert has_words(text) is expected
+
+
+@given(text=st.text(max_size=200) | st.text(st.characters(categories=["Cs", "Cc", "Lu"])))
+def test_any_string_can_be_encoded(tokenizer, text):
+    ids = encode_text(text, tokenizer, SHORT)
+    assert 2 <= len(ids) <= SHORT.max_tokens
+    assert ids[0] == tokenizer.token_to_id("[CLS]")
+    assert ids[-1] == tokenizer.token_to_id("[SEP]")
+
+
+def test_hash_is_that_of_the_bytes(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(b"abc")
+    assert tokenizer_sha256(path).startswith("ba7816bf8f01cfea")
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no json"])
+def test_what_is_no_tokenizer_is_refused(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        load_tokenizer(path)
+    if content is None:
+        with pytest.raises(BundleError):
+            tokenizer_sha256(path)

@@ -1,0 +1,218 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmperson.errors import TranscriptError
+from mmperson.media import Segment, Transcript, find_transcript, read_transcript
+from mmperson.media import transcript as module
+from mmperson.media.transcript import SUFFIXES, parse_transcript
+
+EXPECTED = (Segment(0.5, 2.0, "Good morning."), Segment(2.0, 3662.25, "I am here."))
+SRT = """1
+00:00:00,500 --> 00:00:02,000
+Good
+<i>morning</i>.
+
+2
+00:00:02,000 --> 01:01:02,250
+{\\an8}I am here.
+"""
+VTT = """WEBVTT - a title
+Kind: captions
+
+STYLE
+::cue { color: red }
+
+NOTE a comment that is
+two lines long
+
+intro
+00:00.500 --> 00:02.000 align:start position:0%
+<v Anna>Good <c.loud>morn<00:00:01.000>ing</c>.</v>
+
+00:02.000 --> 01:01:02.250
+I am&nbsp;here.
+"""
+WHISPER = {
+    "text": " Good morning. I am here.",
+    "segments": [
+        {"id": 0, "start": 0.5, "end": 2, "text": " Good morning."},
+        {"id": 1, "start": 2.0, "end": 3662.25, "text": " I am here."},
+    ],
+}
+SPAN = "[00:00 - 00:03] Good\n[00:03 - 01:02:05] morning,\nall of you."
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".srt", SRT),
+        (".SRT", SRT.replace("\n", "\r\n") + "\r\n\r\n"),
+        (".vtt", VTT),
+        (".json", json.dumps(WHISPER)),
+        (".json", json.dumps({"segments": WHISPER["segments"]})),
+        (".json", json.dumps(WHISPER["segments"])),
+    ],
+)
+def test_timed_formats_agree(suffix: str, content: str) -> None:
+    transcript = parse_transcript(content, suffix, "talk")
+    assert transcript == Transcript("Good morning. I am here.", EXPECTED, "talk")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".txt", "  Good\n morning.\n"),
+        (".json", '"Good morning."'),
+        (".json", '{"text": "Good morning.", "language": "en"}'),
+    ],
+)
+def test_untimed_formats(suffix: str, content: str) -> None:
+    assert parse_transcript(content, suffix) == Transcript("Good morning.", (), "given")
+
+
+def test_times_before_lines_of_plain_text() -> None:
+    transcript = parse_transcript(SPAN, ".txt")
+    assert transcript.text == "Good morning, all of you."
+    assert transcript.segments == (
+        Segment(0.0, 3.0, "Good"),
+        Segment(3.0, 3725.0, "morning, all of you."),
+    )
+
+
+def test_words_in_brackets_stay() -> None:
+    assert parse_transcript("I said [no] to [NAME].", ".txt").text == "I said [no] to [NAME]."
+    assert parse_transcript(f"{VTT}\n00:09.0 --> 00:10.0\n3 < 5 and 6 > 2", ".vtt").text.endswith(
+        "3 < 5 and 6 > 2"
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_blank_is_blank_or_an_error(suffix: str) -> None:
+    if suffix == ".json":
+        with pytest.raises(TranscriptError, match="line 1"):
+            parse_transcript("", suffix)
+    else:
+        assert parse_transcript("\n \n", suffix).text == ""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "where"),
+    [
+        (".srt", SRT + "\n3\n00:00:09 -> 00:00:10\nOops.", "line 11"),
+        (".srt", SRT.replace("01:01:02,250", "one o'clock"), "line 7"),
+        (".srt", SRT.replace("01:01:02,250", "00:00:01,000"), "line 7"),
+        (".vtt", VTT.replace("00:02.000 -->", "zero -->"), "line 14"),
+        (".vtt", "Just words,\nno times.", "line 1"),
+        (".txt", "Hello.\n[00:09 - 00:03] Backwards.", "line 2"),
+        (".json", '{"text":\n "unfinished', "line 2"),
+        (".json", '{"words": []}', "line 1"),
+        (".json", "12", "line 1"),
+        (".json", '{"text": 12, "segments": []}', "line 1"),
+        (".json", '[{"start": 0, "end": 1, "text": "a"}, {"text": "b"}]', "segment 2"),
+        (".json", '[{"start": 2, "end": 1, "text": "a"}]', "segment 1"),
+        (".json", '[{"start": NaN, "end": 1, "text": "a"}]', "segment 1"),
+        (".json", '["words"]', "segment 1"),
+        (".json", "[" * 100_000, "no sensible JSON"),
+        (".json", "9" * 10_000, "no sensible JSON"),
+        (".docx", "words", ".docx"),
+    ],
+)
+def test_what_is_malformed_is_named(suffix: str, content: str, where: str) -> None:
+    with pytest.raises(TranscriptError, match=where) as caught:
+        parse_transcript(content, suffix, "talk.x")
+    assert "'talk.x'" in str(caught.value)
+
+
+# Lines that belong to the formats, in impossible orders and with impossible times.
+LINES = st.sampled_from(
+    [
+        *("WEBVTT", "NOTE", "STYLE", "1", "", "-->", "00:00:01,000 --> 00:00:02,000"),
+        *("00:01.0 --> 99:99.9", "٣:٣ --> ٤:٤", "[00:01 - 00:02] so", "[0:0-0:0]", "{", '"a"'),
+        *("<b>", "\ufeff", "&#xD800;", "&#1114112;", "\x85", '[{"start": 1e999}]', "[" * 5000),
+    ]
+)
+
+
+@given(
+    content=st.text() | st.lists(LINES, max_size=12).map("\n".join),
+    suffix=st.sampled_from(SUFFIXES),
+)
+def test_any_text_is_a_transcript_or_a_transcript_error(content: str, suffix: str) -> None:
+    try:
+        transcript = parse_transcript(content, suffix)
+    except TranscriptError:
+        return
+    transcript.text.encode()  # no lone surrogates
+    assert transcript.text == " ".join(transcript.text.split())
+
+
+@given(content=st.binary(max_size=200))
+def test_any_bytes(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes(content)
+    try:
+        assert read_transcript(path).source == "any.txt"
+    except TranscriptError:
+        return
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le-bom", "latin-1"]
+)
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    words = "Déjà vu, señor."
+    content = (
+        b"\xff\xfe" + words.encode("utf-16-le") if "bom" in encoding else words.encode(encoding)
+    )
+    path = tmp_path / "talk.txt"
+    path.write_bytes(content)
+    assert read_transcript(path) == Transcript(words, (), "talk.txt")
+
+
+def test_utf16_without_a_mark_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_bytes("words".encode("utf-16-le"))
+    with pytest.raises(TranscriptError, match="UTF-8"):
+        read_transcript(path)
+
+
+def test_the_size_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    path = tmp_path / "talk.txt"
+    path.write_text("0123456789")
+    assert read_transcript(path).text == "0123456789"
+    path.write_text("0123456789a")
+    with pytest.raises(TranscriptError, match="more than 10 bytes"):
+        read_transcript(path)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path in (tmp_path / "pipe.txt", tmp_path, tmp_path / "none.txt", Path("/dev/zero")):
+        with pytest.raises(TranscriptError, match=r"regular file|cannot be read"):
+            read_transcript(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_sidecar_has_the_clips_stem(tmp_path: Path, suffix: str) -> None:
+    clip = tmp_path / "-a.003.mp4"
+    assert find_transcript(clip) is None
+    (tmp_path / f"-a{suffix}").touch()  # another clip's
+    (tmp_path / f"-a.003{suffix}").mkdir()  # no file
+    assert find_transcript(clip) is None
+    (tmp_path / f"-a.003{suffix}").rmdir()
+    (tmp_path / f"-a.003{suffix}").touch()
+    assert find_transcript(clip) == tmp_path / f"-a.003{suffix}"
+
+
+def test_plain_text_comes_first(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"clip{suffix}").touch()
+    assert find_transcript(tmp_path / "clip.mp4") == tmp_path / "clip.txt"
+    assert find_transcript(tmp_path / "clip.txt") == tmp_path / "clip.srt"
+    assert find_transcript("x" * 5000 + ".mp4") is None
