@@ -145,7 +145,7 @@ class TeacherConfig(_Section):
     """
 
     steps: int = Field(60, ge=0)
-    sources: int = Field(800, ge=2)
+    sources: int = Field(500, ge=2)
     unseen_weight: float = Field(0.7, ge=0, le=1)
 
 

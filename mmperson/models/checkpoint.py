@@ -65,7 +65,9 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str,
     """Write tensors and text facts to a safetensors file; a crash leaves the old file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, facts)
+    # One metadata entry: safetensors writes several in random order, and files should be comparable.
+    metadata = {"facts": json.dumps(facts, sort_keys=True)}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
     with open(unfinished, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, path)
@@ -82,6 +84,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise BundleNotFound(f"There is no {str(path)!r}.", hint="Give a folder made by 'train'.")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["facts"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BundleCorrupt(f"{str(path)!r} is damaged: {error}.") from error

@@ -34,8 +34,7 @@ def soft_targets(
     config: TeacherConfig,
     seed: int,
 ) -> npt.NDArray[np.float32]:
-    """Let a teacher for each subset of modalities score clips of source videos that it has not
-    seen.
+    """Let a teacher per subset of modalities score clips of source videos new to it.
 
     Args:
         network: Gives the features: its pretrained token states and its standardised descriptors.

@@ -59,18 +59,19 @@ def fit(
     optim, progress, loss = recipe.optim, state.progress, build_loss(recipe.loss)
     per_epoch = len(train.epoch(optim.batch_size, recipe.seed, 0))
     steps = per_epoch * optim.epochs
-    losses: list[float] = []
     with Tracker(run, progress.step) as tracker:
         while not progress.done:
             epoch, within = divmod(progress.step, per_epoch)
             rows = train.epoch(optim.batch_size, recipe.seed, epoch)[within]
             rate = set_rate(state.optimizer, progress.step, steps, optim.warmup)
-            losses.append(_step(state, train, soft, rows, loss, recipe))
+            value = _step(state, train, soft, rows, loss, recipe)
             progress.step += 1
-            tracker.log(progress.step, loss=losses[-1], rate=rate)
+            progress.epoch_loss += value
+            tracker.log(progress.step, loss=value, rate=rate)
             if progress.step % per_epoch == 0:
-                figures = {"loss": float(np.mean(losses))} | _select(state, select, recipe, epoch)
-                losses.clear()
+                figures = {"loss": progress.epoch_loss / per_epoch}
+                figures |= _select(state, select, recipe, epoch)
+                progress.epoch_loss = 0.0
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)
                 progress.done = epoch + 1 == optim.epochs or _stalled(state, recipe, epoch)

@@ -15,7 +15,7 @@ from mmperson.config import Recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
-from mmperson.errors import ConfigError, DataError
+from mmperson.errors import ConfigError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
 from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
@@ -135,15 +135,10 @@ def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest |
     """Return the rows to learn from and the rows to select on.
 
     Raises:
-        DataError: A split has no rows.
+        DataError: There is no such split.
     """
     data = recipe.data
     rows = manifest.where_split(data.train_split)
-    if len(rows) == 0:
-        raise DataError(
-            f"{str(data.manifest)!r} has no rows of split {data.train_split!r}.",
-            hint=f"It has {', '.join(sorted(set(manifest.split)))}.",
-        )
     if data.held_out is not None:
         fold = grouped_folds(rows.source_id, data.folds, recipe.seed)
         return rows.select(fold != data.held_out), rows.select(fold == data.held_out)

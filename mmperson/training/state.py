@@ -27,12 +27,14 @@ class Progress:
 
     Attributes:
         step: Steps done.
+        epoch_loss: Sum of the losses of this epoch's steps.
         best: Best selection metric so far; None before the first.
         best_epoch: Epoch of the best metric, from 0.
         done: The run is complete.
     """
 
     step: int = 0
+    epoch_loss: float = 0.0
     best: float | None = None
     best_epoch: int = -1
     done: bool = False

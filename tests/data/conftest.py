@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.data import Manifest, import_corpus
+from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 

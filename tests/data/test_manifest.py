@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.data import SPLITS, Manifest, read_manifest, write_manifest
 from mmperson.errors import DataError, MissingExtra
+from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
@@ -31,13 +32,13 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, *, pretrained: bool = True) -> None:
         super().__init__()
         folder = text_weights_folder(config.weights)
+        shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         # Eager attention is plain matrix products, which export and quantise well.
-        options = {"attn_implementation": "eager", "add_pooling_layer": False}
+        self.backbone = AutoModel.from_config(
+            shape, attn_implementation="eager", add_pooling_layer=False
+        )
         if pretrained:
-            self.backbone = AutoModel.from_pretrained(folder, local_files_only=True, **options)
-        else:
-            shape = AutoConfig.from_pretrained(folder, local_files_only=True)
-            self.backbone = AutoModel.from_config(shape, **options)
+            self.backbone.load_state_dict(_without_pooler(load_file(folder / "model.safetensors")))
         layers = self.backbone.encoder.layer
         if max(config.layers) > len(layers) or min(config.layers) < 0:
             raise ConfigError(
@@ -101,3 +102,12 @@ def text_weights_folder(weights: str) -> Path:
             hint=f"Give 'minilm' or a folder with {', '.join(wanted)}.",
         )
     return folder
+
+
+def _without_pooler(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what only whole-sentence models need."""
+    return {
+        name.removeprefix("bert."): tensor
+        for name, tensor in weights.items()
+        if "pooler." not in name and "position_ids" not in name
+    }

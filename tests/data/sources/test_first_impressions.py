@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.data import IMPORTERS, Manifest, import_corpus
 from mmperson.errors import DataError, UnknownComponent
+from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 CLIPS = {"training": "aaaaaaaaaaa.000", "validation": "-bbbbbbbbbb.001", "test": "_cccccccccc.002"}

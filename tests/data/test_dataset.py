@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from mmperson.data import import_corpus
+from mmperson.data.dataset import ClipDataset
+from mmperson.data.rows import prepare_row
+from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
+from mmperson.inputs.text import tokenizer_sha256
+from mmperson.models.encoders.text import text_weights_folder
+
+
+@pytest.fixture
+def dataset():
+    rows = 40
+    lengths = np.random.default_rng(0).integers(0, 12, size=rows)
+    present = np.ones((rows, 3), dtype=np.float32)
+    present[:, 0] = 0
+    present[lengths == 0, 2] = 0
+    return ClipDataset(
+        sample_id=np.array([f"clip{i}" for i in range(rows)]),
+        source_id=np.array([f"source{i // 2}" for i in range(rows)]),
+        input_ids=tuple(np.arange(100, 100 + n) for n in lengths),
+        descriptors=np.zeros((rows, 26), dtype=np.float32),
+        present=present,
+        targets=np.full((rows, 5), 0.5, dtype=np.float32),
+    )
+
+
+def test_a_batch_is_padded_to_its_longest_text(dataset):
+    rows = np.argsort(dataset.lengths())[-3:]
+    batch = dataset.batch(rows)
+    assert batch["input_ids"].shape == (3, dataset.lengths()[rows].max())
+    assert batch["attention_mask"].sum(dim=1).tolist() == dataset.lengths()[rows].tolist()
+    assert not batch["input_ids"][batch["attention_mask"] == 0].any()
+
+
+def test_an_absent_text_is_one_padding_token(dataset):
+    row = np.flatnonzero(dataset.lengths() == 0)[:1]
+    batch = dataset.batch(row)
+    assert batch["input_ids"].tolist() == [[0]]
+    assert batch["attention_mask"].tolist() == [[1]]
+    assert batch["present"].tolist() == [[0.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_an_epoch_holds_every_row_once_and_follows_from_its_seed(dataset, batch_size):
+    first = dataset.epoch(batch_size, seed=3, epoch=1)
+    assert sorted(np.concatenate(first).tolist()) == list(range(40))
+    again = dataset.epoch(batch_size, seed=3, epoch=1)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    other = np.concatenate(dataset.epoch(batch_size, seed=3, epoch=2))
+    assert (np.concatenate(first) != other).any()
+
+
+def test_kept_token_states_follow_their_rows(dataset):
+    kept = dataset.with_text_tokens(lambda batch: batch["input_ids"].unsqueeze(-1).float())
+    rows = np.array([5, 0, 17])
+    batch, ids = kept.batch(rows), dataset.batch(rows)
+    assert "input_ids" not in batch
+    torch.testing.assert_close(batch["text_tokens"].squeeze(-1).long(), ids["input_ids"])
+    torch.testing.assert_close(batch["text_mask"].long(), ids["attention_mask"])
+
+
+def test_tokens_come_from_the_same_code_as_in_inference(first_impressions):
+    corpus = import_corpus("first-impressions", first_impressions)
+    heard = np.array([clip is not None for clip in corpus.clip])
+    rows = corpus.select(heard & np.isfinite(corpus.descriptors).all(axis=1))
+    path = text_weights_folder("minilm") / "tokenizer.json"
+    spec = InputSpec(audio=DescriptorSpec(), text=TextSpec(tokenizer_sha256=tokenizer_sha256(path)))
+    tokenizer = Tokenizer.from_file(str(path))
+    published = prepare_row(rows, 0, spec, tokenizer)
+    unknown = np.full_like(rows.descriptors, np.nan)
+    heard_row = prepare_row(replace(rows, descriptors=unknown), 0, spec, tokenizer)
+    assert published.audio is not None
+    assert heard_row.audio is not None
+    np.testing.assert_allclose(heard_row.audio, published.audio, rtol=2e-2, atol=2e-2)
+    np.testing.assert_array_equal(heard_row.text, published.text)

@@ -1,0 +1,23 @@
+import torch
+
+from mmperson.config import HeadsConfig
+from mmperson.models.heads import EnsembleHead
+
+
+def test_the_score_is_the_mean_of_the_members():
+    torch.manual_seed(0)
+    head = EnsembleHead(HeadsConfig(members=3), dim=8, traits=5)
+    fused = torch.randn(2, 5, 8)
+    members = []
+    for member in range(3):
+        x = fused
+        for index, (weight, bias) in enumerate(zip(head.weights, head.biases, strict=True)):
+            x = (x.relu() if index else x) @ weight[member] + bias[member]
+        members.append(x.squeeze(-1))
+    torch.testing.assert_close(head(fused), 0.5 + torch.stack(members).mean(dim=0))
+
+
+def test_the_base_is_the_training_mean():
+    head = EnsembleHead(HeadsConfig(members=2), dim=8, traits=2)
+    head.fit_base(torch.tensor([[0.2, 0.6], [0.4, 0.8]]))
+    torch.testing.assert_close(head.base, torch.tensor([0.3, 0.7]))

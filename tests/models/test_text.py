@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmperson.config import TextEncoderConfig
+from mmperson.errors import ConfigError
+from mmperson.models.encoders.text import TextEncoder, text_weights_folder
+
+
+def encoder(weights: Path, **options) -> TextEncoder:
+    return TextEncoder(TextEncoderConfig(weights=str(weights), **options))
+
+
+def test_tokens_are_the_chosen_layers_side_by_side(tiny_text_weights):
+    both = encoder(tiny_text_weights, layers=(0, 2)).eval()
+    last = encoder(tiny_text_weights, layers=(2,)).eval()
+    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3, dtype=torch.int64)
+    values = both(ids, mask).values
+    assert values.shape == (1, 3, 32)
+    torch.testing.assert_close(values[..., 16:], last(ids, mask).values)
+
+
+@pytest.mark.parametrize(("trainable", "learning"), [(0, set()), (1, {"1"}), (2, {"0", "1"})])
+def test_only_the_upper_layers_learn(tiny_text_weights, trainable, learning):
+    network = encoder(tiny_text_weights, layers=(2,), trainable_layers=trainable)
+    names = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    assert all(name.startswith("backbone.encoder.layer.") for name in names)
+    assert {name.split(".")[3] for name in names} == learning
+
+
+def test_a_frozen_encoder_has_no_dropout_in_training(tiny_text_weights):
+    network = encoder(tiny_text_weights, layers=(2,)).train()
+    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3, dtype=torch.int64)
+    assert torch.equal(network(ids, mask).values, network(ids, mask).values)
+
+
+@pytest.mark.parametrize("options", [{"layers": (3,)}, {"layers": (0,), "trainable_layers": 3}])
+def test_layers_that_do_not_exist_are_refused(tiny_text_weights, options):
+    with pytest.raises(ConfigError, match="layers"):
+        encoder(tiny_text_weights, **options)
+
+
+def test_a_folder_without_weights_is_refused_with_what_it_lacks(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"no model.safetensors, tokenizer.json"):
+        text_weights_folder(str(tmp_path))

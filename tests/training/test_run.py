@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmperson.config import parse_recipe
+from mmperson.data import read_manifest
+from mmperson.errors import ConfigError, DataError, NonFiniteLoss, ResumeMismatch
+from mmperson.evaluation.metrics import pcc
+from mmperson.models.checkpoint import NETWORK_FILE
+from mmperson.training import loop, score_run, train
+from mmperson.training.run import split_rows
+from mmperson.training.tracker import LOG_FILE
+
+
+def changed(recipe, **sections):
+    content = recipe.model_dump(mode="json")
+    for name, values in sections.items():
+        content[name] = {**(content[name] or {}), **values}
+    return parse_recipe(content, source="test")
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize(
+    "variant", [{}, {"data": {"held_out": 0}}, {"text": {"trainable_layers": 0}}]
+)
+@pytest.mark.parametrize("stop", [0, 3, 4, 7])
+def test_an_interrupted_run_ends_in_the_same_bits(recipe, tmp_path, monkeypatch, stop, variant):
+    recipe = changed(recipe, **variant)
+    train(recipe, tmp_path / "whole")
+    step = loop._step
+
+    def interrupted(state, *arguments):
+        if state.progress.step == stop:
+            raise Interrupted
+        return step(state, *arguments)
+
+    monkeypatch.setattr(loop, "_step", interrupted)
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "cut")
+    monkeypatch.setattr(loop, "_step", step)
+    result = train(recipe, tmp_path / "cut")
+    assert result.resumed == (stop >= 2)
+    for name in (NETWORK_FILE, LOG_FILE):
+        whole, cut = ((tmp_path / run / name).read_bytes() for run in ("whole", "cut"))
+        assert whole == cut
+
+
+def test_a_finished_run_is_not_trained_again(recipe, tmp_path):
+    train(recipe, tmp_path)
+    before = (tmp_path / NETWORK_FILE).read_bytes()
+    train(recipe, tmp_path)
+    assert (tmp_path / NETWORK_FILE).read_bytes() == before
+
+
+def test_another_recipe_does_not_take_up_a_run(recipe, tmp_path):
+    train(recipe, tmp_path)
+    with pytest.raises(ResumeMismatch, match="another recipe"):
+        train(changed(recipe, optim={"lr": 0.5}), tmp_path)
+
+
+def test_threads_do_not_make_another_recipe(recipe):
+    assert changed(recipe, run={"threads": 2}).hash == recipe.hash
+
+
+def test_it_learns_what_the_descriptors_say(recipe, tmp_path, manifest_file):
+    recipe = changed(recipe, optim={"epochs": 60, "lr": 3e-3}, fusion={"modality_dropout": 0.0})
+    train(recipe, tmp_path)
+    rows = read_manifest(manifest_file).where_split("train")
+    heard = rows.select(np.isfinite(rows.descriptors).all(axis=1))
+    scores = score_run(tmp_path, heard)
+    assert np.mean([pcc(scores[:, t], heard.targets[:, t]) for t in range(5)]) > 0.7
+
+
+def test_soft_targets_are_made_once_and_used(recipe, tmp_path):
+    taught = changed(recipe, teacher={"steps": 2, "sources": 8}, loss={"soft_weight": 0.9})
+    train(taught, tmp_path / "taught")
+    train(recipe, tmp_path / "plain")
+    first = (tmp_path / "taught" / NETWORK_FILE).read_bytes()
+    assert first != (tmp_path / "plain" / NETWORK_FILE).read_bytes()
+
+
+def test_a_row_with_nothing_to_read_has_no_score(recipe, tmp_path, manifest_file):
+    train(recipe, tmp_path)
+    rows = read_manifest(manifest_file)
+    scores = score_run(tmp_path, rows, modalities=("text",))
+    assert np.isnan(scores[1]).all()
+    assert np.isfinite(np.delete(scores, 1, axis=0)).all()
+
+
+def test_a_fine_tuned_text_encoder_can_be_taken_over(recipe, tmp_path):
+    train(recipe, tmp_path / "first")
+    start = {"start_from": str(tmp_path / "first"), "trainable_layers": 0}
+    train(changed(recipe, text=start), tmp_path / "second")
+    first, second = (load_file(tmp_path / run / NETWORK_FILE) for run in ("first", "second"))
+    name = "encoders.text.backbone.encoder.layer.1.output.dense.weight"
+    assert torch.equal(first[name], second[name])
+
+
+def test_a_run_without_text_cannot_lend_its_encoder(recipe, tmp_path):
+    content = recipe.model_dump(mode="json") | {"text": None}
+    train(parse_recipe(content, source="test"), tmp_path / "audio")
+    with pytest.raises(ConfigError, match="reads no text"):
+        train(changed(recipe, text={"start_from": str(tmp_path / "audio")}), tmp_path / "next")
+
+
+def test_held_out_rows_share_no_source_with_training_rows(recipe, manifest_file):
+    learn, select = split_rows(changed(recipe, data={"held_out": 1}), read_manifest(manifest_file))
+    assert select is not None
+    assert len(learn) + len(select) == 36
+    assert not set(learn.source_id) & set(select.source_id)
+
+
+def test_a_missing_split_is_named(recipe, tmp_path):
+    with pytest.raises(DataError, match="no split 'dev'"):
+        train(changed(recipe, data={"train_split": "dev"}), tmp_path)
+
+
+def test_a_loss_that_is_no_number_names_its_clips(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "build_loss", lambda _: lambda scores, _: scores.sum() * float("nan"))
+    with pytest.raises(NonFiniteLoss, match=r"step 1 .*clip0"):
+        train(recipe, tmp_path)
