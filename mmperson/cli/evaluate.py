@@ -93,9 +93,9 @@ def evaluate(
     manifest = read_manifest(data)
     rows = manifest.where_split(split)
     if bundle is not None:
-        from mmperson.runtime.batch import score_manifest
+        from mmperson.evaluation.scoring import score_bundle
 
-        scores = score_manifest(bundle, rows, wanted)
+        scores = score_bundle(bundle, rows, wanted)
     elif run is not None:
         scores = _score_run(run, rows, wanted)
     else:

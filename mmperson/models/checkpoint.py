@@ -65,7 +65,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str,
     """Write tensors and text facts to a safetensors file; a crash leaves the old file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    # One metadata entry: safetensors writes several in random order, and files should be comparable.
+    # One entry: safetensors writes several in random order, and files should be comparable.
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
     with open(unfinished, "rb+") as file:

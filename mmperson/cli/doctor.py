@@ -1,0 +1,92 @@
+"""`mmperson doctor`: what is installed, and whether the weights are whole."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import mmperson
+from mmperson.errors import BundleError
+
+_PACKAGES = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers", "pyarrow")
+_EXTRAS = ("torch", "torchaudio", "torchvision", "transformers", "onnx")
+
+
+def doctor(
+    bundle: Annotated[
+        str | None, typer.Option(help="Bundle to check; without it, every shipped one.")
+    ] = None,
+) -> None:
+    """Report versions, processors and bundles; exit code 3 if a bundle cannot be used."""
+    from mmperson.runtime.bundle import shipped_bundles
+
+    console = Console(highlight=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _facts().items():
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print(table)
+    names = [bundle] if bundle is not None else shipped_bundles()
+    if not names:
+        console.print("\nNo bundle came with this installation.")
+    failed = False
+    for name in names:
+        try:
+            _report_bundle(name, console)
+        except BundleError as error:
+            failed = True
+            console.print(f"\n[bold]{name}[/]  [red]{type(error).__name__}[/]: {error}")
+    if failed:
+        raise typer.Exit(BundleError.exit_code)
+
+
+def _facts() -> dict[str, str]:
+    import av
+    import onnxruntime
+
+    cores = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
+    return {
+        "mmperson": mmperson.__version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "processors": f"{usable} usable of {cores}; one thread per graph",
+        "packages": _versions(_PACKAGES),
+        "training": _versions(_EXTRAS),
+        "ffmpeg of PyAV": "  ".join(f"{name} {version}" for name, version in libraries.items()),
+        "onnx providers": ", ".join(onnxruntime.get_available_providers()) + "; used: CPU",
+        "executable": sys.executable,
+    }
+
+
+def _versions(packages: tuple[str, ...]) -> str:
+    found = []
+    for name in packages:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "  ".join(found) or "not installed"
+
+
+def _report_bundle(name: str, console: Console) -> None:
+    from mmperson.runtime.bundle import open_bundle
+    from mmperson.runtime.predictor import Predictor
+    from mmperson.schema import MODALITIES
+
+    bundle = open_bundle(name)
+    Predictor(bundle)
+    info: Any = bundle.info
+    unread = [m for m in MODALITIES if m not in info.modalities]
+    console.print(f"\n[bold]{bundle.model}[/]  [green]whole[/]  {bundle.folder}")
+    console.print(f"  reads {', '.join(info.modalities)}; does not read {', '.join(unread) or '—'}")
+    console.print(f"  input spec {info.spec_hash[:12]}, opset {info.opset}, {info.licence}")
+    for file, facts in info.files.items():
+        kind = info.precision.get(file.removesuffix(".onnx"), "")
+        console.print(f"  [dim]{facts.sha256[:12]}  {facts.bytes:>10,}  {file} {kind}[/]")

@@ -1,0 +1,66 @@
+"""`mmperson export`: a training run to a bundle that scores clips without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mmperson.errors import ExportError, MissingExtra
+
+MAX_ACCURACY_DRIFT = 0.002
+"""Largest loss of 1-MAE on the given split that int8 weights may cost."""
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder made by 'mmperson train'.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to make; a bundle there is replaced.")],
+    data: Annotated[Path, typer.Option(help="Manifest whose rows hold the graphs to the network.")],
+    split: Annotated[
+        str, typer.Option(help="Rows that the bundle's quality is measured on.")
+    ] = "validation",
+    fp32: Annotated[bool, typer.Option("--fp32", help="Leave the text encoder in fp32.")] = False,
+) -> None:
+    """Export a run to ONNX, hold it to the network, and measure it."""
+    try:
+        from mmperson.export import export_run
+        from mmperson.training import score_run
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "onnx", "train,export") from error
+    from mmperson.data import read_manifest
+    from mmperson.evaluation.run import evaluate_split
+    from mmperson.evaluation.scoring import score_bundle
+
+    talk = Console(stderr=True, highlight=False)
+    manifest = read_manifest(data)
+    rows = manifest.where_split(split)
+    info = export_run(run, out, rows, int8_text=not fp32)
+    for gate, difference in info.parity.items():
+        talk.print(f"Scores of the {gate} graphs differ by at most {difference:.2g}.")
+
+    talk.print(f"Measuring on {len(rows)} rows of {split} …")
+    metrics: dict[str, Any] = {}
+    scores = score_bundle(out, rows)
+    for protocol in ("official", "unseen"):
+        result = evaluate_split(scores, manifest, split, protocol=protocol).to_dict()
+        metrics[f"{split}, {protocol}"] = {
+            "n": result["n"],
+            "mean": result["mean"],
+            "intervals": result["intervals"]["mean"],
+        }
+    original = evaluate_split(score_run(run, rows), manifest, split, draws=1).to_dict()
+    drift = original["mean"]["accuracy"] - metrics[f"{split}, official"]["mean"]["accuracy"]
+    if drift > MAX_ACCURACY_DRIFT:
+        raise ExportError(
+            f"The bundle's 1-MAE on {split} is {drift:.4f} below the network's; "
+            f"{MAX_ACCURACY_DRIFT} is allowed.",
+            hint="Export with --fp32.",
+        )
+    talk.print(f"1-MAE on {split}: {drift:+.5f} lost by the export.")
+    export_run(run, out, rows, int8_text=not fp32, metrics=metrics)
+    size = sum(file.bytes for file in info.files.values()) / 1e6
+    talk.print(f"Wrote {escape(str(out))} ({size:.1f} MB).")
+    talk.print(f"Next: mmperson predict CLIP --bundle {escape(str(out))}")

@@ -1,0 +1,77 @@
+"""`mmperson train`: a recipe to a run folder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mmperson.errors import MissingExtra, UsageError
+
+
+def train(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="Recipe, a YAML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; an interrupted run goes on.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")
+    ] = False,
+) -> None:
+    """Train a recipe. Every key can be changed by a flag, such as --optim.lr 1e-4."""
+    from mmperson.config import load_recipe
+
+    recipe = load_recipe(config, parse_overrides(context.args))
+    if print_config:
+        sys.stdout.write(recipe.to_yaml())
+        return
+    if out is None:
+        raise UsageError("Say where the run goes: --out RUN.")
+    try:
+        from mmperson.training import train as train_recipe
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "torch", "train") from error
+
+    talk = Console(stderr=True, highlight=False)
+    talk.print(
+        f"Training [bold]{escape(recipe.name)}[/] into {escape(str(out))}; seed {recipe.seed}."
+    )
+    start = time.monotonic()
+
+    def on_epoch(epoch: int, epochs: int, figures: dict[str, float]) -> None:
+        spent = time.monotonic() - start
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        talk.print(f"epoch {epoch:>3}/{epochs}  {numbers}  {spent:.0f} s")
+
+    result = train_recipe(recipe, out, on_epoch)
+    chosen = "the last epoch" if result.best is None else f"selection metric {result.best:.4f}"
+    talk.print(f"Learned from {result.train_rows} rows; kept {chosen}.")
+    talk.print(f"Wrote {escape(str(result.run))}.")
+    talk.print(f"Next: mmperson export {escape(str(result.run))} --out BUNDLE --data MANIFEST")
+
+
+def parse_overrides(arguments: list[str]) -> dict[str, str]:
+    """Read ``--section.key value`` and ``--section.key=value`` flags.
+
+    Raises:
+        UsageError: A word is no flag, or a flag has no value.
+    """
+    overrides: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--"):
+            raise UsageError(f"{word!r} is unexpected.", hint="Flags look like --optim.lr 1e-4.")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            given = next(words, None)
+            if given is None:
+                raise UsageError(f"{word} needs a value.")
+            value = given
+        overrides[key] = value
+    return overrides

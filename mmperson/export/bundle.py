@@ -1,0 +1,149 @@
+"""A run folder to a bundle folder: export, gate, describe, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+import mmperson
+from mmperson.data.dataset import ClipDataset
+from mmperson.data.manifest import Manifest
+from mmperson.errors import ExportError
+from mmperson.export.card import LICENCE, LICENCE_TEXT, model_card
+from mmperson.export.graph import OPSET, export_graph
+from mmperson.export.parity import check_parity, score_difference
+from mmperson.export.quantize import quantize_weights
+from mmperson.export.wrapper import parts
+from mmperson.inputs.text import load_tokenizer
+from mmperson.models.checkpoint import Trained, load_network
+from mmperson.runtime.bundle import INFO_FILE, SCHEMA_VERSION, TOKENIZER_FILE, BundleInfo, FileInfo
+from mmperson.runtime.session import Session
+from mmperson.traits import TRAITS
+
+PARITY_ROWS = 32
+"""Real rows that the gates are measured on; each is scored with every subset of modalities."""
+
+
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    manifest: Manifest,
+    *,
+    int8_text: bool = True,
+    metrics: dict[str, Any] | None = None,
+) -> BundleInfo:
+    """Export a run's network to a bundle folder.
+
+    The graphs are first held to the network in fp32. The text encoder is then quantised, which
+    makes its scores differ a little; the largest difference is measured and written down.
+
+    Args:
+        run: Folder made by ``train``.
+        out: Folder to make. An existing bundle there is replaced, anything else is refused.
+        manifest: Rows for the gates.
+        int8_text: Whether the text encoder's weights become int8.
+        metrics: Measured quality, for ``bundle.json`` and the card.
+
+    Returns:
+        The facts of the bundle.
+
+    Raises:
+        ParityExceeded: The graphs say something else than the network.
+        ExportError: The network cannot be exported, or the folder holds something else.
+    """
+    run, out = Path(run), Path(out)
+    if out.exists() and not (out / INFO_FILE).is_file():
+        raise ExportError(f"{str(out)!r} exists and is no bundle.", hint="Give another --out.")
+    trained = load_network(run)
+    facts = {
+        "mmperson.name": trained.recipe.name,
+        "mmperson.version": mmperson.__version__,
+        "mmperson.spec_hash": trained.spec.hash,
+        "mmperson.traits": ",".join(TRAITS),
+    }
+    graphs = {name: export_graph(part, facts) for name, part in parts(trained.network).items()}
+    rows = _gate_rows(trained, manifest, run)
+    parity = {"fp32": check_parity(trained.network, _sessions(graphs, trained), rows)}
+    precision = dict.fromkeys(graphs, "fp32")
+    if int8_text and "encoder_text" in graphs:
+        graphs["encoder_text"] = quantize_weights(graphs["encoder_text"])
+        precision["encoder_text"] = "int8"
+        sessions = _sessions(graphs, trained)
+        parity["int8"] = score_difference(trained.network, sessions, rows, together=1)
+
+    files = {f"{name}.onnx": graph.SerializeToString() for name, graph in graphs.items()}
+    if trained.spec.text is not None:
+        files[TOKENIZER_FILE] = (run / TOKENIZER_FILE).read_bytes()
+    card = model_card(trained.recipe, trained.spec, precision, parity, metrics or {})
+    files["MODEL_CARD.md"] = card.encode()
+    files["LICENSE.txt"] = LICENCE_TEXT.encode()
+    info = BundleInfo(
+        schema_version=SCHEMA_VERSION,
+        name=trained.recipe.name,
+        version=mmperson.__version__,
+        modalities=trained.spec.modalities,
+        traits=TRAITS,
+        spec=trained.spec,
+        spec_hash=trained.spec.hash,
+        opset=OPSET,
+        precision=precision,
+        recipe=trained.recipe.model_dump(mode="json"),
+        recipe_hash=trained.recipe.hash,
+        commit=_commit(),
+        metrics=metrics or {},
+        parity=parity,
+        licence=LICENCE,
+        files={
+            name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+            for name, content in files.items()
+        },
+    )
+    files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
+    _write_folder(out, files)
+    return info
+
+
+def _gate_rows(trained: Trained, manifest: Manifest, run: Path) -> ClipDataset:
+    """Spread the rows of the gates over the manifest."""
+    chosen = np.unique(np.linspace(0, len(manifest) - 1, PARITY_ROWS).round().astype(np.int64))
+    tokenizer = None if trained.spec.text is None else load_tokenizer(run / TOKENIZER_FILE)
+    return ClipDataset.prepare(manifest.select(chosen), trained.spec, tokenizer)
+
+
+def _sessions(graphs: dict[str, onnx.ModelProto], trained: Trained) -> dict[str, Session]:
+    return {
+        name: Session(graph.SerializeToString(), name, trained.spec.hash, threads=1)
+        for name, graph in graphs.items()
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the source tree, or "unknown" outside of one."""
+    answer = subprocess.run(
+        ["git", "-C", str(Path(mmperson.__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def _write_folder(out: Path, files: dict[str, bytes]) -> None:
+    """Write the folder beside its place and move it there, so that no half bundle is ever seen."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    unfinished.chmod(0o755)
+    for name, content in files.items():
+        (unfinished / name).write_bytes(content)
+    if out.exists():
+        shutil.rmtree(out)
+    os.replace(unfinished, out)

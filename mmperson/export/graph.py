@@ -1,0 +1,56 @@
+"""One module to one ONNX graph."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from torch.export import Dim
+
+from mmperson.errors import ExportError
+from mmperson.export.wrapper import Part
+
+OPSET = 20
+"""The newest opset whose graphs ONNX Runtime's int8 quantiser reads without a warning; 23 gains
+nothing on the CPU, where attention runs as plain matrix products."""
+
+
+def export_graph(part: Part, facts: dict[str, str]) -> onnx.ModelProto:
+    """Export a module with dynamic axes and check the graph.
+
+    Args:
+        part: Module, example inputs, dynamic axes and output name.
+        facts: Key facts for ``metadata_props``.
+
+    Raises:
+        ExportError: The module cannot be exported, or the graph is invalid.
+    """
+    # One symbol per axis name, so that the graph knows which inputs share a size.
+    sizes = {
+        name: Dim(name, min=1, max=4096) for axes in part.dynamic.values() for name in axes.values()
+    }
+    shapes = {
+        name: {axis: sizes[symbol] for axis, symbol in axes.items()}
+        for name, axes in part.dynamic.items()
+    }
+    try:
+        program = torch.onnx.export(
+            part.module.eval(),
+            args=(),
+            kwargs=part.inputs,
+            dynamic_shapes=shapes,
+            input_names=list(part.inputs),
+            output_names=[part.output],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        if program is None:
+            raise ExportError(f"{part.output} was not exported.")
+        model = program.model_proto
+        onnx.checker.check_model(model)
+    except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"The graph of {part.output} cannot be exported: {error}") from error
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value)
+    return model

@@ -1,0 +1,91 @@
+"""The gate: graphs must say what the network says, for every subset of modalities."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmperson.data.dataset import ClipDataset
+from mmperson.errors import ParityExceeded, ShapeMismatch
+from mmperson.models.network import PersonalityNetwork
+from mmperson.runtime.session import Session
+from mmperson.schema import MODALITIES
+
+TOLERANCE = 1e-4
+"""Largest absolute difference of a score between the network and its fp32 graphs."""
+
+
+def score_difference(
+    network: PersonalityNetwork,
+    sessions: Mapping[str, Session],
+    rows: ClipDataset,
+    *,
+    together: int,
+) -> float:
+    """Return the largest difference of a score, over rows and subsets of modalities.
+
+    Args:
+        network: The network in evaluation mode.
+        sessions: Its graphs by name: ``encoder_audio``, ``encoder_text``, ``fusion``.
+        rows: Real rows.
+        together: Rows per batch.
+
+    Raises:
+        ShapeMismatch: A graph returns another shape than the network.
+    """
+    largest = 0.0
+    for chosen in rows.by_length(together):
+        for present in _subsets(network, len(chosen)):
+            batch = rows.batch(chosen) | {"present": torch.from_numpy(present)}
+            with torch.inference_mode():
+                expected = network(batch).numpy()
+            scores = run_graphs(sessions, {k: v.numpy() for k, v in batch.items()})
+            if scores.shape != expected.shape:
+                raise ShapeMismatch(
+                    f"The graphs return scores of shape {scores.shape}; the network returns "
+                    f"{expected.shape}."
+                )
+            largest = max(largest, float(np.abs(scores - expected).max()))
+    return largest
+
+
+def check_parity(
+    network: PersonalityNetwork, sessions: Mapping[str, Session], rows: ClipDataset
+) -> float:
+    """Hold the fp32 graphs to the network, in batches and one by one; return the difference.
+
+    Raises:
+        ParityExceeded: A score differs by more than ``TOLERANCE``.
+    """
+    largest = max(score_difference(network, sessions, rows, together=n) for n in (8, 1))
+    # Written so that NaN fails too.
+    if not largest <= TOLERANCE:
+        raise ParityExceeded("A score", largest, TOLERANCE)
+    return largest
+
+
+def run_graphs(
+    sessions: Mapping[str, Session], batch: Mapping[str, npt.NDArray[np.generic]]
+) -> npt.NDArray[np.float32]:
+    """Run encoders and fusion on a batch of network inputs; float32 (batch, trait)."""
+    fed = dict(batch)
+    if "encoder_audio" in sessions:
+        fed["audio_tokens"] = sessions["encoder_audio"].run(batch)
+    if "encoder_text" in sessions:
+        fed["text_tokens"] = sessions["encoder_text"].run(batch)
+        fed["text_mask"] = batch["attention_mask"].astype(np.float32)
+    return sessions["fusion"].run(fed)
+
+
+def _subsets(network: PersonalityNetwork, rows: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Presence masks of every non-empty subset of what the network reads, float32 (row, 3)."""
+    names = list(network.encoders)
+    for flags in itertools.product((1.0, 0.0), repeat=len(names)):
+        if any(flags):
+            shown = dict(zip(names, flags, strict=True))
+            mask = [shown.get(name, 0.0) for name in MODALITIES]
+            yield np.tile(np.array(mask, dtype=np.float32), (rows, 1))

@@ -1,0 +1,1 @@
+"""The trained network as ONNX graphs: open a bundle, score clips. No torch."""

@@ -1,0 +1,208 @@
+"""The bundle folder: the only thing that crosses from the training world to the inference world.
+
+``bundle.json`` names every other file with its size and SHA-256. A bundle is read whole and checked
+before any part of it is used, and what is used are the bytes that were checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmperson.errors import BundleCorrupt, BundleIncompatible, BundleNotFound, did_you_mean
+from mmperson.inputs.spec import InputSpec
+from mmperson.traits import TRAITS
+
+SCHEMA_VERSION: Final = 1
+DEFAULT_BUNDLE: Final = "impressions-text-audio"
+INFO_FILE: Final = "bundle.json"
+TOKENIZER_FILE: Final = "tokenizer.json"
+MAX_OPSET: Final = 23
+MAX_FILE_BYTES: Final = 1 << 30
+MAX_INFO_BYTES: Final = 1 << 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileInfo(_Part):
+    """What a file must be.
+
+    Attributes:
+        sha256: Hash of its content, 64 hex digits.
+        bytes: Its size.
+    """
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0, le=MAX_FILE_BYTES)
+
+
+class BundleInfo(_Part):
+    """Content of ``bundle.json``.
+
+    Attributes:
+        schema_version: Version of this format.
+        name: Name of the bundle.
+        version: Version of the mmperson that made it.
+        modalities: Modalities that it reads.
+        traits: Order of the scores.
+        spec: Preprocessing of its inputs.
+        spec_hash: Hash of ``spec``.
+        opset: ONNX opset of the graphs.
+        precision: ``fp32`` or ``int8`` of each graph, by file name.
+        recipe: The resolved recipe of the training.
+        recipe_hash: Hash of the recipe.
+        commit: Commit of the source that made it.
+        metrics: Measured quality, by protocol.
+        parity: Largest differences of scores between these graphs and the network, by gate.
+        licence: Licence of the weights.
+        files: Every other file of the folder.
+    """
+
+    schema_version: int
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    version: str
+    modalities: tuple[str, ...]
+    traits: tuple[str, ...]
+    spec: InputSpec
+    spec_hash: str
+    opset: int
+    precision: dict[str, str]
+    recipe: dict[str, Any]
+    recipe_hash: str
+    commit: str
+    metrics: dict[str, Any]
+    parity: dict[str, float]
+    licence: str
+    files: dict[str, FileInfo]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle in memory.
+
+    Attributes:
+        folder: Where it was read from.
+        info: Its facts.
+        files: Content of its graphs and its tokenizer, by file name.
+    """
+
+    folder: Path
+    info: BundleInfo
+    files: dict[str, bytes]
+
+    @property
+    def model(self) -> str:
+        """Name and version, as records show them."""
+        return f"{self.info.name} {self.info.version}"
+
+
+def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:
+    """Read and check a bundle.
+
+    Args:
+        name: Name of a shipped bundle, or a folder.
+
+    Raises:
+        BundleNotFound: There is none.
+        BundleCorrupt: A file is missing, too many, or not the one that was shipped.
+        BundleIncompatible: It was made for another schema, opset, order of traits or spec.
+    """
+    folder = find_bundle(name)
+    info = _read_info(folder / INFO_FILE)
+    _check_compatible(info, folder)
+    found = {path.name for path in folder.iterdir()} - {INFO_FILE}
+    if found != set(info.files):
+        odd = ", ".join(sorted(found ^ set(info.files)))
+        raise BundleCorrupt(
+            f"The bundle {str(folder)!r} should hold exactly the files of {INFO_FILE}; "
+            f"missing or too many: {odd}."
+        )
+    files = {name: _read_checked(folder / name, facts) for name, facts in info.files.items()}
+    needed = {name: data for name, data in files.items() if name.endswith((".onnx", ".json"))}
+    return Bundle(folder, info, needed)
+
+
+def find_bundle(name: str | Path) -> Path:
+    """Return the folder of a bundle by name or path.
+
+    Raises:
+        BundleNotFound: There is none.
+    """
+    if (Path(name) / INFO_FILE).is_file():
+        return Path(name)
+    for shelf in _shelves():
+        if (shelf / str(name) / INFO_FILE).is_file():
+            return shelf / str(name)
+    names = shipped_bundles()
+    raise BundleNotFound(
+        f"There is no bundle {str(name)!r}: no folder with a {INFO_FILE}, and not one of "
+        f"{', '.join(names) or 'no shipped bundles'}.",
+        hint=did_you_mean(str(name), names),
+    )
+
+
+def shipped_bundles() -> list[str]:
+    """Return the names of the bundles that came with this installation."""
+    return sorted(
+        {path.parent.name for shelf in _shelves() for path in shelf.glob("*/bundle.json")}
+    )
+
+
+def _shelves() -> list[Path]:
+    """Folders of shipped bundles: inside the wheel, and in a source tree."""
+    package = Path(str(importlib.resources.files("mmperson")))
+    return [shelf for shelf in (package / "weights", package.parent / "weights") if shelf.is_dir()]
+
+
+def _read_info(path: Path) -> BundleInfo:
+    content = path.read_bytes()[: MAX_INFO_BYTES + 1]
+    if len(content) > MAX_INFO_BYTES:
+        raise BundleCorrupt(f"{str(path)!r} is larger than {MAX_INFO_BYTES} bytes.")
+    try:
+        return BundleInfo.model_validate(json.loads(content))
+    except (ValueError, RecursionError, ValidationError) as error:
+        raise BundleCorrupt(f"{str(path)!r} is no valid bundle description: {error}") from error
+
+
+def _check_compatible(info: BundleInfo, folder: Path) -> None:
+    problem = None
+    if info.schema_version != SCHEMA_VERSION:
+        problem = f"has schema version {info.schema_version}, not {SCHEMA_VERSION}"
+    elif info.opset > MAX_OPSET:
+        problem = f"needs ONNX opset {info.opset}; up to {MAX_OPSET} is supported"
+    elif info.traits != TRAITS:
+        problem = f"scores {', '.join(info.traits)}, not {', '.join(TRAITS)}"
+    elif info.spec.hash != info.spec_hash:
+        problem = (
+            f"was made for input spec {info.spec_hash[:12]}, and this mmperson prepares "
+            f"{info.spec.hash[:12]} from the same numbers"
+        )
+    elif info.modalities != info.spec.modalities:
+        problem = f"reads {info.modalities}, but its spec prepares {info.spec.modalities}"
+    if problem is not None:
+        raise BundleIncompatible(
+            f"The bundle {str(folder)!r} {problem}.",
+            hint="Use the mmperson that made it, or export it again.",
+        )
+
+
+def _read_checked(path: Path, facts: FileInfo) -> bytes:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != facts.bytes:
+        raise BundleCorrupt(
+            f"{str(path)!r} is not the file of {facts.bytes} bytes that was shipped."
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != facts.sha256:
+        raise BundleCorrupt(
+            f"{str(path)!r} has another hash than the file that was shipped.",
+            hint="Install mmperson again, or fetch the bundle again.",
+        )
+    return content
