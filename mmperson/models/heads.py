@@ -12,7 +12,7 @@ from mmperson.config import HeadsConfig
 
 
 class EnsembleHead(nn.Module):
-    """The mean of many small independent regressors, on top of the training mean of each trait.
+    """The mean of many small independent regressors, in units of each trait's training spread.
 
     Each member is an MLP E → E/2 → 32 → 1 with ReLU, shared by the traits; all members run as
     batched matrix products.
@@ -26,6 +26,7 @@ class EnsembleHead(nn.Module):
     """
 
     base: Tensor
+    scale: Tensor
 
     def __init__(self, config: HeadsConfig, dim: int, traits: int) -> None:
         super().__init__()
@@ -39,10 +40,12 @@ class EnsembleHead(nn.Module):
             )
             self.biases.append(nn.Parameter(torch.zeros(config.members, 1, narrow)))
         self.register_buffer("base", torch.full((traits,), 0.5))
+        self.register_buffer("scale", torch.full((traits,), 0.15))
 
-    def fit_base(self, targets: Tensor) -> None:
-        """Take the training mean of each trait; targets is float (row, trait)."""
+    def fit_scale(self, targets: Tensor) -> None:
+        """Take mean and deviation of each trait from training targets, float (row, trait)."""
         self.base.copy_(targets.mean(dim=0))
+        self.scale.copy_(targets.std(dim=0))
 
     def forward(self, fused: Tensor) -> Tensor:
         """Score the traits.
@@ -57,4 +60,4 @@ class EnsembleHead(nn.Module):
         x = fused.reshape(1, batch * traits, dim)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = (torch.relu(x) if index else x) @ weight + bias
-        return self.base + x.mean(dim=0).reshape(batch, traits)
+        return self.base + self.scale * x.mean(dim=0).reshape(batch, traits)

@@ -59,8 +59,8 @@ class PersonalityNetwork(nn.Module):
         return tokens
 
     @torch.inference_mode()
-    def text_states(self, batch: Batch) -> Tensor:
-        """Return the token states of a frozen text encoder, float (batch, token, dim)."""
+    def text_tokens(self, batch: Batch) -> Tensor:
+        """Return what a frozen text encoder says, float (batch, token, dim)."""
         return self.encoders["text"](batch["input_ids"], batch["attention_mask"]).values
 
     def fuse(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:

@@ -1,19 +1,30 @@
-"""What the teacher says about each training clip, for every subset of its modalities."""
+"""The network learns the teacher as a function: on the training clips and on clips between them."""
 
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mmperson.config import TeacherConfig
 from mmperson.data.dataset import ClipDataset
+from mmperson.models.checkpoint import write_tensors
+from mmperson.models.fusion.ttfn import describe_text
+from mmperson.models.memory import KernelMemory
 from mmperson.models.network import PersonalityNetwork
+from mmperson.models.tokens import Tokens
 from mmperson.schema import MODALITIES
-from mmperson.training.teacher import Features, fit_kernel, unseen_scores
+from mmperson.training.teacher import fit_kernel
+
+_NEIGHBOURS = 16  # Clips of the most similar sound that one is mixed with.
+_MIXED_AT_MOST = 0.7  # Share of the neighbour in the mixture.
 
 
 def presence_code(present: Tensor) -> Tensor:
@@ -28,77 +39,174 @@ def presence_code(present: Tensor) -> Tensor:
     return present.long() @ torch.tensor([1, 2, 4], device=present.device)
 
 
-def soft_targets(
-    network: PersonalityNetwork,
-    rows: ClipDataset,
-    config: TeacherConfig,
-    seed: int,
-) -> npt.NDArray[np.float32]:
-    """Let a teacher per subset of modalities score clips of source videos new to it.
+@dataclass(frozen=True)
+class Teacher:
+    """A Gaussian process for every subset of modalities, with the features of the training rows.
+
+    Attributes:
+        memories: The fitted processes by presence code.
+        features: float (row, feature) of ``audio`` and ``text``, for the modalities at hand.
+        mean: float (trait,), mean of the training targets.
+        scale: float (trait,), their standard deviation.
+    """
+
+    memories: dict[int, KernelMemory]
+    features: dict[str, Tensor]
+    mean: Tensor
+    scale: Tensor
+
+    def score(self, features: dict[str, Tensor], present: Tensor) -> npt.NDArray[np.float32]:
+        """Score rows with every subset of what they have.
+
+        Args:
+            features: float (row, feature) by modality.
+            present: float (row, 3).
+
+        Returns:
+            float32 (row, 8, trait) by presence code; NaN where a row lacks a modality.
+        """
+        scores = torch.full((len(present), 8, len(self.mean)), math.nan)
+        codes = presence_code(present)
+        for code, memory in self.memories.items():
+            whole = (codes & code) == code
+            rows = _joined(features, code)[whole]
+            scores[whole, code] = self.mean + self.scale * memory(rows)
+        return scores.numpy()
+
+
+def fit_teacher(
+    network: PersonalityNetwork, rows: ClipDataset, config: TeacherConfig, seed: int, run: Path
+) -> Teacher:
+    """Fit a process per subset of modalities, and fill the network's memories with the single ones.
 
     Args:
         network: Gives the features: its pretrained token states and its standardised descriptors.
-        rows: Training rows.
+        rows: Training rows, with the token states of a text encoder that has seen no label.
         config: The teacher.
         seed: Seed of its draws.
-
-    Returns:
-        float32 (row, 8, trait) by presence code; NaN where a row lacks a modality of the subset.
+        run: Run folder; a teacher that is there already is taken up.
     """
     features = _features(network, rows)
     targets = torch.from_numpy(rows.targets)
     mean, scale = targets.mean(dim=0), targets.std(dim=0)
-    soft = np.full((len(rows), 8, targets.shape[1]), np.nan, dtype=np.float32)
-    for subset in _subsets(network):
-        shown = np.array([float(name in subset) for name in MODALITIES], dtype=np.float32)
-        whole = np.flatnonzero((rows.present >= shown).all(axis=1))
-        part = _select(features, subset, whole)
-        wanted = ((targets - mean) / scale)[whole]
-        sources = rows.source_id[whole]
-        kernel = fit_kernel(part, wanted, sources, config, seed)
-        scores = unseen_scores(kernel, part, wanted, sources)
-        soft[whole, int(presence_code(torch.from_numpy(shown)))] = (scores * scale + mean).numpy()
-    return soft
+    present = torch.from_numpy(rows.present)
+    memories = {}
+    for code in _codes(features):
+        whole = (presence_code(present) & code) == code
+        path = run / f"teacher_{code}.safetensors"
+        width = _joined(features, code).shape[1]
+        if not path.is_file():
+            part = _joined(features, code)[whole]
+            wanted = ((targets - mean) / scale)[whole]
+            sources = rows.source_id[whole.numpy()]
+            kernel = fit_kernel(_parts(features, code), part, wanted, sources, config, seed)
+            write_tensors(path, kernel.remember(part, wanted).state_dict(), {})
+        memories[code] = KernelMemory(width, len(mean))
+        memories[code].load_state_dict(load_file(path))
+    if "audio" in features:
+        network.encoders["audio"].memory.load_state_dict(memories[2].state_dict())
+    if "text" in features:
+        network.fusion.memory.load_state_dict(memories[4].state_dict())
+    return Teacher(memories, features, mean, scale)
 
 
-def _subsets(network: PersonalityNetwork) -> list[tuple[str, ...]]:
-    names = list(network.encoders)
-    return [
-        subset
-        for size in range(1, len(names) + 1)
-        for subset in itertools.combinations(names, size)
-    ]
+def epoch_rows(
+    teacher: Teacher, network: PersonalityNetwork, rows: ClipDataset, config: TeacherConfig,
+    seed: int, epoch: int,
+) -> tuple[ClipDataset, npt.NDArray[np.float32]]:  # fmt: skip
+    """Change the sounds of some rows and let the teacher score all of them.
+
+    A sound is mixed with that of a similar clip, or replaced by that of any clip. The rows are a
+    function of (seed, epoch).
+
+    Returns:
+        The rows, and the teacher's scores, float32 (row, 8, trait) by presence code.
+    """
+    present = torch.from_numpy(rows.present)
+    if rows.descriptors is None:
+        return rows, teacher.score(teacher.features, present)
+    random = np.random.default_rng([seed, epoch, 1])
+    sound = teacher.features["audio"].numpy()
+    heard = np.flatnonzero(rows.present[:, MODALITIES.index("audio")])
+    kind = random.random(len(rows))
+    mixed = heard[kind[heard] < config.mixed]
+    swapped = heard[(kind[heard] >= config.mixed) & (kind[heard] < config.mixed + config.swapped)]
+    changed = sound.copy()
+    nearest = _neighbours(sound, heard, mixed)
+    near = nearest[np.arange(len(mixed)), random.integers(nearest.shape[1], size=len(mixed))]
+    share = _MIXED_AT_MOST * random.random((len(mixed), 1), dtype=np.float32)
+    changed[mixed] = (1 - share) * sound[mixed] + share * sound[near]
+    changed[swapped] = sound[random.choice(heard, size=len(swapped))]
+    touched = np.concatenate([mixed, swapped])
+    noise = random.standard_normal((len(touched), sound.shape[1]), dtype=np.float32)
+    changed[touched] += config.jitter * noise
+    features = teacher.features | {"audio": torch.from_numpy(changed)}
+    encoder = network.encoders["audio"]
+    raw = features["audio"] * encoder.scale.cpu() + encoder.mean.cpu()
+    return rows.with_descriptors(raw.numpy()), teacher.score(features, present)
 
 
-def _select(features: Features, subset: tuple[str, ...], rows: npt.NDArray[np.int64]) -> Features:
-    names = [*subset, "words"] if "text" in subset else subset
-    return {name: features[name][rows] for name in names}
+def mean_states(network: PersonalityNetwork, rows: ClipDataset) -> Tensor:
+    """Average the text encoder's hidden states over each row's tokens.
 
-
-def _features(network: PersonalityNetwork, rows: ClipDataset) -> Features:
-    """Standardised clip-level features of every row; those of an absent modality mean nothing."""
-    found: dict[str, Tensor] = {}
-    if "audio" in network.encoders:
-        found["audio"] = network.encoders["audio"].standardise(torch.from_numpy(rows.descriptors))
-    if "text" in network.encoders:
-        pooled = _mean_pooled(network, rows)
-        found["text"] = _standard(pooled) / pooled.shape[1] ** 0.5
-        found["words"] = _standard(torch.from_numpy(np.log1p(rows.lengths())[:, None]).float())
-    return found
-
-
-def _mean_pooled(network: PersonalityNetwork, rows: ClipDataset) -> Tensor:
+    Returns:
+        float (row, layers * hidden), in the order of ``rows.by_length``.
+    """
     encoder = network.encoders["text"].eval()
-    pooled = torch.zeros(len(rows), encoder.dim)
+    means = []
     with torch.inference_mode():
         for chosen in rows.by_length(64):
             batch = rows.batch(chosen)
-            values, mask = encoder(batch["input_ids"], batch["attention_mask"])
-            weights = mask.unsqueeze(-1) / mask.sum(dim=1)[:, None, None]
-            pooled[chosen] = (values * weights).sum(dim=1)
-    return pooled
+            mask = batch["attention_mask"].unsqueeze(-1)
+            states = encoder.states(batch["input_ids"], batch["attention_mask"])
+            means.append((states * mask).sum(dim=1) / mask.sum(dim=1))
+    return torch.cat(means).clone()
 
 
-def _standard(values: Tensor) -> Tensor:
-    # Some dimensions of an embedding layer hardly vary; they must not be blown up.
-    return (values - values.mean(dim=0)) / values.std(dim=0).clamp_min(1e-3)
+def _neighbours(
+    sound: npt.NDArray[np.float32], heard: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the most similar other sounds, int64 (row, neighbour)."""
+    a, b = torch.from_numpy(sound[rows]), torch.from_numpy(sound[heard])
+    nearest = torch.cdist(a, b).topk(min(_NEIGHBOURS + 1, len(heard)), largest=False).indices
+    return heard[nearest[:, 1:].numpy()]
+
+
+def _codes(features: dict[str, Tensor]) -> list[int]:
+    bits = [1 << MODALITIES.index(name) for name in features]
+    sizes = range(1, len(bits) + 1)
+    return [sum(subset) for size in sizes for subset in itertools.combinations(bits, size)]
+
+
+def _names(features: dict[str, Tensor], code: int) -> list[str]:
+    return [name for name in features if code & (1 << MODALITIES.index(name))]
+
+
+def _joined(features: dict[str, Tensor], code: int) -> Tensor:
+    return torch.cat([features[name] for name in _names(features, code)], dim=1)
+
+
+def _parts(features: dict[str, Tensor], code: int) -> dict[str, slice]:
+    """Columns of descriptors, text components and transcript length in the joined features."""
+    parts, start = {}, 0
+    for name in _names(features, code):
+        stop = start + features[name].shape[1]
+        if name == "text":
+            parts |= {"text": slice(start, stop - 1), "words": slice(stop - 1, stop)}
+        else:
+            parts[name] = slice(start, stop)
+        start = stop
+    return parts
+
+
+def _features(network: PersonalityNetwork, rows: ClipDataset) -> dict[str, Tensor]:
+    """Clip-level features of every row; those of an absent modality mean nothing."""
+    found: dict[str, Tensor] = {}
+    if rows.descriptors is not None:
+        found["audio"] = network.encoders["audio"].standardise(torch.from_numpy(rows.descriptors))
+    if rows.text_tokens is not None:
+        found["text"] = torch.cat([
+            describe_text(Tokens(state.float().unsqueeze(0), torch.ones(1, len(state))))
+            for state in rows.text_tokens
+        ])  # fmt: skip
+    return found

@@ -23,6 +23,9 @@ from mmperson.training.optim import set_rate
 from mmperson.training.state import TrainingState, load_trainable, trainable
 from mmperson.training.tracker import Tracker
 
+Teach = Callable[[int], tuple[ClipDataset, npt.NDArray[np.float32]]]
+"""Epoch to its rows and the teacher's scores, float32 (row, 8, trait) by presence code."""
+
 OnEpoch = Callable[[int, int, dict[str, float]], None]
 """Called after every epoch with its number from 1, the number of epochs and its figures."""
 
@@ -31,7 +34,7 @@ def fit(
     state: TrainingState,
     train: ClipDataset,
     select: ClipDataset | None,
-    soft: npt.NDArray[np.float32] | None,
+    teach: Teach | None,
     recipe: Recipe,
     run: Path,
     on_epoch: OnEpoch,
@@ -45,7 +48,8 @@ def fit(
         state: A fresh or restored state; changed in place and saved to ``run``.
         train: Rows to learn from.
         select: Rows to choose the epoch by, or None.
-        soft: The teacher's scores, float32 (row, 8, trait) by presence code, or None.
+        teach: Gives the rows of an epoch and the teacher's scores for them; None learns from the
+            labels alone.
         recipe: Sizes, rates and lengths.
         run: Run folder.
         on_epoch: Told about every epoch.
@@ -59,9 +63,13 @@ def fit(
     optim, progress, loss = recipe.optim, state.progress, build_loss(recipe.loss)
     per_epoch = len(train.epoch(optim.batch_size, recipe.seed, 0))
     steps = per_epoch * optim.epochs
+    taught = -1
+    soft = None
     with Tracker(run, progress.step) as tracker:
         while not progress.done:
             epoch, within = divmod(progress.step, per_epoch)
+            if teach is not None and epoch != taught:
+                (train, soft), taught = teach(epoch), epoch
             rows = train.epoch(optim.batch_size, recipe.seed, epoch)[within]
             rate = set_rate(state.optimizer, progress.step, steps, optim.warmup)
             value = _step(state, train, soft, rows, loss, recipe)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 
 from mmperson.config import Recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
-from mmperson.errors import ConfigError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
 from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
@@ -23,14 +22,15 @@ from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
 from mmperson.models.encoders.text import text_weights_folder
 from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
-from mmperson.training.distil import soft_targets
-from mmperson.training.loop import OnEpoch, fit, score
+from mmperson.training.distil import epoch_rows, fit_teacher, mean_states
+from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
 
 RECIPE_FILE = "recipe.yaml"
 TOKENIZER_FILE = "tokenizer.json"
-SOFT_TARGETS_FILE = "soft_targets.safetensors"
+
+_PROJECTION_ROWS = 2000  # Clips that choose the principal components of the text.
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,11 @@ def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> Run
 
     torch.manual_seed(recipe.seed)
     network = PersonalityNetwork(recipe, spec)
-    _fit_statistics(network, rows)
-    soft = _soft_targets(network, rows, recipe, run)
-    if recipe.text is not None and recipe.text.start_from is not None:
-        # After the teacher, whose features must come from an encoder that has seen no label.
-        _take_over_text_encoder(network, recipe.text.start_from)
-    if recipe.text is not None and recipe.text.trainable_layers == 0:
-        rows, select = (
-            part and part.with_text_tokens(network.text_states) for part in (rows, select)
-        )
+    rows, select, teach = _prepare(network, rows, select, recipe, run)
     network.to(recipe.run.device)
     state = TrainingState(network, build_optimizer(network, recipe.optim))
     resumed = state.restore(run, recipe.hash)
-    weights = fit(state, rows, select, soft, recipe, run, on_epoch)
+    weights = fit(state, rows, select, teach, recipe, run, on_epoch)
     load_trainable(network, weights)
     save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
     return RunResult(run, len(rows), len(select or ()), state.progress.best, resumed)
@@ -152,35 +144,32 @@ def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest |
     return rows, None
 
 
-def _fit_statistics(network: PersonalityNetwork, rows: ClipDataset) -> None:
-    """Set the means and scales that come from the training rows instead of from gradients."""
-    network.heads.fit_base(torch.from_numpy(rows.targets))
+def _prepare(
+    network: PersonalityNetwork,
+    rows: ClipDataset,
+    select: ClipDataset | None,
+    recipe: Recipe,
+    run: Path,
+) -> tuple[ClipDataset, ClipDataset | None, Teach | None]:
+    """Fit what comes from the training rows instead of from gradients, and the teacher."""
+    network.heads.fit_scale(torch.from_numpy(rows.targets))
     if rows.descriptors is not None:
         heard = rows.present[:, MODALITIES.index("audio")] > 0
         network.encoders["audio"].fit_scale(torch.from_numpy(rows.descriptors[heard]))
+    known = rows
+    if recipe.text is not None:
+        sample = rows.sample(_PROJECTION_ROWS, recipe.seed)
+        network.encoders["text"].fit_projection(mean_states(network, sample))
+        known = rows.with_text_tokens(network.text_tokens)
+    teach = None
+    if recipe.teacher is not None:
+        teacher = fit_teacher(network, known, recipe.teacher, recipe.seed, run)
+        learned = known if _frozen_text(recipe) else rows
+        teach = partial(epoch_rows, teacher, network, learned, recipe.teacher, recipe.seed)
+    if _frozen_text(recipe):
+        rows, select = known, select and select.with_text_tokens(network.text_tokens)
+    return rows, select, teach
 
 
-def _soft_targets(
-    network: PersonalityNetwork, rows: ClipDataset, recipe: Recipe, run: Path
-) -> npt.NDArray[np.float32] | None:
-    """Return the teacher's scores, made once a run."""
-    if recipe.teacher is None:
-        return None
-    path = run / SOFT_TARGETS_FILE
-    if not path.is_file():
-        scores = soft_targets(network, rows, recipe.teacher, recipe.seed)
-        save_file({"scores": torch.from_numpy(scores)}, path.with_suffix(".unfinished"))
-        path.with_suffix(".unfinished").replace(path)
-    return load_file(path)["scores"].numpy()
-
-
-def _take_over_text_encoder(network: PersonalityNetwork, run: Path) -> None:
-    start = load_network(run).network
-    if "text" not in start.encoders:
-        raise ConfigError(f"text.start_from is {str(run)!r}, whose network reads no text.")
-    try:
-        network.encoders["text"].load_state_dict(start.encoders["text"].state_dict())
-    except RuntimeError as error:
-        raise ConfigError(
-            f"text.start_from is {str(run)!r}, which does not fit: {error}"
-        ) from error
+def _frozen_text(recipe: Recipe) -> bool:
+    return recipe.text is not None and recipe.text.trainable_layers == 0

@@ -1,22 +1,18 @@
-"""A Gaussian process as teacher: honest scores for the training clips, in closed form.
+"""A Gaussian process as teacher: a smooth, honest reading of few and noisy labels.
 
-A few thousand noisy labels are better smoothed before a network learns from them. The teacher's
-kernel is a sum over clip-level features: acoustic descriptors at a wide and at a narrow scale,
-mean-pooled token states, and the length of the transcript. For training rows X with targets y,
-noise s and A = (K + s I)^-1, what the process says about a block of rows b (all clips of one source
-video) when it has never seen them needs no refitting:
+Its kernel is a sum over clip-level features: acoustic descriptors at a wide and at a narrow scale,
+principal components of the mean token state, and the length of the transcript. How wide "wide" is,
+and how much each part counts, is chosen by the error on clips and on whole source videos that were
+left out. That needs no refitting: with training rows X, targets y, noise s and A = (K + s I)^-1,
+what the process gets wrong about a block of rows b that it has never seen is
 
-    f_b = y_b - (A_bb)^-1 (A y)_b
+    y_b - f_b = (A_bb)^-1 (A y)_b
 
-The hyper-parameters minimise the squared error of exactly these scores, by gradient descent.
-
-Source: Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, eq. 5.10-5.12 (one
-row); the block form follows from the same inverse of a partitioned matrix.
+Source: Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, eq. 2.25 and 5.10-5.12
+(one row); the block form follows from the inverse of a partitioned matrix.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -24,53 +20,69 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import TeacherConfig
-
-Features = Mapping[str, Tensor]
-"""Clip-level features by name, float (row, feature): audio, text, words; those that are at hand."""
+from mmperson.models.memory import KernelMemory, squared_distance
 
 _RATE = 0.1  # Adam on log scales: a step of about ten per cent.
+_STARTS = {
+    "wide": ("audio", 0.17),
+    "narrow": ("audio", 0.32),
+    "text": ("text", 0.8),
+    "words": ("words", 0.4),
+}
+"""Feature and first scale of each kernel; descriptors have unit spread, texts unit length."""
 
 
 class SumKernel(nn.Module):
-    """A sum of squared-exponential kernels over the features at hand.
+    """A sum of squared-exponential kernels, each on one part of the features.
+
+    Descriptors have a scale each; the components of the text share one.
 
     Args:
-        audio_features: Number of acoustic descriptors; 0 leaves audio out.
-        text: Whether mean-pooled token states and the transcript's length are read.
+        parts: Columns of each part of the features: ``audio``, ``text``, ``words``.
     """
 
-    def __init__(self, audio_features: int, *, text: bool) -> None:
+    def __init__(self, parts: dict[str, slice]) -> None:
         super().__init__()
-        self.scales = nn.ParameterDict()
-        if audio_features:
-            self.scales["wide"] = _log(torch.full((audio_features,), 0.03).sqrt())
-            self.scales["narrow"] = _log(torch.full((audio_features,), 0.10).sqrt())
-        if text:
-            self.scales["text"] = _log(torch.tensor([0.7]))
-            self.scales["words"] = _log(torch.tensor([0.4]))
-        self.variances = nn.ParameterDict({name: _log(torch.tensor(0.6)) for name in self.scales})
+        self.columns = {name: parts[part] for name, (part, _) in _STARTS.items() if part in parts}
+        self.width = max(part.stop for part in parts.values())
+        self.scale = nn.ParameterDict()
+        for name, columns in self.columns.items():
+            part, start = _STARTS[name]
+            size = columns.stop - columns.start if part == "audio" else 1
+            self.scale[name] = _log(torch.full((size,), start))
+        self.variance = nn.ParameterDict({name: _log(torch.tensor(0.6)) for name in self.columns})
         self.noise = _log(torch.tensor(1.2))
         self.offset = _log(torch.tensor(0.2))
 
-    def forward(self, a: Features, b: Features) -> Tensor:
-        """Return the covariance of two sets of rows, float (row of a, row of b)."""
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Covariance of two sets of rows, float (row, feature) each; float (row of a, row of b)."""
         total = self.offset.exp()
-        for name, log_scale in self.scales.items():
-            feature = "audio" if name in ("wide", "narrow") else name
-            scale = log_scale.exp()
-            distance = _squared_distance(a[feature] * scale, b[feature] * scale)
-            total = total + self.variances[name].exp() * torch.exp(-distance)
+        for name, columns in self.columns.items():
+            scale = self.scale[name].exp()
+            distance = squared_distance(a[:, columns] * scale, b[:, columns] * scale)
+            total = total + self.variance[name].exp() * torch.exp(-distance)
         return total
 
-    def precision(self, rows: Features) -> Tensor:
+    def precision(self, rows: Tensor) -> Tensor:
         """Return A, the inverse covariance of noisy rows, float (row, row)."""
         covariance = self(rows, rows)
         noise = self.noise.exp() * torch.eye(len(covariance))
-        return torch.linalg.inv(covariance + noise)
+        return torch.cholesky_inverse(torch.linalg.cholesky(covariance + noise))
+
+    def remember(self, rows: Tensor, targets: Tensor) -> KernelMemory:
+        """Fit to rows, float (row, feature), and targets, float (row, trait)."""
+        scales = torch.zeros(len(self.columns), self.width)
+        for kernel, (name, columns) in enumerate(self.columns.items()):
+            scales[kernel, columns] = self.scale[name].exp()
+        variances = torch.stack([self.variance[name].exp() for name in self.columns])
+        memory = KernelMemory(self.width, targets.shape[1])
+        memory.fill(rows, self.precision(rows) @ targets, scales, variances, self.offset.exp())
+        return memory
 
 
 def fit_kernel(
-    features: Features,
+    parts: dict[str, slice],
+    rows: Tensor,
     targets: Tensor,
     sources: npt.NDArray[np.str_],
     config: TeacherConfig,
@@ -79,26 +91,25 @@ def fit_kernel(
     """Choose the hyper-parameters by the error on clips and source videos that were left out.
 
     Args:
-        features: Standardised features of the training rows.
+        parts: Columns of each part of the features.
+        rows: float (row, feature), standardised.
         targets: float (row, trait), standardised.
         sources: str (row,), the source video of each row.
         config: Steps, draws and the share of unseen sources.
         seed: Seed of the draws.
     """
-    audio = features["audio"].shape[1] if "audio" in features else 0
-    kernel = SumKernel(audio, text="text" in features)
+    kernel = SumKernel(parts)
     optimizer = torch.optim.Adam(kernel.parameters(), lr=_RATE, betas=(0.9, 0.95))
     random = np.random.default_rng(seed)
     names = np.unique(sources)
     for step in range(config.steps):
         optimizer.param_groups[0]["lr"] = _RATE * 0.5 * (1 + np.cos(np.pi * step / config.steps))
         drawn = random.choice(names, size=min(config.sources, len(names)), replace=False)
-        rows = np.flatnonzero(np.isin(sources, drawn))
-        part = {name: values[rows] for name, values in features.items()}
-        precision = kernel.precision(part)
-        weights = precision @ targets[rows]
+        chosen = np.flatnonzero(np.isin(sources, drawn))
+        precision = kernel.precision(rows[chosen])
+        weights = precision @ targets[chosen]
         seen = (weights / precision.diagonal().unsqueeze(1)).square().mean()
-        unseen = _residuals(precision, weights, sources[rows]).square().mean()
+        unseen = unseen_residuals(precision, weights, sources[chosen]).square().mean()
         error = (1 - config.unseen_weight) * seen + config.unseen_weight * unseen
         optimizer.zero_grad()
         error.backward()
@@ -106,20 +117,17 @@ def fit_kernel(
     return kernel.requires_grad_(False)
 
 
-def unseen_scores(
-    kernel: SumKernel, features: Features, targets: Tensor, sources: npt.NDArray[np.str_]
-) -> Tensor:
-    """Score each training row as if no clip of its source video had been seen.
+def unseen_residuals(precision: Tensor, weights: Tensor, sources: npt.NDArray[np.str_]) -> Tensor:
+    """What the process gets wrong about each row if no clip of its source had been seen.
+
+    Args:
+        precision: A, float (row, row).
+        weights: A y, float (row, trait).
+        sources: str (row,), the source video of each row.
 
     Returns:
-        float (row, trait), standardised like the targets.
+        float (row, trait), target minus score.
     """
-    precision = kernel.precision(features)
-    return targets - _residuals(precision, precision @ targets, sources)
-
-
-def _residuals(precision: Tensor, weights: Tensor, sources: npt.NDArray[np.str_]) -> Tensor:
-    """Return y_b - f_b for the rows b of every source, float (row, trait)."""
     _, source, size = np.unique(sources, return_inverse=True, return_counts=True)
     order = np.argsort(source, kind="stable")
     starts = np.cumsum(size) - size
@@ -131,12 +139,6 @@ def _residuals(precision: Tensor, weights: Tensor, sources: npt.NDArray[np.str_]
         solved.append(torch.linalg.solve(blocks, weights[rows]).flatten(0, 1))
         found.append(rows.flatten())
     return torch.cat(solved)[torch.cat(found).argsort()]
-
-
-def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    # As a matrix product; torch.cdist takes several times as long backwards.
-    lengths = a.square().sum(dim=1, keepdim=True) + b.square().sum(dim=1)
-    return (lengths - 2.0 * a @ b.T).clamp_min(0.0)
 
 
 def _log(value: Tensor) -> nn.Parameter:

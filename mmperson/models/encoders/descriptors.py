@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import AudioEncoderConfig
+from mmperson.models.memory import KernelMemory
 from mmperson.models.tokens import Tokens
+from mmperson.traits import TRAITS
 
 
 class DescriptorEncoder(nn.Module):
-    """Standardise clip-level descriptors and spread them over a few tokens.
+    """Standardise clip-level descriptors, recall similar clips, and spread both over a few tokens.
 
     Args:
         config: Number and width of the tokens.
@@ -25,11 +27,13 @@ class DescriptorEncoder(nn.Module):
         self.tokens, self.dim = config.tokens, config.dim
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
+        self.memory = KernelMemory(size, len(TRAITS))
         width = 2 * config.dim
         self.body = nn.Sequential(
-            nn.Linear(size, width), nn.GELU(), nn.Dropout(config.dropout), nn.LayerNorm(width),
-            nn.Linear(width, config.tokens * config.dim),
-        )  # fmt: skip
+            nn.Linear(size, width), nn.GELU(), nn.Dropout(config.dropout), nn.LayerNorm(width)
+        )
+        self.mix = nn.Sequential(nn.Linear(width + len(TRAITS), width), nn.GELU())
+        self.out = nn.Linear(width + len(TRAITS), config.tokens * config.dim)
 
     def fit_scale(self, descriptors: Tensor) -> None:
         """Take mean and standard deviation from training rows.
@@ -56,5 +60,9 @@ class DescriptorEncoder(nn.Module):
         Returns:
             Tokens, float (batch, token, dim); all of them real.
         """
-        values = self.body(self.standardise(descriptors)).reshape(-1, self.tokens, self.dim)
+        standard = self.standardise(descriptors)
+        recalled = self.memory(standard)
+        mixed = self.mix(torch.cat([self.body(standard), recalled], dim=-1))
+        values = self.out(torch.cat([mixed, recalled], dim=-1))
+        values = values.reshape(-1, self.tokens, self.dim)
         return Tokens(values, torch.ones_like(values[..., 0]))

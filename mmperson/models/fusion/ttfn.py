@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import FusionConfig
+from mmperson.models.memory import KernelMemory
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS
@@ -24,6 +25,9 @@ class TextCentricFusion(nn.Module):
     and one learned query per trait then attends over T. A missing modality is arithmetic: with
     presence p in {0, 1} its tokens are p M + (1 - p) a for a learned "absent" token a, and its
     padding bias is multiplied by p. Any subset may be absent, text included.
+
+    The mean text token, with what similar transcripts were rated, joins the text tokens; it and the
+    mean audio token also reach the trait vectors directly.
 
     Source: after the Text-Centric Trait Fusion Network of "Traits Run Deep" (AVI Challenge 2025),
     done on token sequences instead of pooled vectors.
@@ -46,9 +50,15 @@ class TextCentricFusion(nn.Module):
             {name: nn.Parameter(0.02 * torch.randn(config.dim)) for name in ("text", *self.answers)}
         )
         self.blocks = nn.ModuleList(_Block(config, self.answers) for _ in range(config.layers))
+        self.summary = nn.ModuleDict()
+        if "text" in dims:
+            # Mean token, length and what similar transcripts were rated.
+            self.memory = KernelMemory(dims["text"] + 1, len(TRAITS))
+            self.summary["text"] = _Summary(dims["text"] + 1 + len(TRAITS), config)
+        for name in self.answers:
+            self.summary[name] = nn.Linear(config.dim, config.dim)
         self.trait_queries = nn.Parameter(0.02 * torch.randn(len(TRAITS), config.dim))
         self.read = Attention(config.dim, config.heads)
-        self.length = nn.Linear(1, config.dim)
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
@@ -70,20 +80,52 @@ class TextCentricFusion(nn.Module):
         if "text" not in values:
             values["text"] = self.absent["text"].expand(present.shape[0], 1, -1)
             bias["text"] = torch.zeros_like(values["text"][..., :1])
-        text = values["text"]
+        text, fused = values["text"], self.trait_queries.expand(present.shape[0], -1, -1)
+        if "text" in tokens:
+            whole = self._summarise(tokens["text"], present)
+            text = torch.cat([whole, text], dim=1)
+            bias["text"] = torch.cat(
+                [torch.zeros_like(bias["text"][..., :1]), bias["text"]], dim=-1
+            )
+            fused = fused + whole
         for block in self.blocks:
             text = block(text, values, bias)
-        queries = self.trait_queries.expand(present.shape[0], -1, -1)
-        fused = queries + self.read(queries, text, bias["text"])
-        if "text" in tokens:
-            fused = fused + self._length(tokens["text"].mask, present)
+        fused = fused + self.read(self.trait_queries.expand_as(fused), text, bias["text"])
+        for name in self.answers:
+            here = present[:, MODALITIES.index(name)].reshape(-1, 1, 1)
+            fused = fused + here * self.summary[name](values[name].mean(dim=1, keepdim=True))
         return self.norm(fused)
 
-    def _length(self, mask: Tensor, present: Tensor) -> Tensor:
-        """How much was said: the log of the token count, zero where text is absent."""
-        here = present[:, MODALITIES.index("text")].reshape(-1, 1)
-        log_count = (1.0 + mask.sum(dim=1, keepdim=True)).log() - math.log(50.0)
-        return self.length(here * log_count).unsqueeze(1)
+    def _summarise(self, text: Tokens, present: Tensor) -> Tensor:
+        """One token for the whole transcript, zero where text is absent; float (batch, 1, dim)."""
+        here = present[:, MODALITIES.index("text")].reshape(-1, 1, 1)
+        described = describe_text(text)
+        recalled = self.memory(described)
+        return here * self.summary["text"](torch.cat([described, recalled], dim=-1)).unsqueeze(1)
+
+
+def describe_text(text: Tokens) -> Tensor:
+    """Describe whole transcripts: mean token, and how much was said.
+
+    Args:
+        text: Tokens, float (batch, token, dim), and their mask.
+
+    Returns:
+        float (batch, dim + 1): the mean token over the square root of its width, and the log of the
+        number of tokens around that of a usual transcript, 50 tokens.
+    """
+    count = text.mask.sum(dim=1, keepdim=True)
+    mean = (text.values * text.mask.unsqueeze(-1)).sum(dim=1) / count
+    length = ((1.0 + count).log() - math.log(50.0)) / 0.4
+    return torch.cat([mean / math.sqrt(text.values.shape[-1]), length], dim=-1)
+
+
+class _Summary(nn.Sequential):
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__(
+            nn.Dropout(config.dropout), nn.Linear(features, 2 * config.dim), nn.GELU(),
+            nn.Dropout(config.dropout), nn.Linear(2 * config.dim, config.dim),
+        )  # fmt: skip
 
 
 class _Block(nn.Module):
