@@ -1,9 +1,19 @@
 """Fixtures that several rooms share."""
 
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from mmperson.config import Recipe, parse_recipe
+from mmperson.data import Manifest, read_manifest, write_manifest
+from mmperson.export import export_run
+from mmperson.models.encoders.text import text_weights_folder
+from mmperson.training import train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,14 +42,7 @@ def first_impressions(shared_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random two-layer BERT of width 16 with the real tokenizer: for shapes, not scores."""
-    import shutil
-
-    import torch
-    from transformers import BertConfig, BertModel
-
-    from mmperson.models.encoders.text import text_weights_folder
-
+    """Folder of a random two-layer BERT of width 16 with the real tokenizer: for plumbing."""
     folder = tmp_path_factory.mktemp("tiny_bert")
     torch.manual_seed(0)
     shape = BertConfig(
@@ -53,3 +56,71 @@ def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertModel(shape).save_pretrained(folder)
     shutil.copyfile(text_weights_folder("minilm") / "tokenizer.json", folder / "tokenizer.json")
     return folder
+
+
+WORDS = ("calm", "quick", "bright", "house", "garden", "plan", "laugh", "river", "stone", "maybe")
+
+
+def make_corpus(rows: int = 48) -> Manifest:
+    random = np.random.default_rng(0)
+    descriptors = random.normal(size=(rows, 26)).astype(np.float32)
+    descriptors[0] = np.nan
+    heard = np.nan_to_num(descriptors[:, :5])
+    texts = [" ".join(random.choice(WORDS, size=1 + row % 7)) for row in range(rows)]
+    texts[1] = ""
+    return Manifest(
+        sample_id=np.array([f"clip{row:03d}" for row in range(rows)]),
+        source_id=np.array([f"source{row // 3:02d}" for row in range(rows)]),
+        split=np.array(["train"] * (rows - 12) + ["validation"] * 12),
+        fold=np.full(rows, -1),
+        clip=(None,) * rows,
+        transcript=tuple(texts),
+        targets=(0.5 + 0.1 * np.tanh(heard)).astype(np.float64),
+        descriptors=descriptors,
+        extras={},
+    )
+
+
+@pytest.fixture(scope="session")
+def manifest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "manifest.parquet"
+    write_manifest(make_corpus(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(manifest_file: Path, tiny_text_weights: Path) -> Recipe:
+    return parse_recipe(
+        {
+            "name": "tiny",
+            "data": {"manifest": str(manifest_file)},
+            "text": {"weights": str(tiny_text_weights), "layers": [0, 2], "trainable_layers": 1},
+            "audio": {"tokens": 2, "dim": 16},
+            "fusion": {"dim": 16, "heads": 2},
+            "heads": {"members": 4},
+            "optim": {"epochs": 2, "batch_size": 8, "ema_decay": 0.9},
+            "run": {"checkpoint_steps": 2, "threads": 1},
+        },
+        source="test",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a network that learned for two epochs from noise: for plumbing."""
+    return train(tiny_recipe, tmp_path_factory.mktemp("run") / "tiny").run
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(
+    tiny_run: Path, manifest_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Bundle folder of that network. Copy it before you change it."""
+    out = tmp_path_factory.mktemp("bundle") / "tiny"
+    export_run(tiny_run, out, read_manifest(manifest_file))
+    return out
+
+
+@pytest.fixture(scope="session")
+def demo(project_root: Path) -> Path:
+    return project_root / "docs" / "demo" / "demo.mp4"

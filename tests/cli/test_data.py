@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mmperson.cli.data import app
-from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.data import Manifest, read_manifest, write_manifest
 from mmperson.errors import DataError, UnknownComponent
+from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 

@@ -12,13 +12,24 @@ def encoder(weights: Path, **options) -> TextEncoder:
     return TextEncoder(TextEncoderConfig(weights=str(weights), **options))
 
 
-def test_tokens_are_the_chosen_layers_side_by_side(tiny_text_weights):
+def test_states_are_the_chosen_layers_side_by_side(tiny_text_weights):
     both = encoder(tiny_text_weights, layers=(0, 2)).eval()
     last = encoder(tiny_text_weights, layers=(2,)).eval()
     ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3, dtype=torch.int64)
-    values = both(ids, mask).values
-    assert values.shape == (1, 3, 32)
-    torch.testing.assert_close(values[..., 16:], last(ids, mask).values)
+    states = both.states(ids, mask)
+    assert states.shape == (1, 3, 32)
+    torch.testing.assert_close(states[..., 16:], last.states(ids, mask))
+
+
+def test_tokens_are_principal_components(tiny_text_weights):
+    network = encoder(tiny_text_weights, layers=(0, 2), dim=8).eval()
+    states = torch.randn(50, 32, generator=torch.Generator().manual_seed(0))
+    network.fit_projection(states)
+    components = (states - network.mean) @ network.basis
+    assert components.shape == (50, 8)
+    covariance = components.T @ components / 49
+    torch.testing.assert_close(covariance, covariance.diagonal().diag(), atol=1e-3, rtol=0)
+    assert (covariance.diagonal().diff() <= 1e-3).all()
 
 
 @pytest.mark.parametrize(("trainable", "learning"), [(0, set()), (1, {"1"}), (2, {"0", "1"})])

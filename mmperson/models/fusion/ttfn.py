@@ -54,9 +54,9 @@ class TextCentricFusion(nn.Module):
         if "text" in dims:
             # Mean token, length and what similar transcripts were rated.
             self.memory = KernelMemory(dims["text"] + 1, len(TRAITS))
-            self.summary["text"] = _Summary(dims["text"] + 1 + len(TRAITS), config)
+            self.summary["text"] = _Summary(dims["text"] + 1, len(TRAITS), config)
         for name in self.answers:
-            self.summary[name] = nn.Linear(config.dim, config.dim)
+            self.summary[name] = nn.Linear(dims[name], config.dim)
         self.trait_queries = nn.Parameter(0.02 * torch.randn(len(TRAITS), config.dim))
         self.read = Attention(config.dim, config.heads)
         self.norm = nn.LayerNorm(config.dim)
@@ -83,25 +83,27 @@ class TextCentricFusion(nn.Module):
         text, fused = values["text"], self.trait_queries.expand(present.shape[0], -1, -1)
         if "text" in tokens:
             whole = self._summarise(tokens["text"], present)
+            # Absent text is the one token of its summary, however long the padding is.
+            here = present[:, MODALITIES.index("text")].reshape(-1, 1, 1)
+            padding = (1.0 - here * tokens["text"].mask.unsqueeze(1)) * MASKED
+            bias["text"] = torch.cat([torch.zeros_like(here), padding], dim=-1)
             text = torch.cat([whole, text], dim=1)
-            bias["text"] = torch.cat(
-                [torch.zeros_like(bias["text"][..., :1]), bias["text"]], dim=-1
-            )
             fused = fused + whole
         for block in self.blocks:
             text = block(text, values, bias)
         fused = fused + self.read(self.trait_queries.expand_as(fused), text, bias["text"])
         for name in self.answers:
             here = present[:, MODALITIES.index(name)].reshape(-1, 1, 1)
-            fused = fused + here * self.summary[name](values[name].mean(dim=1, keepdim=True))
+            fused = fused + here * self.summary[name](tokens[name].values.mean(dim=1, keepdim=True))
         return self.norm(fused)
 
     def _summarise(self, text: Tokens, present: Tensor) -> Tensor:
-        """One token for the whole transcript, zero where text is absent; float (batch, 1, dim)."""
+        """One token for the whole transcript, or the absent token; float (batch, 1, dim)."""
         here = present[:, MODALITIES.index("text")].reshape(-1, 1, 1)
         described = describe_text(text)
         recalled = self.memory(described)
-        return here * self.summary["text"](torch.cat([described, recalled], dim=-1)).unsqueeze(1)
+        summary = self.summary["text"](described, recalled).unsqueeze(1)
+        return here * summary + (1.0 - here) * self.absent["text"]
 
 
 def describe_text(text: Tokens) -> Tensor:
@@ -120,12 +122,21 @@ def describe_text(text: Tokens) -> Tensor:
     return torch.cat([mean / math.sqrt(text.values.shape[-1]), length], dim=-1)
 
 
-class _Summary(nn.Sequential):
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        super().__init__(
-            nn.Dropout(config.dropout), nn.Linear(features, 2 * config.dim), nn.GELU(),
+class _Summary(nn.Module):
+    """What a transcript is like, and what similar ones were rated, as one vector."""
+
+    def __init__(self, features: int, traits: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.body = nn.Sequential(
+            nn.Linear(features + traits, 2 * config.dim), nn.GELU(),
             nn.Dropout(config.dropout), nn.Linear(2 * config.dim, config.dim),
         )  # fmt: skip
+        self.recall = nn.Linear(traits, config.dim)
+
+    def forward(self, described: Tensor, recalled: Tensor) -> Tensor:
+        mixed = self.body(torch.cat([self.dropout(described), recalled], dim=-1))
+        return mixed + self.recall(recalled)
 
 
 class _Block(nn.Module):

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+
+from mmperson.data import read_manifest
+from mmperson.data.dataset import ClipDataset
+from mmperson.errors import ExportError, ParityExceeded
+from mmperson.evaluation.scoring import score_bundle
+from mmperson.export import export_run
+from mmperson.export.graph import export_graph
+from mmperson.export.parity import check_parity
+from mmperson.export.wrapper import parts
+from mmperson.inputs.text import load_tokenizer
+from mmperson.models.checkpoint import load_network
+from mmperson.runtime.session import Session
+from mmperson.training import score_run
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run):
+    trained = load_network(tiny_run)
+    facts = {"mmperson.spec_hash": trained.spec.hash}
+    graphs = {name: export_graph(part, facts) for name, part in parts(trained.network).items()}
+    sessions = {
+        name: Session(graph.SerializeToString(), name, trained.spec.hash, threads=1)
+        for name, graph in graphs.items()
+    }
+    return trained, sessions
+
+
+@pytest.fixture(scope="module")
+def rows(exported, tiny_run, manifest_file):
+    tokenizer = load_tokenizer(tiny_run / "tokenizer.json")
+    manifest = read_manifest(manifest_file).where_split("validation")
+    return ClipDataset.prepare(manifest, exported[0].spec, tokenizer)
+
+
+def test_graphs_say_what_the_network_says(exported, rows):
+    trained, sessions = exported
+    assert check_parity(trained.network, sessions, rows) <= 1e-4
+
+
+def test_another_network_does_not_pass_the_gate(exported, rows):
+    trained, sessions = exported
+    with torch.no_grad():
+        trained.network.heads.base += 0.001
+    with pytest.raises(ParityExceeded, match=r"by 0\.001 "):
+        check_parity(trained.network, sessions, rows)
+    with torch.no_grad():
+        trained.network.heads.base -= 0.001
+
+
+def test_a_bundle_scores_a_manifest_like_its_run(tiny_bundle, tiny_run, manifest_file):
+    manifest = read_manifest(manifest_file)
+    for modalities in (None, ("audio",), ("text",)):
+        network = score_run(tiny_run, manifest, modalities)
+        bundle = score_bundle(tiny_bundle, manifest, modalities)
+        np.testing.assert_array_equal(np.isnan(network), np.isnan(bundle))
+        np.testing.assert_allclose(bundle, network, atol=5e-3)
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(tiny_run, manifest_file, tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ExportError, match="is no bundle"):
+        export_run(tiny_run, tmp_path, read_manifest(manifest_file))
+    assert (tmp_path / "precious.txt").read_text() == "mine"
