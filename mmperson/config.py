@@ -230,7 +230,8 @@ class Recipe(_Section):
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML, in the order of the sections."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -318,4 +319,5 @@ def _keys_at(location: Sequence[Any]) -> list[str]:
 
 def _section_type(annotation: Any) -> type[_Section]:
     options = getattr(annotation, "__args__", (annotation,))
-    return next(option for option in options if option is not type(None))
+    section: type[_Section] = next(option for option in options if option is not type(None))
+    return section

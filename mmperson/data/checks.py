@@ -11,8 +11,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.data.manifest import DESCRIPTORS, SPLITS, Manifest
+from mmperson.data.manifest import SPLITS, Manifest
 from mmperson.errors import MediaError
+from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 Level = Literal["error", "warning"]

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,19 @@ from mmperson.export.quantize import quantize_weights
 from mmperson.export.wrapper import parts
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import Trained, load_network
-from mmperson.runtime.bundle import INFO_FILE, SCHEMA_VERSION, TOKENIZER_FILE, BundleInfo, FileInfo
+from mmperson.runtime.bundle import (
+    INFO_FILE,
+    SCHEMA_VERSION,
+    TOKENIZER_FILE,
+    Bundle,
+    BundleInfo,
+    FileInfo,
+)
+from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.session import Session
 from mmperson.traits import TRAITS
+
+Measure = Callable[[Predictor], dict[str, Any]]
 
 PARITY_ROWS = 32
 """Real rows that the gates are measured on; each is scored with every subset of modalities."""
@@ -39,7 +50,7 @@ def export_run(
     manifest: Manifest,
     *,
     int8_text: bool = True,
-    metrics: dict[str, Any] | None = None,
+    measure: Measure | None = None,
 ) -> BundleInfo:
     """Export a run's network to a bundle folder.
 
@@ -51,7 +62,8 @@ def export_run(
         out: Folder to make. An existing bundle there is replaced, anything else is refused.
         manifest: Rows for the gates.
         int8_text: Whether the text encoder's weights become int8.
-        metrics: Measured quality, for ``bundle.json`` and the card.
+        measure: Measures the quality of what is about to be written, for ``bundle.json`` and the
+            card; an error it raises stops the export.
 
     Returns:
         The facts of the bundle.
@@ -83,9 +95,6 @@ def export_run(
     files = {f"{name}.onnx": graph.SerializeToString() for name, graph in graphs.items()}
     if trained.spec.text is not None:
         files[TOKENIZER_FILE] = (run / TOKENIZER_FILE).read_bytes()
-    card = model_card(trained.recipe, trained.spec, precision, parity, metrics or {})
-    files["MODEL_CARD.md"] = card.encode()
-    files["LICENSE.txt"] = LICENCE_TEXT.encode()
     info = BundleInfo(
         schema_version=SCHEMA_VERSION,
         name=trained.recipe.name,
@@ -99,17 +108,25 @@ def export_run(
         recipe=trained.recipe.model_dump(mode="json"),
         recipe_hash=trained.recipe.hash,
         commit=_commit(),
-        metrics=metrics or {},
+        metrics={},
         parity=parity,
         licence=LICENCE,
-        files={
-            name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-            for name, content in files.items()
-        },
+        files={},
     )
+    metrics = measure(Predictor(Bundle(run, info, files))) if measure is not None else {}
+    card = model_card(trained.recipe, trained.spec, precision, parity, metrics)
+    files |= {"MODEL_CARD.md": card.encode(), "LICENSE.txt": LICENCE_TEXT.encode()}
+    info = info.model_copy(update={"metrics": metrics, "files": _facts(files)})
     files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
     _write_folder(out, files)
     return info
+
+
+def _facts(files: dict[str, bytes]) -> dict[str, FileInfo]:
+    return {
+        name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        for name, content in files.items()
+    }
 
 
 def _gate_rows(trained: Trained, manifest: Manifest, run: Path) -> ClipDataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import onnx
 import torch
 from torch.export import Dim
@@ -33,18 +35,21 @@ def export_graph(part: Part, facts: dict[str, str]) -> onnx.ModelProto:
         for name, axes in part.dynamic.items()
     }
     try:
-        program = torch.onnx.export(
-            part.module.eval(),
-            args=(),
-            kwargs=part.inputs,
-            dynamic_shapes=shapes,
-            input_names=list(part.inputs),
-            output_names=[part.output],
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            # Two inputs share an axis on purpose; the exporter says that it keeps one name.
+            warnings.filterwarnings("ignore", message="# The axis name")
+            program = torch.onnx.export(
+                part.module.eval(),
+                args=(),
+                kwargs=part.inputs,
+                dynamic_shapes=shapes,
+                input_names=list(part.inputs),
+                output_names=[part.output],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
         if program is None:
             raise ExportError(f"{part.output} was not exported.")
         model = program.model_proto

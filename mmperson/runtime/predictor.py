@@ -62,7 +62,9 @@ class Predictor:
         self._silence = self._encode_absent()
 
     @overload
-    def predict(self, clip: ClipPath, transcript: TranscriptSource = None) -> Prediction: ...
+    def predict(  # type: ignore[overload-overlap]  # a str is a path, never a sequence of paths
+        self, clip: ClipPath, transcript: TranscriptSource = None
+    ) -> Prediction: ...
 
     @overload
     def predict(self, clip: Sequence[ClipPath], transcript: None = None) -> list[Prediction]: ...
@@ -149,7 +151,9 @@ class Predictor:
     def _read(self, path: str) -> Clip:
         """Decode what the bundle reads, and nothing else."""
         audio, video = self.spec.audio, self.spec.video
-        window = audio and AudioWindow(audio.source_rate_hz, duration_s=audio.window_s)
+        window = None
+        if audio is not None:
+            window = AudioWindow(audio.source_rate_hz, duration_s=audio.window_s)
         return read_clip(path, frames=video.count if video else 0, audio=window)
 
     def _encode(
@@ -173,7 +177,8 @@ class Predictor:
         return fed
 
     def _fuse(self, tokens: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
-        return self._sessions["fusion"].run(tokens)[0].astype(np.float64)
+        scores: npt.NDArray[np.float64] = self._sessions["fusion"].run(tokens)[0].astype(float)
+        return scores
 
     def _encode_absent(self) -> dict[str, npt.NDArray[np.float32]]:
         """Tokens of absent modalities: zeros, which the presence mask takes out of the sum."""

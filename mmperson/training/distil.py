@@ -188,7 +188,8 @@ def _joined(features: dict[str, Tensor], code: int) -> Tensor:
 
 def _parts(features: dict[str, Tensor], code: int) -> dict[str, slice]:
     """Columns of descriptors, text components and transcript length in the joined features."""
-    parts, start = {}, 0
+    parts: dict[str, slice] = {}
+    start = 0
     for name in _names(features, code):
         stop = start + features[name].shape[1]
         if name == "text":

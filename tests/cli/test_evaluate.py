@@ -133,7 +133,7 @@ def test_an_unwritable_file_is_named_after_the_result(run, file, tmp_path):
 @pytest.mark.parametrize(
     ("option", "module", "function"),
     [
-        ("--bundle", "mmperson.runtime.batch", "score_manifest"),
+        ("--bundle", "mmperson.evaluation.scoring", "score_bundle"),
         ("--run", "mmperson.training", "score_run"),
     ],
 )
