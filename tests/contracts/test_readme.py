@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import mmperson
+from benchmarks import impressions
 from mmperson.traits import TRAITS
 
 ROOT = Path(__file__).parents[2]
@@ -66,3 +67,11 @@ def test_the_output_shown_is_what_the_demo_scores():
     for trait in TRAITS:
         found = re.search(rf"{trait.replace('_', ' ')} .*?(\d\.\d\d)$", shown, re.MULTILINE)
         assert abs(float(found[1]) - scores[trait]) < 0.011
+
+
+def test_the_tables_are_rendered_from_the_newest_result():
+    result = impressions.newest_result()
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert impressions.render(README, "results", impressions.table(result)) == README
+    assert impressions.render(page, "results", impressions.trait_table(result)) == page
+    assert result["cold"]["cpu_s"] < 3.0
