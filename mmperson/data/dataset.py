@@ -113,17 +113,17 @@ class ClipDataset:
         random.shuffle(batches)
         return batches
 
-    def sample(self, most: int, seed: int) -> ClipDataset:
-        """Return at most that many rows, drawn without replacement."""
-        drawn = np.random.default_rng(seed).permutation(len(self))[:most]
+    def select(self, rows: npt.NDArray[np.int64]) -> ClipDataset:
+        """Return some rows, int64 (row,), in that order."""
         return replace(
             self,
-            sample_id=self.sample_id[drawn],
-            source_id=self.source_id[drawn],
-            input_ids=self.input_ids and tuple(self.input_ids[row] for row in drawn),
-            descriptors=None if self.descriptors is None else self.descriptors[drawn],
-            present=self.present[drawn],
-            targets=self.targets[drawn],
+            sample_id=self.sample_id[rows],
+            source_id=self.source_id[rows],
+            input_ids=self.input_ids and tuple(self.input_ids[row] for row in rows),
+            descriptors=None if self.descriptors is None else self.descriptors[rows],
+            present=self.present[rows],
+            targets=self.targets[rows],
+            text_tokens=self.text_tokens and tuple(self.text_tokens[row] for row in rows),
         )
 
     def with_descriptors(self, descriptors: npt.NDArray[np.float32]) -> ClipDataset:

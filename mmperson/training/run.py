@@ -80,6 +80,7 @@ def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> Run
     cache = FeatureCache(run / "cache", spec)
     train_part, select_part = split_rows(recipe, manifest)
     rows = ClipDataset.prepare(train_part, spec, tokenizer, cache)
+    rows = rows.select(np.flatnonzero(rows.present.any(axis=1)))
     select = (
         None if select_part is None else ClipDataset.prepare(select_part, spec, tokenizer, cache)
     )
@@ -158,7 +159,8 @@ def _prepare(
         network.encoders["audio"].fit_scale(torch.from_numpy(rows.descriptors[heard]))
     known = rows
     if recipe.text is not None:
-        sample = rows.sample(_PROJECTION_ROWS, recipe.seed)
+        drawn = np.random.default_rng(recipe.seed).permutation(len(rows))[:_PROJECTION_ROWS]
+        sample = rows.select(drawn)
         network.encoders["text"].fit_projection(mean_states(network, sample))
         known = rows.with_text_tokens(network.text_tokens)
     teach = None

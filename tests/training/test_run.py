@@ -83,6 +83,12 @@ def test_a_teacher_changes_what_is_learned_and_fills_the_memories(recipe, tmp_pa
     assert network.fusion.memory.weights.abs().max() > 0
 
 
+@pytest.mark.parametrize("absent", ["text", "audio"])
+def test_rows_with_nothing_to_read_are_not_learned_from(recipe, tmp_path, absent):
+    content = changed(recipe, **TAUGHT).model_dump(mode="json") | {absent: None}
+    assert train(parse_recipe(content, source="test"), tmp_path).train_rows == 35
+
+
 def test_a_row_with_nothing_to_read_has_no_score(recipe, tmp_path, manifest_file):
     train(recipe, tmp_path)
     rows = read_manifest(manifest_file)
