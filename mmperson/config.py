@@ -135,7 +135,7 @@ class LossConfig(_Section):
 
 
 class TeacherConfig(_Section):
-    """A Gaussian process on clip-level features whose scores soften the labels.
+    """A Gaussian process on clip-level features that the network learns as a function.
 
     Attributes:
         steps: Gradient steps on its kernel's hyper-parameters.

@@ -50,6 +50,10 @@ self-report, and no fact about a person.
 - The ratings of a clip are an aggregate of few pairwise judgements. They are noisy, and scores lie
   closer to the mean than ratings do.
 
+- The graphs hold the standardised audio features and text vectors of the training clips, as the
+  memory of a kernel machine. They are derived from the corpus and under its terms; part of the gain
+  on clips of known source videos comes from remembering those videos.
+
 ## Precision
 {precision}
 """

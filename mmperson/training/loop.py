@@ -83,9 +83,9 @@ def fit(
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)
                 progress.done = epoch + 1 == optim.epochs or _stalled(state, recipe, epoch)
-                state.save(run, recipe.hash)
+                state.save(run)
             elif progress.step % recipe.run.checkpoint_steps == 0:
-                state.save(run, recipe.hash)
+                state.save(run)
     return state.best_weights or state.average or trainable(state.network)
 
 

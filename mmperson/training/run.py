@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmperson.config import Recipe
+from mmperson.config import Recipe, load_recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
+from mmperson.errors import ResumeMismatch
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
 from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
@@ -70,8 +71,7 @@ def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> Run
     torch.use_deterministic_algorithms(True)
     manifest = read_manifest(recipe.data.manifest)
     spec = input_spec(recipe)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
+    _claim(run, recipe)
     tokenizer = None
     if recipe.text is not None:
         source = text_weights_folder(recipe.text.weights) / TOKENIZER_FILE
@@ -90,7 +90,7 @@ def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> Run
     rows, select, teach = _prepare(network, rows, select, recipe, run)
     network.to(recipe.run.device)
     state = TrainingState(network, build_optimizer(network, recipe.optim))
-    resumed = state.restore(run, recipe.hash)
+    resumed = state.restore(run)
     weights = fit(state, rows, select, teach, recipe, run, on_epoch)
     load_trainable(network, weights)
     save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
@@ -143,6 +143,22 @@ def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest |
     if data.select_split is not None:
         return rows, manifest.where_split(data.select_split)
     return rows, None
+
+
+def _claim(run: Path, recipe: Recipe) -> None:
+    """Make the run folder this recipe's, before anything in it is read or written."""
+    path = run / RECIPE_FILE
+    if path.is_file():
+        found, wanted = load_recipe(path).hash, recipe.hash
+        if found != wanted:
+            raise ResumeMismatch(
+                f"{str(run)!r} holds a run of another recipe ({found[:12]}, now {wanted[:12]}).",
+                hint="Give another --out, or the recipe that the run began with.",
+            )
+    run.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(recipe.to_yaml(), encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _prepare(

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmperson.errors import ResumeMismatch
 from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
 
@@ -58,7 +57,7 @@ class TrainingState:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
 
-    def save(self, run: Path, recipe_hash: str) -> None:
+    def save(self, run: Path) -> None:
         """Write the state to the run folder; a crash leaves the previous one whole."""
         tensors = {
             **_prefixed("network", trainable(self.network)),
@@ -67,24 +66,14 @@ class TrainingState:
         }
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= _prefixed(f"optimizer.{index}", moments)
-        facts = {"recipe_hash": recipe_hash, "progress": json.dumps(asdict(self.progress))}
+        facts = {"progress": json.dumps(asdict(self.progress))}
         write_tensors(run / STATE_FILE, tensors, facts)
 
-    def restore(self, run: Path, recipe_hash: str) -> bool:
-        """Load the run folder's state; return whether there was one.
-
-        Raises:
-            ResumeMismatch: The folder holds the state of another recipe.
-        """
+    def restore(self, run: Path) -> bool:
+        """Load the run folder's state; return whether there was one."""
         if not (run / STATE_FILE).is_file():
             return False
         tensors, facts = read_tensors(run / STATE_FILE)
-        if facts["recipe_hash"] != recipe_hash:
-            raise ResumeMismatch(
-                f"{str(run)!r} holds a run of another recipe "
-                f"({facts['recipe_hash'][:12]}, now {recipe_hash[:12]}).",
-                hint="Give another --out, or the recipe that the run began with.",
-            )
         self.progress = Progress(**json.loads(facts["progress"]))
         load_trainable(self.network, _section(tensors, "network"))
         self.average = _section(tensors, "average")

@@ -58,8 +58,20 @@ def test_a_finished_run_is_not_trained_again(recipe, tmp_path):
 
 def test_another_recipe_does_not_take_up_a_run(recipe, tmp_path):
     train(recipe, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.is_file()}
     with pytest.raises(ResumeMismatch, match="another recipe"):
         train(changed(recipe, optim={"lr": 0.5}), tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_teacher_of_another_fold_is_not_taken_up(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_step", lambda *_: (_ for _ in ()).throw(Interrupted))
+    first = changed(recipe, data={"held_out": 0}, **TAUGHT)
+    with pytest.raises(Interrupted):
+        train(first, tmp_path)
+    assert (tmp_path / "teacher_2.safetensors").is_file()
+    with pytest.raises(ResumeMismatch, match="another recipe"):
+        train(changed(first, data={"held_out": 1}), tmp_path)
 
 
 def test_threads_do_not_make_another_recipe(recipe):
