@@ -68,6 +68,8 @@ class Prediction(_Record):
         clip: The clip as the caller named it.
         scores: Five scores on [0, 1], or None if the clip could not be scored.
         neuroticism: 1 - emotional stability, on [0, 1].
+        other_scores: Scores of what the bundle gives beyond the traits, by name, in the units of
+            its training labels; empty for most bundles.
         modalities: Which modalities went into the scores, and why the others did not.
         duration_s: Length of the clip in seconds, where known.
         model: Name and version of the bundle.
@@ -80,6 +82,7 @@ class Prediction(_Record):
     clip: str
     scores: Scores | None
     neuroticism: float | None
+    other_scores: dict[str, float] = Field(default_factory=dict)
     modalities: Modalities
     duration_s: float | None
     model: str

@@ -60,3 +60,45 @@ def test_the_resolved_yaml_loads_to_the_same_recipe(recipe_file, tmp_path):
     again = load_recipe(tmp_path / "resolved.yaml")
     assert again == recipe
     assert again.hash == recipe.hash
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("fusion.name", "ttfm", r"'fusion.name' is 'ttfm'; there are ttfn, .*Did you mean 'ttfn'"),
+        ("fusion.headz", "2", r"unknown key 'fusion.headz' \(Did you mean 'heads'\?\)"),
+        ("video.size", "3", r"'video.size' is 3"),
+        ("data.targets", "[openness]", "targets must begin with openness, conscientiousness"),
+        ("loss.ranking_weight", "0.3", "give its column"),
+        ("loss.target_weights", "[1, 2]", "2 weights; there are 5 targets"),
+    ],
+)
+def test_a_component_knows_its_own_keys(recipe_file, flag, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(recipe_file, {flag: value})
+
+
+def test_a_key_of_another_component_is_unknown(recipe_file):
+    with pytest.raises(ConfigError, match=r"unknown key 'fusion.layers'"):
+        load_recipe(recipe_file, {"fusion.name": "concat", "fusion.layers": "2"})
+
+
+def test_only_a_network_that_the_teacher_knows_is_taught(recipe_file):
+    taught = {"teacher.steps": "1", "loss.soft_weight": "1"}
+    assert load_recipe(recipe_file, taught).teacher is not None
+    with pytest.raises(ConfigError, match=r"teacher needs fusion\.name ttfn"):
+        load_recipe(recipe_file, taught | {"fusion.name": "concat"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"fusion.name": "concat"}, "would score them alike"),
+        ({"heads.output": "tanh", "data.labels": "rank"}, r"bound to \[0, 1\]"),
+        ({"fusion.dim": "10"}, r"dim \(10\) must be a multiple of heads \(4\)"),
+        ({"loss.target_weights": "[0, 0, 0, 0, 0]"}, "not all of them 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(recipe_file, flags, message):
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(recipe_file, flags)

@@ -1,8 +1,9 @@
-"""`mmperson data`: import a corpus, check it, and see its figures."""
+"""`mmperson data`: import a corpus, check it, see its figures, and turn comparisons to scores."""
 
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -45,7 +46,11 @@ FormatOption = Annotated[
 @app.command("import")
 def import_(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Name of the corpus: first-impressions.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Name of the corpus: avi, first-impressions, folder, recruitview or youtube.",
+        ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the corpus lies.")],
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
@@ -61,6 +66,32 @@ def import_(
     talk = _talk()
     talk.print(f"{_amounts(manifest)}.\nWrote {escape(str(out))}")
     talk.print(f"Next: mmperson data check {escape(str(out))}", style="dim")
+
+
+@app.command()
+def planted(
+    out: Annotated[Path, typer.Argument(help="Folder to make the clips and the manifest in.")],
+    footage: Annotated[
+        Path | None, typer.Option(help="Folder of videos to plant in; without it, drawn faces.")
+    ] = None,
+    clips: Annotated[int, typer.Option(help="Number of clips.")] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+) -> None:
+    """Make a corpus whose traits are known functions of picture, sound and words."""
+    from mmperson.data.planted import make_planted
+
+    talk = _talk()
+    columns = (TextColumn("planting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
+        task = bar.add_task("", total=clips)
+        made = make_planted(
+            out,
+            clips=clips,
+            footage=footage,
+            seed=seed,
+            on_clip=lambda done, _: bar.update(task, completed=done),
+        )
+    talk.print(f"{_amounts(made)}.\nWrote {escape(str(out / 'manifest.parquet'))}")
 
 
 @app.command()
@@ -124,6 +155,44 @@ def stats(manifest: ManifestFile, format: FormatOption = Format.text) -> None:
     _talk().print(f"Figures of {escape(str(manifest))}; a result means what it adds to them.")
 
 
+@app.command("fit-pairwise")
+def fit_pairwise(
+    comparisons: Annotated[
+        Path,
+        typer.Argument(metavar="CSV", help="Columns trait, winner, loser and, optionally, group."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],
+    penalty: Annotated[
+        float,
+        typer.Option("--penalty", help="Nuclear norm's weight; about 1 is the level of chance."),
+    ] = 0.75,
+) -> None:
+    """Turn judgements of pairs of clips into a score per clip and trait."""
+    from mmperson.data.pairwise import fit_pairwise, read_comparisons, write_scores
+
+    judged = read_comparisons(comparisons)
+    fit = fit_pairwise(judged, penalty)
+    try:
+        write_scores(fit, out)
+    except OSError as error:
+        raise DataError(f"{str(out)!r} cannot be written: {error.strerror}.") from error
+    talk = _talk()
+    talk.print(
+        f"{len(judged):,} comparisons of {len(judged.clip):,} clips on {len(judged.traits)} "
+        f"traits: scores of rank {fit.rank}; a comparison's mean log-likelihood is "
+        f"{fit.likelihood:.3f} (by chance {math.log(0.5):.3f})."
+    )
+    groups = judged.split_groups()
+    if groups:
+        named = ", ".join(repr(group) for group in groups[:_EXAMPLES_SHOWN])
+        talk.print(
+            f"Warning: no comparison links all the clips of {len(groups):,} groups, such as "
+            f"{escape(named)}; scores of clips that nothing links cannot be compared.",
+            style="yellow",
+        )
+    talk.print(f"Wrote {escape(str(out))}")
+
+
 def _amounts(manifest: Manifest) -> str:
     from mmperson.data import SPLITS
 
@@ -135,17 +204,21 @@ def _amounts(manifest: Manifest) -> str:
 
 def _baselines(manifest: Manifest) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Return metrics by split, protocol and baseline; they learn from the training split."""
+    import numpy as np
+
     from mmperson.data import SPLITS
     from mmperson.evaluation.baselines import BASELINES, baselines_of
     from mmperson.evaluation.metrics import average, per_trait
-    from mmperson.evaluation.protocols import select
+    from mmperson.evaluation.protocols import PROTOCOLS
 
+    # Errors need all five ratings; some corpora lack a trait.
+    manifest = manifest.select(np.isfinite(manifest.targets).all(axis=1))
     train = manifest.where_split("train")
     results: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for split in SPLITS[1:] if len(train) else ():
         for protocol in ("official", "unseen"):
             rows = manifest.where_split(split)
-            rows = rows.select(select(protocol, train, rows))
+            rows = rows.select(PROTOCOLS[protocol](train, rows))
             if not len(rows):
                 continue
             results.setdefault(split, {})[protocol] = {

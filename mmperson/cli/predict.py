@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
+import secrets
+import shutil
+import signal
 import sys
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
+from mmperson.cli.records import Format, render
 from mmperson.errors import UsageError
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
+    from mmperson.runtime.predictor import Predictor
     from mmperson.schema import Prediction
 
 
-class Format(StrEnum):
-    """How records are written."""
+class ClipCommand(TyperCommand):
+    """A command whose arguments are file names, which may begin with a dash."""
 
-    text = "text"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments; an unknown option may have been meant as a clip."""
+        try:
+            return super().parse_args(ctx, args)
+        except _BadCall as error:
+            if hasattr(error, "option_name"):
+                error.message += " A clip whose name begins with '-' goes behind ' -- '."
+            raise
+
+
+# typer brings its own click since 0.20 or so; this is the base of its errors in either case.
+_BadCall: Any = typer.BadParameter.__base__
 
 
 def predict(
@@ -52,78 +66,197 @@ def predict(
 ) -> None:
     """Score clips: apparent Big Five, as observers would rate the person who speaks.
 
-    Exit code 0: every clip was scored. 1: some were not, and their records say why.
+    Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C;
+    the clip in hand was finished, and the records of what was scored are written.
     """
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
+    if out is not None:
+        _check_out(out, clips, transcript)
+    elif sys.stdout is None:
+        raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.runtime.predictor import load
 
     predictor = load(bundle)
     form = format or (Format.text if out is None and sys.stdout.isatty() else Format.json)
-    records = [predictor.predict(clip, transcript) for clip in clips]
-    if form is Format.text:
-        _print(records, Console(highlight=False))
-    elif out is None:
-        sys.stdout.write(render(records, form))
-    else:
-        out.write_text(render(records, form), encoding="utf-8")
-        Console(stderr=True, highlight=False).print(f"Wrote {out}.", markup=False)
-    failed = [record for record in records if record.error is not None]
-    if failed:
-        Console(stderr=True, highlight=False).print(
-            f"{len(failed)} of {len(records)} clips could not be scored.", markup=False
-        )
+    others = predictor.bundle.info.targets[len(TRAITS) :]
+    tally = _Tally()
+    with _interruptible(tally), _stdout() if out is None else _file(out) as stream:
+        records = _score(predictor, clips, transcript, tally)
+        _write(render(records, form, stream, several=len(clips) > 1, others=others), stream)
+    if out is not None:
+        _tell(f"Wrote {out}.")
+    if tally.failed:
+        _tell(f"{tally.failed} of {tally.done} clips could not be scored.")
+    if tally.interrupted:
+        _tell(f"Interrupted: {len(clips) - tally.done} of {len(clips)} clips are left.")
+        raise typer.Exit(130)
+    if tally.failed:
         raise typer.Exit(1)
 
 
-def render(records: list[Prediction], form: Format) -> str:
-    """Return records as JSON, JSON lines or CSV."""
-    rows = [record.to_dict() for record in records]
-    if form is Format.jsonl:
-        return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    if form is Format.csv:
-        return _csv(rows)
-    return json.dumps(rows[0] if len(rows) == 1 else rows, indent=2, allow_nan=False) + "\n"
+@dataclass
+class _Tally:
+    """What became of the clips so far."""
+
+    done: int = 0
+    failed: int = 0
+    interrupted: bool = False
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    columns = ("clip", *TRAITS, "neuroticism", "video", "audio", "text", "duration_s", "model")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, "warnings", "error"])
-    for row in rows:
-        scores = row["scores"] or dict.fromkeys(TRAITS)
-        uses = [row["modalities"][name]["use"] for name in ("video", "audio", "text")]
-        error = row["error"] and row["error"]["message"]
-        facts = [row["neuroticism"], *uses, row["duration_s"], row["model"]]
-        told = " ".join(row["warnings"])
-        writer.writerow([row["clip"], *(scores[t] for t in TRAITS), *facts, told, error])
-    return text.getvalue()
+class _Unwritable(Exception):
+    """Records cannot be written; its cause is an ``OSError``."""
 
 
-def _print(records: list[Prediction], console: Console) -> None:
-    """Draw a bar per trait, for people."""
-    for record in records:
-        length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
-        console.print(f"\n[bold]{_plain(record.clip)}[/]{length}")
-        if record.scores is None:
-            assert record.error is not None
-            console.print(f"  [red]not scored[/]  {_plain(record.error.message)}")
-            continue
-        for trait, score in record.scores.model_dump().items():
-            bar = "█" * round(24 * score)
-            name = trait.replace("_", " ")
-            console.print(f"  {name:<20}[cyan]{bar:<24}[/] {score:.2f}")
-        uses = record.modalities.model_dump()
-        told = "  ".join(f"{name} {use['use']}" for name, use in uses.items())
-        console.print(f"  [dim]{told}  ·  {record.model}  ·  {record.timing_ms['total']:.0f} ms[/]")
-        for warning in record.warnings:
-            console.print(f"  [yellow]{_plain(warning)}[/]")
-    console.print("\n[dim]Apparent impressions by observers: no diagnosis, not for decisions.[/]")
+def _score(
+    predictor: Predictor, clips: Sequence[str], transcript: Path | None, tally: _Tally
+) -> Iterator[Prediction]:
+    """Yield a record per clip, until Ctrl-C."""
+    for clip in clips:
+        if tally.interrupted:
+            return
+        try:
+            record = predictor.predict(clip, transcript)
+        except KeyboardInterrupt:
+            tally.interrupted = True
+            return
+        tally.done += 1
+        tally.failed += record.error is not None
+        yield record
 
 
-def _plain(text: str) -> str:
-    """Make a name or message safe to print: no control characters, no markup."""
-    from rich.markup import escape
+def _write(pieces: Iterable[str], stream: TextIO) -> None:
+    """Write piece by piece, so that nothing that was scored is held back."""
+    for piece in pieces:
+        with _writing():
+            stream.write(piece)
+            stream.flush()
 
-    return escape("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Tell failures of the output from those of anything else."""
+    try:
+        yield
+    except OSError as error:
+        raise _Unwritable from error
+
+
+@contextmanager
+def _interruptible(tally: _Tally) -> Iterator[None]:
+    """Let the first Ctrl-C end the run after the clip in hand; the second one ends it at once."""
+
+    def note(number: int, frame: object) -> None:
+        if tally.interrupted:
+            raise KeyboardInterrupt
+        tally.interrupted = True
+        _tell("Finishing this clip. Press Ctrl-C again to stop at once.")
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # such as ignored, as nohup asks for
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
+    """Standard output that takes any name; a reader that goes away ends the run quietly."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    try:
+        yield sys.stdout
+    except _Unwritable as unwritable:
+        error = unwritable.__cause__
+        _drop_stdout()
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(1) from None
+        raise UsageError(
+            f"Standard output cannot be written: {error}.", hint="Give --out FILE."
+        ) from error
+
+
+def _drop_stdout() -> None:
+    """Send what is still buffered nowhere, as Python would fail on it once more at its end."""
+    with suppress(OSError, ValueError):  # no real file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _file(out: Path) -> Iterator[TextIO]:
+    """Open a file beside ``out`` that takes its place when it is complete."""
+    is_special = out.exists() and not out.is_file()  # a pipe or a device has no place to take
+    target = Path(os.path.realpath(out))
+    unfinished = target.with_name(f".mmperson-{secrets.token_hex(4)}.tmp")
+    try:
+        with _writing():
+            path = out if is_special else unfinished
+            file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+        with file:
+            yield file
+        if not is_special:
+            with _writing():
+                if target.exists():
+                    shutil.copymode(target, unfinished)
+                os.replace(unfinished, target)
+    except BaseException as error:
+        if unfinished.exists():
+            if unfinished.stat().st_size:
+                _tell(f"What was scored so far is in {unfinished}.")
+            else:
+                unfinished.unlink()
+        if isinstance(error, _Unwritable):
+            raise UsageError(
+                f"--out {str(out)!r} cannot be written: {error.__cause__}.",
+                hint="Give a file in a folder that you may write to and that has space.",
+            ) from error
+        raise
+
+
+def _check_out(out: Path, clips: Sequence[str], transcript: Path | None) -> None:
+    """Refuse what cannot be written, or what would be lost or misread."""
+    from mmperson.media.transcript import SUFFIXES
+
+    try:
+        out.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(
+            f"--out {str(out)!r} cannot be written: {error}.", hint="Give another file."
+        ) from error
+    if os.path.isdir(out):
+        raise UsageError(f"--out {str(out)!r} is a folder.", hint="Give a file in it.")
+    if not os.path.isdir(out.parent):
+        raise UsageError(f"--out {str(out)!r}: there is no such folder.", hint="Make it first.")
+    if os.path.exists(out) and not os.access(out, os.W_OK):
+        raise UsageError(f"--out {str(out)!r} may not be written.", hint="Give another file.")
+    for given in [*map(Path, clips), transcript]:
+        if given is not None and _is_same(out, given):
+            raise UsageError(
+                f"--out {str(out)!r} is one of the inputs and would be lost.",
+                hint="Give another file.",
+            )
+    for clip in map(Path, clips):
+        if any(_is_same(out, clip.parent / f"{clip.stem}{suffix}") for suffix in SUFFIXES):
+            raise UsageError(
+                f"--out {str(out)!r} has the name of the transcript of {str(clip)!r}, and would be "
+                "read as that from then on.",
+                hint="Give another file.",
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _tell(message: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +13,12 @@ from tokenizers import Tokenizer
 
 from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
-from mmperson.errors import MediaError
+from mmperson.errors import DataError, MediaError
 from mmperson.inputs.clip import ClipInputs, prepare_clip
-from mmperson.inputs.spec import DescriptorSpec, InputSpec
-from mmperson.media import AudioWindow, read_clip
+from mmperson.inputs.spec import ColumnSpec, DescriptorSpec, InputSpec
+from mmperson.media import read_clip
+
+_CLIP_MODALITIES = ("video", "audio")
 
 
 def prepare_row(
@@ -25,38 +30,112 @@ def prepare_row(
 ) -> ClipInputs:
     """Prepare one row; what it lacks is absent.
 
-    Audio comes from the manifest's descriptors where it has them, else from the clip's sound.
+    Columns come from the manifest, and so do acoustic descriptors where it has them; the rest comes
+    from the clip.
 
     Args:
         manifest: The corpus.
         row: Index of the row.
         spec: The preprocessing.
         tokenizer: Tokenizer of ``spec.text``; None if no text is read.
-        cache: Where descriptors of clips are kept; None computes them anew.
+        cache: Where decoded inputs of clips are kept; None decodes anew.
+
+    Raises:
+        DataError: The manifest lacks a column that the spec reads.
     """
     inputs = prepare_clip(None, manifest.transcript[row], spec, tokenizer)
-    if spec.audio is None:
-        return inputs
-    published = manifest.descriptors[row]
-    if np.isfinite(published).all():
-        return replace(inputs, audio=published.astype(np.float32))
+    found: dict[str, Any] = {}
+    wanted: dict[str, Any] = {}
+    for name in _CLIP_MODALITIES:
+        part = getattr(spec, name)
+        if isinstance(part, ColumnSpec):
+            found[name] = _columns(manifest, row, part)
+        elif isinstance(part, DescriptorSpec) and np.isfinite(manifest.descriptors[row]).all():
+            found[name] = manifest.descriptors[row].astype(np.float32)
+        elif part is not None:
+            wanted[name] = part
     clip = manifest.clip[row]
-    if clip is None:
-        return inputs
-    return replace(inputs, audio=_clip_descriptors(clip, spec.audio, cache))
+    if clip is not None and wanted:
+        found |= _read_clip(clip, InputSpec(**wanted), cache)
+    return replace(inputs, **found)
 
 
-def _clip_descriptors(
-    path: str, spec: DescriptorSpec, cache: FeatureCache | None
-) -> npt.NDArray[np.float32] | None:
+def require_clips(manifest: Manifest, spec: InputSpec) -> None:
+    """Refuse a manifest that names clips which are not there, if a spec reads clips.
+
+    Otherwise a corpus that has moved would turn into one of text alone without a word.
+
+    Raises:
+        DataError: A clip is missing.
+    """
+    decoded = (part for part in (spec.video, spec.audio) if part is not None)
+    if all(isinstance(part, ColumnSpec) for part in decoded):
+        return
+    named = [clip for clip in manifest.clip if clip is not None]
+    missing = [clip for clip in named if not Path(clip).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing):,} of the {len(named):,} clips that the manifest names are not there.",
+            hint="Put them back, or make the manifest anew with: mmperson data import",
+            findings=missing[:10],
+        )
+
+
+@dataclass(frozen=True)
+class PreparedRows(Sequence[ClipInputs]):
+    """The rows of a manifest, each prepared when it is asked for.
+
+    Attributes:
+        manifest: The corpus.
+        spec: The preprocessing.
+        tokenizer: Tokenizer of ``spec.text``; None if no text is read.
+        cache: Where decoded inputs of clips are kept; without one, a clip is decoded every time.
+    """
+
+    manifest: Manifest
+    spec: InputSpec
+    tokenizer: Tokenizer | None
+    cache: FeatureCache | None
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        return prepare_row(self.manifest, int(row), self.spec, self.tokenizer, self.cache)
+
+    def __iter__(self) -> Iterator[ClipInputs]:
+        return (self[row] for row in range(len(self)))
+
+
+def _columns(manifest: Manifest, row: int, spec: ColumnSpec) -> npt.NDArray[np.float32] | None:
+    missing = [name for name in spec.columns if name not in manifest.extras]
+    if missing:
+        raise DataError(
+            f"The manifest has no column {', '.join(map(repr, missing))}.",
+            hint=f"It has {', '.join(sorted(manifest.extras)) or 'no extra columns'}.",
+        )
+    values = np.array([manifest.extras[name][row] for name in spec.columns], dtype=np.float32)
+    return values if np.isfinite(values).any() else None
+
+
+def _read_clip(
+    path: str, spec: InputSpec, cache: FeatureCache | None
+) -> dict[str, npt.NDArray[Any] | None]:
+    """Return what a spec reads of a clip, by modality; decoded at most once."""
     try:
-        kept = cache.load(path, "audio") if cache is not None else None
-        if kept is not None:
-            return kept
-        clip = read_clip(path, audio=AudioWindow(spec.source_rate_hz, duration_s=spec.window_s))
+        if cache is not None:
+            kept = {name: cache.load(path, name) for name in spec.modalities}
+            if all(array is not None for array in kept.values()):
+                return kept
+        clip = read_clip(path, **spec.reading())
     except (MediaError, OSError):
-        return None  # A damaged or missing clip leaves the row its text; `data check` names it.
-    audio = prepare_clip(clip, None, InputSpec(audio=spec), None).audio
-    if cache is not None and audio is not None:
-        cache.store(path, "audio", audio)
-    return audio
+        # A damaged or missing clip leaves the row its text; `data check` names it.
+        return dict.fromkeys(spec.modalities)
+    inputs = prepare_clip(clip, None, spec, None)
+    found = {name: getattr(inputs, name) for name in spec.modalities}
+    for name, array in found.items():
+        if cache is not None and array is not None:
+            cache.store(path, name, array)
+    return found

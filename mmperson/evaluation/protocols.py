@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mmperson.data.folds import grouped_folds as grouped_folds
 from mmperson.data.manifest import Manifest
 from mmperson.errors import DataError, UnknownComponent
 
@@ -69,37 +70,3 @@ def select(protocol: str, train: Manifest, rows: Manifest) -> Rows:
     if not chosen.any():
         raise DataError(f"None of the {len(rows)} rows belongs to the {protocol!r} protocol.")
     return chosen
-
-
-def grouped_folds(sources: npt.ArrayLike, k: int, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Part rows into folds of nearly equal size that share no source.
-
-    For choosing models on training data alone. The largest sources are dealt first, each to the
-    fold that has the fewest rows; the seed orders sources of one size. A source's fold depends on
-    the set of rows and the seed, not on the order of the rows.
-
-    Args:
-        sources: (row,), the source video or person of each row.
-        k: Number of folds, at least 2 and at most the number of sources.
-        seed: Seed of the order.
-
-    Returns:
-        int64 (row,), the fold of each row, 0 to k - 1.
-
-    Raises:
-        DataError: There are fewer sources than folds, or fewer than two folds.
-
-    >>> grouped_folds(["a", "b", "b", "c", "a", "d"], k=2).tolist()
-    [0, 1, 1, 0, 0, 1]
-    """
-    names, source, size = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
-    if not 2 <= k <= len(names):
-        raise DataError(f"{len(names)} sources cannot be parted into {k} folds.")
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(-size[order], kind="stable")]
-    fold = np.empty(len(names), dtype=np.int64)
-    filled = np.zeros(k, dtype=np.int64)
-    for name in order:
-        fold[name] = np.argmin(filled)
-        filled[fold[name]] += size[name]
-    return fold[source]

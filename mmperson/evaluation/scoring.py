@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.data.manifest import Manifest
-from mmperson.data.rows import prepare_row
+from mmperson.data.rows import prepare_row, require_clips
 from mmperson.errors import MissingStream
 from mmperson.runtime.predictor import Predictor, load
 from mmperson.schema import MODALITIES
@@ -30,13 +30,17 @@ def score_bundle(
 
     Returns:
         float64 (row, trait), about [0, 1]; NaN where a row has nothing to score.
+
+    Raises:
+        DataError: The manifest names a clip that is not there.
     """
     predictor = bundle if isinstance(bundle, Predictor) else load(bundle)
+    require_clips(manifest, predictor.spec)
     scores = np.full((len(manifest), len(TRAITS)), np.nan)
     for row in range(len(manifest)):
         inputs = prepare_row(manifest, row, predictor.spec, predictor.tokenizer)
         try:
-            scores[row] = predictor.score(inputs, modalities or MODALITIES)
+            scores[row] = predictor.score(inputs, modalities or MODALITIES)[: len(TRAITS)]
         except MissingStream:
             continue
     return scores

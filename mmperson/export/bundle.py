@@ -19,7 +19,7 @@ import mmperson
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest
 from mmperson.errors import ExportError
-from mmperson.export.card import LICENCE, LICENCE_TEXT, model_card
+from mmperson.export.card import licence, licence_text, model_card
 from mmperson.export.graph import OPSET, export_graph
 from mmperson.export.parity import check_parity, score_difference
 from mmperson.export.quantize import quantize_weights
@@ -59,7 +59,8 @@ def export_run(
 
     Args:
         run: Folder made by ``train``.
-        out: Folder to make. An existing bundle there is replaced, anything else is refused.
+        out: Folder to make. A bundle there, with its own files alone, is replaced; anything else
+            is refused.
         manifest: Rows for the gates.
         int8_text: Whether the text encoder's weights become int8.
         measure: Measures the quality of what is about to be written, for ``bundle.json`` and the
@@ -73,8 +74,7 @@ def export_run(
         ExportError: The network cannot be exported, or the folder holds something else.
     """
     run, out = Path(run), Path(out)
-    if out.exists() and not (out / INFO_FILE).is_file():
-        raise ExportError(f"{str(out)!r} exists and is no bundle.", hint="Give another --out.")
+    _check_replaceable(out)
     trained = load_network(run)
     facts = {
         "mmperson.name": trained.recipe.name,
@@ -82,7 +82,8 @@ def export_run(
         "mmperson.spec_hash": trained.spec.hash,
         "mmperson.traits": ",".join(TRAITS),
     }
-    graphs = {name: export_graph(part, facts) for name, part in parts(trained.network).items()}
+    wanted = parts(trained.network, trained.spec)
+    graphs = {name: export_graph(part, facts) for name, part in wanted.items()}
     rows = _gate_rows(trained, manifest, run)
     parity = {"fp32": check_parity(trained.network, _sessions(graphs, trained), rows)}
     precision = dict.fromkeys(graphs, "fp32")
@@ -101,6 +102,7 @@ def export_run(
         version=mmperson.__version__,
         modalities=trained.spec.modalities,
         traits=TRAITS,
+        targets=trained.recipe.data.targets,
         spec=trained.spec,
         spec_hash=trained.spec.hash,
         opset=OPSET,
@@ -110,12 +112,13 @@ def export_run(
         commit=_commit(),
         metrics={},
         parity=parity,
-        licence=LICENCE,
+        licence=licence(manifest.provenance),
         files={},
     )
     metrics = measure(Predictor(Bundle(run, info, files))) if measure is not None else {}
-    card = model_card(trained.recipe, trained.spec, precision, parity, metrics)
-    files |= {"MODEL_CARD.md": card.encode(), "LICENSE.txt": LICENCE_TEXT.encode()}
+    card = model_card(trained.recipe, trained.spec, precision, parity, metrics, manifest.provenance)
+    terms = licence_text(trained.recipe, manifest.provenance)
+    files |= {"MODEL_CARD.md": card.encode(), "LICENSE.txt": terms.encode()}
     info = info.model_copy(update={"metrics": metrics, "files": _facts(files)})
     files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
     _write_folder(out, files)
@@ -144,23 +147,67 @@ def _sessions(graphs: dict[str, onnx.ModelProto], trained: Trained) -> dict[str,
 
 
 def _commit() -> str:
-    """Return the commit of the source tree, or "unknown" outside of one."""
-    answer = subprocess.run(
-        ["git", "-C", str(Path(mmperson.__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return answer.stdout.strip() or "unknown"
+    """Return the commit of the source tree, "-dirty" if it was changed since, or "unknown"."""
+    package = Path(mmperson.__file__).resolve().parent
+    top = _git(package, "rev-parse", "--show-toplevel")
+    # A package that is installed somewhere inside another project is not of that one's commit.
+    if not top or Path(top).resolve() != package.parent:
+        return "unknown"
+    commit = _git(package, "rev-parse", "HEAD")
+    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
+    if not commit or changes is None:
+        return "unknown"
+    return f"{commit}-dirty" if changes else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git answers in a folder, or None if it cannot."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse a folder that would lose more than a bundle."""
+    if not os.path.lexists(out):
+        return
+    if out.is_symlink() or not (out / INFO_FILE).is_file():
+        raise ExportError(f"{str(out)!r} exists and is no bundle.", hint="Give another --out.")
+    try:
+        known = {INFO_FILE, *json.loads((out / INFO_FILE).read_bytes())["files"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ExportError(
+            f"{str(out)!r} exists, and its {INFO_FILE} cannot be read: {error}.",
+            hint="Give another --out.",
+        ) from error
+    entries = list(out.iterdir())
+    odd = {path.name for path in entries} ^ known
+    odd |= {path.name for path in entries if path.is_symlink() or not path.is_file()}
+    if odd:
+        raise ExportError(
+            f"{str(out)!r} exists and does not hold exactly the files of its {INFO_FILE}: "
+            f"{', '.join(sorted(odd))}.",
+            hint="Give another --out.",
+        )
 
 
 def _write_folder(out: Path, files: dict[str, bytes]) -> None:
     """Write the folder beside its place and move it there, so that no half bundle is ever seen."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    unfinished.chmod(0o755)
-    for name, content in files.items():
-        (unfinished / name).write_bytes(content)
-    if out.exists():
-        shutil.rmtree(out)
-    os.replace(unfinished, out)
+    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    new, old = beside / "new", beside / "old"
+    try:
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        _check_replaceable(out)  # an export takes minutes, in which files may have come
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(beside)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmperson.config import Recipe
 from mmperson.inputs.spec import InputSpec
 from mmperson.schema import MODALITIES
 
-LICENCE = "CC BY-NC 4.0"
+_FIRST_IMPRESSIONS = "ChaLearn First Impressions V2"
 
-LICENCE_TEXT = """\
-The weights in this folder were trained on the labels, transcripts and audio features of ChaLearn
-First Impressions V2, which are published under CC BY-NC 4.0. They are shared under the same
+_LICENCE_TEXT = """\
+The weights in this folder were trained on {corpus}, whose terms are: {terms}.
+{shared}
+"""
+
+_SHARED = {
+    _FIRST_IMPRESSIONS: """\
+They were learned from its labels, transcripts and audio features, and are shared under the same
 licence: Creative Commons Attribution-NonCommercial 4.0 International,
-https://creativecommons.org/licenses/by-nc/4.0/legalcode
+https://creativecommons.org/licenses/by-nc/4.0/legalcode""",
+}
 
+_MINILM = """
 The text encoder contains all-MiniLM-L6-v2 (Apache License 2.0; Microsoft and the authors of
-sentence-transformers), with its weights quantised. The tokenizer is the one of that model.
+sentence-transformers). The tokenizer is the one of that model.
 """
 
 _CARD = """\
@@ -28,35 +36,58 @@ first impression that the person makes.
 
 - **Reads:** {reads}. **Does not read:** {unread}.
 - **Scores:** openness, conscientiousness, extraversion, agreeableness and emotional stability on
-  [0, 1], where 0 and 1 are the lowest and highest ratings of First Impressions V2.
-- **Trained on:** the training split of ChaLearn First Impressions V2: {sources}.
-- **Licence:** {licence}, as that of the data. Not for commercial use.
+  [0, 1], where 0 and 1 are the lowest and highest ratings of the corpus{others}.
+- **Trained on:** {corpus}, split {split}.
+- **Licence:** {licence}.
 
 ## Use
 For research on apparent impressions and for trying out the software. **Not for decisions about
-people**: not for hiring, grading, credit, policing or medicine. The scores say what crowd workers
-who saw fifteen seconds of a YouTube video would probably have thought. They are no diagnosis, no
-self-report, and no fact about a person.
+people**: not for hiring, grading, credit, policing or medicine. The scores say what observers who
+saw the clip would probably have thought. They are no diagnosis, no self-report, and no fact about a
+person.
 
 ## How good it is
 {metrics}
 
 ## Limits
-- English speech by YouTube vloggers, about fifteen seconds a clip. Other languages, recordings and
-  lengths were not tested.
+{limits}
 - Observers' impressions carry the observers' prejudices about age, gender, accent and looks, and
-  the model learns them. Attributes of persons are no inputs, but a voice and a choice of words
-  carry age and gender.
-- The ratings of a clip are an aggregate of few pairwise judgements. They are noisy, and scores lie
-  closer to the mean than ratings do.
-
-- The graphs hold the standardised audio features and text vectors of the training clips, as the
-  memory of a kernel machine. They are derived from the corpus and under its terms; part of the gain
-  on clips of known source videos comes from remembering those videos.
-
+  the model learns them. Attributes of persons are no inputs, but a face, a voice and a choice of
+  words carry age and gender.
+- Ratings are noisy, and scores lie closer to the mean than ratings do.
+{memory}
 ## Precision
 {precision}
 """
+
+_LIMITS = {
+    _FIRST_IMPRESSIONS: """\
+- English speech by YouTube vloggers, about fifteen seconds a clip. Other languages, recordings and
+  lengths were not tested.""",
+}
+
+_MEMORY = """\
+- The graphs hold standardised audio features and text vectors of the training clips, as the memory
+  of a kernel machine. They are derived from the corpus and under its terms; part of the gain on
+  clips of known source videos comes from remembering those videos.
+"""
+
+
+def licence(provenance: Mapping[str, str]) -> str:
+    """Return the terms of weights that were learned from a corpus, in a line."""
+    return provenance.get("terms", "unknown: the manifest does not say")
+
+
+def licence_text(recipe: Recipe, provenance: Mapping[str, str]) -> str:
+    """Return what goes into the bundle's ``LICENSE.txt``."""
+    corpus = provenance.get("corpus", "an unnamed corpus")
+    text = _LICENCE_TEXT.format(
+        corpus=corpus,
+        terms=licence(provenance),
+        shared=_SHARED.get(corpus, "They are shared under no wider terms than these."),
+    )
+    minilm = recipe.text is not None and recipe.text.weights == "minilm"
+    return text + _MINILM if minilm else text
 
 
 def model_card(
@@ -65,26 +96,55 @@ def model_card(
     precision: dict[str, str],
     parity: dict[str, float],
     metrics: dict[str, Any],
+    provenance: Mapping[str, str],
 ) -> str:
-    """Return the model card in Markdown."""
-    sources = {"audio": "26 published acoustic descriptors", "text": "transcripts"}
-    reads = spec.modalities
-    unread = [name for name in MODALITIES if name not in reads]
+    """Return the model card in Markdown.
+
+    Args:
+        recipe: What the network was trained by.
+        spec: What it reads.
+        precision: Precision of each graph.
+        parity: Largest difference of a score from the network's, by gate.
+        metrics: Quality by protocol, see ``_metrics``.
+        provenance: Facts about the corpus, from its manifest.
+    """
+    corpus = provenance.get("corpus", "an unnamed corpus")
+    unread = [name for name in MODALITIES if name not in spec.modalities]
     gates = {
         "fp32": "before quantisation, scores differ from the trained network's by at most",
         "int8": "as shipped, scores differ from the trained network's by at most",
     }
     lines = [f"- {name}.onnx: {kind}" for name, kind in precision.items()]
     lines += [f"- On real clips, {gates[gate]} {value:.2g}." for gate, value in parity.items()]
+    others = recipe.data.targets[5:]
     return _CARD.format(
         name=recipe.name,
-        reads=" and ".join(reads),
+        reads=" and ".join(_source(name, spec) for name in spec.modalities),
         unread=" and ".join(unread) or "nothing is left out",
-        sources=" and ".join(sources[name] for name in reads),
-        licence=LICENCE,
+        others=f"; besides, in the corpus's units, {', '.join(others)}" if others else "",
+        corpus=corpus,
+        split=recipe.data.train_split,
+        licence=licence(provenance),
         metrics=_metrics(metrics),
+        limits=_LIMITS.get(corpus, "- Clips unlike those of the corpus were not tested."),
+        memory=_MEMORY if recipe.teacher is not None else "",
         precision="\n".join(lines),
     )
+
+
+def _source(name: str, spec: InputSpec) -> str:
+    """Say what is read of a modality."""
+    kind = getattr(getattr(spec, name), "kind", "transcript")
+    said = {
+        "columns": "published features",
+        "frames": "frames",
+        "librosa26": "26 acoustic descriptors",
+        "prosody": "prosody",
+        "log_mel": "log-mel spectrogram",
+        "waveform": "waveform",
+        "transcript": "transcript",
+    }
+    return f"{name} ({said[kind]})"
 
 
 def _metrics(metrics: dict[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import onnx
 import torch
 from torch.export import Dim
 
 from mmperson.errors import ExportError
-from mmperson.export.wrapper import Part
+from mmperson.export.wrapper import FusionGraph, Part
 
 OPSET = 20
 """The newest opset whose graphs ONNX Runtime's int8 quantiser reads without a warning; 23 gains
@@ -20,7 +21,7 @@ def export_graph(part: Part, facts: dict[str, str]) -> onnx.ModelProto:
     """Export a module with dynamic axes and check the graph.
 
     Args:
-        part: Module, example inputs, dynamic axes and output name.
+        part: Module, example inputs, dynamic axes and output names.
         facts: Key facts for ``metadata_props``.
 
     Raises:
@@ -35,27 +36,33 @@ def export_graph(part: Part, facts: dict[str, str]) -> onnx.ModelProto:
         for name, axes in part.dynamic.items()
     }
     try:
-        with warnings.catch_warnings():
+        # Without gradients: torch picks kernels that export.
+        with warnings.catch_warnings(), torch.no_grad():
             # Two inputs share an axis on purpose; the exporter says that it keeps one name.
             warnings.filterwarnings("ignore", message="# The axis name")
             program = torch.onnx.export(
                 part.module.eval(),
-                args=(),
-                kwargs=part.inputs,
-                dynamic_shapes=shapes,
+                args=tuple(part.inputs.values()),
+                dynamic_shapes=_by_argument(part, shapes),
                 input_names=list(part.inputs),
-                output_names=[part.output],
+                output_names=list(part.outputs),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
                 verbose=False,
             )
         if program is None:
-            raise ExportError(f"{part.output} was not exported.")
+            raise ExportError(f"{part.outputs[0]} was not exported.")
         model = program.model_proto
         onnx.checker.check_model(model)
     except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"The graph of {part.output} cannot be exported: {error}") from error
+        raise ExportError(f"The graph of {part.outputs[0]} cannot be exported: {error}") from error
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=value)
     return model
+
+
+def _by_argument(part: Part, shapes: dict[str, dict[int, Dim]]) -> tuple[Any, ...]:
+    """Arrange dynamic axes as the module's arguments; a fusion takes tokens as ``*tokens``."""
+    axes = tuple(shapes[name] for name in part.inputs)
+    return (axes[0], axes[1:]) if isinstance(part.module, FusionGraph) else axes

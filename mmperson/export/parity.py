@@ -30,7 +30,7 @@ def score_difference(
 
     Args:
         network: The network in evaluation mode.
-        sessions: Its graphs by name: ``encoder_audio``, ``encoder_text``, ``fusion``.
+        sessions: Its graphs by name: ``encoder_<modality>`` and ``fusion``.
         rows: Real rows.
         together: Rows per batch.
 
@@ -71,14 +71,12 @@ def check_parity(
 def run_graphs(
     sessions: Mapping[str, Session], batch: Mapping[str, npt.NDArray[np.generic]]
 ) -> npt.NDArray[np.float32]:
-    """Run encoders and fusion on a batch of network inputs; float32 (batch, trait)."""
+    """Run encoders and fusion on a batch of network inputs; float32 (batch, target)."""
     fed = dict(batch)
-    if "encoder_audio" in sessions:
-        fed["audio_tokens"] = sessions["encoder_audio"].run(batch)
-    if "encoder_text" in sessions:
-        fed["text_tokens"] = sessions["encoder_text"].run(batch)
-        fed["text_mask"] = batch["attention_mask"].astype(np.float32)
-    return sessions["fusion"].run(fed)
+    for name in sessions:
+        if name != "fusion":
+            fed |= sessions[name].run(batch)
+    return sessions["fusion"].run(fed)["scores"]
 
 
 def _subsets(network: PersonalityNetwork, rows: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -1,6 +1,6 @@
 """Export-only modules: the network's halves with plain tensors in and out.
 
-The keys of ``example_inputs`` are the input names of the graphs.
+The keys of ``Part.inputs`` are the input names of the graphs.
 """
 
 from __future__ import annotations
@@ -10,59 +10,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmperson.inputs.batch import collate
+from mmperson.inputs.clip import ClipInputs
+from mmperson.inputs.spec import InputSpec
+from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.tokens import Tokens
 
 
-class TextEncoderGraph(nn.Module):
-    """input_ids, attention_mask, int64 (batch, token) → text_tokens, float (batch, token, dim)."""
+class EncoderGraph(nn.Module):
+    """A modality's array and mask → ``<name>_tokens`` float (batch, token, dim), and their mask."""
 
-    def __init__(self, network: PersonalityNetwork) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder = network.encoders["text"]
+        self.encoder = encoder
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode token ids."""
-        return self.encoder(input_ids, attention_mask).values
-
-
-class AudioEncoderGraph(nn.Module):
-    """descriptors, float (batch, descriptor) → audio_tokens, float (batch, token, dim)."""
-
-    def __init__(self, network: PersonalityNetwork) -> None:
-        super().__init__()
-        self.encoder = network.encoders["audio"]
-
-    def forward(self, descriptors: Tensor) -> Tensor:
-        """Encode descriptors."""
-        return self.encoder(descriptors).values
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode one modality."""
+        return tuple(self.encoder(x, mask))
 
 
 class FusionGraph(nn.Module):
-    """Tokens of every modality that is read and present, float (batch, 3) → scores.
+    """``present``, then tokens and mask of every modality that is read → ``scores``.
 
-    Audio tokens are all real; text tokens have a mask, float (batch, token). The scores are float
-    (batch, trait).
+    Presence is float (batch, 3), the scores are float (batch, target).
     """
 
     def __init__(self, network: PersonalityNetwork) -> None:
         super().__init__()
         self.network = network
+        self.names = list(network.encoders)
 
-    def forward(
-        self,
-        present: Tensor,
-        audio_tokens: Tensor | None = None,
-        text_tokens: Tensor | None = None,
-        text_mask: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, present: Tensor, *tokens: Tensor) -> Tensor:
         """Fuse the tokens that the network reads."""
-        tokens = {}
-        if audio_tokens is not None:
-            tokens["audio"] = Tokens(audio_tokens, torch.ones_like(audio_tokens[..., 0]))
-        if text_tokens is not None and text_mask is not None:
-            tokens["text"] = Tokens(text_tokens, text_mask)
-        return self.network.fuse(tokens, present)
+        pairs = zip(tokens[::2], tokens[1::2], strict=True)
+        named = {name: Tokens(*pair) for name, pair in zip(self.names, pairs, strict=True)}
+        return self.network.fuse(named, present)
 
 
 @dataclass(frozen=True)
@@ -71,41 +54,56 @@ class Part:
 
     Attributes:
         module: What it computes.
-        inputs: Example inputs by name.
+        inputs: Example inputs by name, in the order of its arguments.
         dynamic: Axes that may vary, by input name.
-        output: Name of its output.
+        outputs: Names of its outputs.
     """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     dynamic: dict[str, dict[int, str]]
-    output: str
+    outputs: tuple[str, ...]
 
 
-def parts(network: PersonalityNetwork) -> dict[str, Part]:
-    """Return the graphs of a network by name: an encoder per modality, and the fusion."""
-    batch, token = 2, 7
+def parts(network: PersonalityNetwork, spec: InputSpec) -> dict[str, Part]:
+    """Return the graphs of a network by name: an encoder per modality, and the fusion.
+
+    Args:
+        network: The network, in evaluation mode.
+        spec: The preprocessing that it reads.
+    """
+    batch = 2
+    # Axes of size one are taken for fixed, so that averages of tokens must be several too.
+    tokens = 3 * network.encoders["text"].stride + 4 if "text" in network.encoders else 1
     found: dict[str, Part] = {}
     fused: dict[str, Tensor] = {"present": torch.ones(batch, 3)}
     axes: dict[str, dict[int, str]] = {"present": {0: "batch"}}
-    if "audio" in network.encoders:
-        encoder = network.encoders["audio"]
-        heard = {"descriptors": torch.zeros(batch, encoder.mean.shape[0])}
-        found["encoder_audio"] = Part(
-            AudioEncoderGraph(network), heard, {"descriptors": {0: "batch"}}, "audio_tokens"
-        )
-        fused["audio_tokens"] = encoder(**heard).values.detach()
-        axes["audio_tokens"] = {0: "batch"}
-    if "text" in network.encoders:
-        # Two tensors: the exporter takes one tensor given twice for one input.
-        ids = torch.full((batch, token), 100)
-        read = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        both = {0: "batch", 1: "token"}
-        found["encoder_text"] = Part(
-            TextEncoderGraph(network), read, dict.fromkeys(read, both), "text_tokens"
-        )
-        fused["text_tokens"] = network.encoders["text"](**read).values.detach()
-        fused["text_mask"] = torch.ones(batch, token)
-        axes |= {"text_tokens": both, "text_mask": both}
-    found["fusion"] = Part(FusionGraph(network), fused, axes, "scores")
+    example = {
+        name: torch.from_numpy(array)
+        for name, array in collate([_example(spec, tokens)] * batch, spec).items()
+    }
+    for name, encoder in network.encoders.items():
+        inputs = {key: example[key] for key in (name, f"{name}_mask")}
+        varying = {key: {0: "batch"} for key in inputs}
+        if name == "text":
+            varying = {key: {0: "batch", x.ndim - 1: "token"} for key, x in inputs.items()}
+        outputs = (f"{name}_tokens", f"{name}_tokens_mask")
+        found[f"encoder_{name}"] = Part(EncoderGraph(encoder), inputs, varying, outputs)
+        with torch.inference_mode():
+            said = encoder(*inputs.values())
+        varies = name == "text" and not (spec.text is not None and spec.text.prompts)
+        for key, value in zip(outputs, said, strict=True):
+            fused[key] = value.clone()
+            axes[key] = {0: "batch", 1: "token"} if varies else {0: "batch"}
+    found["fusion"] = Part(FusionGraph(network), fused, axes, ("scores",))
     return found
+
+
+def _example(spec: InputSpec, tokens: int) -> ClipInputs:
+    """A clip of zeros that has everything that is read."""
+    shapes = {name: getattr(spec, name).shape for name in spec.modalities if name != "text"}
+    arrays = {name: torch.zeros(shape).numpy() for name, shape in shapes.items()}
+    if spec.text is not None:
+        prompts = [len(spec.text.prompts)] if spec.text.prompts else []
+        arrays["text"] = torch.full([*prompts, tokens], 100).numpy()
+    return ClipInputs(**arrays)

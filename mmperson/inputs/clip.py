@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +11,17 @@ import numpy.typing as npt
 
 from mmperson.errors import UsageError
 from mmperson.inputs.descriptors import acoustic_descriptors
-from mmperson.inputs.frames import prepare_frames
-from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
+from mmperson.inputs.frames import difference_frames, prepare_frames
+from mmperson.inputs.log_mel import log_mel
+from mmperson.inputs.prosody import prosody
+from mmperson.inputs.spec import (
+    ColumnSpec,
+    DescriptorSpec,
+    FrameSpec,
+    InputSpec,
+    SoundSpec,
+    TextSpec,
+)
 from mmperson.inputs.text import encode_text, has_words
 from mmperson.inputs.waveform import check_waveform, to_analysis_rate
 
@@ -29,14 +38,14 @@ class ClipInputs:
     """What a network reads of one clip; None where a modality is unread or absent.
 
     Attributes:
-        video: float32 (frame, 3, height, width), normalised.
-        audio: float32 (descriptor,).
-        text: int64 (token,), special tokens included.
+        video: uint8 (frame, 3, height, width), or float32 (column,).
+        audio: float32 (descriptor,), (time, mel), (sample,) or (column,): see ``AudioSpec``.
+        text: int64 (token,), or with prompts (prompt, token); special tokens included.
         warnings: What the reader of the scores should know; one sentence each.
         absent: Why a modality that the spec reads is None, by its name.
     """
 
-    video: npt.NDArray[np.float32] | None = None
+    video: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None
     audio: npt.NDArray[np.float32] | None = None
     text: npt.NDArray[np.int64] | None = None
     warnings: tuple[str, ...] = ()
@@ -72,12 +81,15 @@ def prepare_clip(
     video = audio = text = None
     warnings: list[str] = []
     absent: dict[str, str] = {}
-    if spec.video is not None:
+    for name, part in (("video", spec.video), ("audio", spec.audio)):
+        if isinstance(part, ColumnSpec):
+            absent[name] = "It is read from columns of a manifest, not from clips."
+    if isinstance(spec.video, FrameSpec):
         if clip is not None and clip.frames is not None:
-            video = prepare_frames(clip.frames, spec.video)
+            video = _prepare_video(clip.frames, spec.video, warnings)
         else:
             absent["video"] = "The clip has no usable video."
-    if spec.audio is not None:
+    if spec.audio is not None and not isinstance(spec.audio, ColumnSpec):
         if clip is not None and clip.waveform is not None:
             audio = _prepare_audio(clip, clip.waveform, spec.audio, warnings, absent)
         else:
@@ -87,10 +99,38 @@ def prepare_clip(
     return ClipInputs(video, audio, text, tuple(warnings), absent)
 
 
+def _prepare_video(
+    frames: npt.NDArray[np.uint8], spec: FrameSpec, warnings: list[str]
+) -> npt.NDArray[np.uint8]:
+    """Stack the frames of every view."""
+    views = []
+    for view in spec.views:
+        if view == "face":
+            views.append(_faces(frames, spec, warnings))
+        elif view == "motion":
+            views.append(difference_frames(prepare_frames(frames, spec)))
+        else:
+            views.append(prepare_frames(frames, spec))
+    return np.concatenate(views)
+
+
+def _faces(
+    frames: npt.NDArray[np.uint8], spec: FrameSpec, warnings: list[str]
+) -> npt.NDArray[np.uint8]:
+    """Cut the speaker's face out; where none is found, the middle of the frame stands in."""
+    from mmperson.media.faces import crop_faces, face_detector, track_speaker
+
+    track = track_speaker(frames, face_detector())
+    warnings += track.warnings
+    if track.boxes is None:
+        return prepare_frames(frames, spec)
+    return prepare_frames(crop_faces(frames, track, spec.short_side), spec)
+
+
 def _prepare_audio(
     clip: Clip,
     waveform: npt.NDArray[Any],
-    spec: DescriptorSpec,
+    spec: SoundSpec,
     warnings: list[str],
     absent: dict[str, str],
 ) -> npt.NDArray[np.float32] | None:
@@ -116,9 +156,18 @@ def _prepare_audio(
         return None
     if duration_s < min(_ROUGH_BELOW_S, spec.window_s):
         warnings.append(f"The audio is only {duration_s:.1f} s long: what it says is rough.")
-    if clip.info.audio is not None and clip.info.audio.channels == 1:
-        waveform = waveform * np.float32(spec.mono_gain)
-    return acoustic_descriptors(to_analysis_rate(waveform, spec), spec)
+    if isinstance(spec, DescriptorSpec):
+        if clip.info.audio is not None and clip.info.audio.channels == 1:
+            waveform = waveform * np.float32(spec.mono_gain)
+        return acoustic_descriptors(to_analysis_rate(waveform, spec), spec)
+    return _SOUND_READERS[spec.kind](waveform, spec)
+
+
+_SOUND_READERS: Final[Mapping[str, Callable[..., npt.NDArray[np.float32]]]] = {
+    "prosody": prosody,
+    "log_mel": log_mel,
+    "waveform": lambda waveform, spec: waveform.astype(np.float32),
+}
 
 
 def _prepare_text(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,13 +23,33 @@ class TextSpec(_Spec):
     Attributes:
         tokenizer_sha256: Hash of the ``tokenizer.json`` that the ids belong to.
         max_tokens: Longest sequence, special tokens included; later words are cut.
+        prompts: Instructions that the transcript is wrapped in, one sequence each; none gives the
+            transcript alone.
     """
 
     tokenizer_sha256: str
     max_tokens: int = Field(128, ge=8, le=8192)
+    prompts: tuple[str, ...] = ()
 
 
-class DescriptorSpec(_Spec):
+class _SoundSpec(_Spec):
+    """What every reader of sound needs.
+
+    Attributes:
+        source_rate_hz: Rate at which sound is read.
+        window_s: Only the first seconds count.
+        min_duration_s: Shorter sound counts as absent.
+        silence_peak: Sound that never exceeds this, where 1 is full scale, counts as absent. -80 dB
+            is three steps of a 16-bit sample, and below every published clip.
+    """
+
+    source_rate_hz: int = Field(16_000, ge=8_000, le=192_000)
+    window_s: float = Field(10.0, gt=0, le=600)
+    min_duration_s: float = Field(0.1, gt=0, le=600)
+    silence_peak: float = Field(1e-4, ge=0, lt=1)
+
+
+class DescriptorSpec(_SoundSpec):
     """How a waveform becomes 26 clip-level acoustic descriptors.
 
     Means over time of librosa's chroma, RMS, spectral centroid, bandwidth, roll-off, zero-crossing
@@ -50,9 +70,6 @@ class DescriptorSpec(_Spec):
             sound (``reflect``) before version 0.10 and takes zeros (``constant``) since then.
         mono_gain: Factor for recordings with one channel. FFmpeg spreads one channel over two at
             constant power, so that the published features measured those 3 dB lower.
-        min_duration_s: Shorter sound counts as absent.
-        silence_peak: Sound that never exceeds this, where 1 is full scale, counts as absent. -80 dB
-            is three steps of a 16-bit sample, and below every published clip.
     """
 
     kind: Literal["librosa26"] = "librosa26"
@@ -65,8 +82,6 @@ class DescriptorSpec(_Spec):
     n_mfcc: int = Field(20, ge=1, le=128)
     padding: Literal["reflect", "constant"] = "reflect"
     mono_gain: float = Field(0.5**0.5, gt=0, le=1)
-    min_duration_s: float = Field(0.1, gt=0, le=600)
-    silence_peak: float = Field(1e-4, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -80,23 +95,105 @@ class DescriptorSpec(_Spec):
         return self
 
     @property
-    def size(self) -> int:
-        """Number of descriptors."""
-        return 6 + self.n_mfcc
+    def shape(self) -> tuple[int, ...]:
+        """(descriptor,)."""
+        return (6 + self.n_mfcc,)
+
+
+class ProsodySpec(_SoundSpec):
+    """How a waveform becomes cues of pitch, energy, voice quality, rate and pauses.
+
+    Attributes:
+        kind: Name of the set.
+        window_s: Only the first seconds count: long enough for pauses and phrases.
+        features: Number of cues.
+    """
+
+    kind: Literal["prosody"] = "prosody"
+    window_s: float = Field(60.0, gt=0, le=600)
+    features: Literal[21] = 21
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(feature,)."""
+        return (self.features,)
+
+
+class LogMelSpec(_SoundSpec):
+    """How a waveform becomes a log-mel spectrogram.
+
+    Attributes:
+        kind: Name of the representation.
+        window_length: Samples of the analysis window, 25 ms.
+        n_fft: Samples per analysis frame, the window in their middle.
+        hop_length: Samples between frames, 10 ms.
+        n_mels: Mel bands.
+    """
+
+    kind: Literal["log_mel"] = "log_mel"
+    window_length: int = Field(400, ge=16, le=16_384)
+    n_fft: int = Field(512, ge=64, le=16_384)
+    hop_length: int = Field(160, ge=16, le=16_384)
+    n_mels: int = Field(64, ge=8, le=512)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(time, mel)."""
+        return (1 + round(self.window_s * self.source_rate_hz) // self.hop_length, self.n_mels)
+
+
+class WaveformSpec(_SoundSpec):
+    """The waveform itself.
+
+    Attributes:
+        kind: Name of the representation.
+    """
+
+    kind: Literal["waveform"] = "waveform"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(sample,)."""
+        return (round(self.window_s * self.source_rate_hz),)
+
+
+class ColumnSpec(_Spec):
+    """Feature columns of a manifest; no clip has them.
+
+    Attributes:
+        kind: Name of the representation.
+        columns: Their names.
+    """
+
+    kind: Literal["columns"] = "columns"
+    columns: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(column,)."""
+        return (len(self.columns),)
 
 
 class FrameSpec(_Spec):
-    """How a video becomes a stack of normalised frames.
+    """How a video becomes a stack of frames.
 
     Attributes:
+        kind: Name of the representation.
+        views: What is seen of each frame: ``scene`` is its middle, ``face`` the aligned face of the
+            speaker, ``motion`` how much each pixel of the scene differs in the next frame. The
+            stack holds all frames of the first view, then those of the next.
         count: Frames per clip, spread evenly over its length.
         short_side: Pixels that the shorter side is resized to.
         height: Pixels of the centre crop.
         width: Pixels of the centre crop.
-        mean: Channel means (red, green, blue) on the [0, 1] scale.
-        std: Channel standard deviations on the [0, 1] scale.
+        mean: Channel means (red, green, blue) on the [0, 1] scale, which the network takes away.
+        std: Channel standard deviations on the [0, 1] scale, which it divides by.
     """
 
+    kind: Literal["frames"] = "frames"
+    views: tuple[Literal["scene", "face", "motion"], ...] = Field(
+        ("scene",), min_length=1, max_length=3
+    )
     count: int = Field(16, ge=1, le=1024)
     short_side: int = Field(256, ge=16, le=2048)
     height: int = Field(224, ge=16, le=2048)
@@ -114,12 +211,22 @@ class FrameSpec(_Spec):
             raise ValueError(f"std must be above 0, not {self.std}")
         return self
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(frame, 3, height, width)."""
+        return (len(self.views) * self.count, 3, self.height, self.width)
+
+
+SoundSpec = DescriptorSpec | ProsodySpec | LogMelSpec | WaveformSpec
+VideoSpec = Annotated[FrameSpec | ColumnSpec, Field(discriminator="kind")]
+AudioSpec = Annotated[SoundSpec | ColumnSpec, Field(discriminator="kind")]
+
 
 class InputSpec(_Spec):
     """The preprocessing of one network: a part per modality, None where it reads none."""
 
-    video: FrameSpec | None = None
-    audio: DescriptorSpec | None = None
+    video: VideoSpec | None = None
+    audio: AudioSpec | None = None
     text: TextSpec | None = None
 
     @property
@@ -132,3 +239,13 @@ class InputSpec(_Spec):
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities that are read, in the order video, audio, text."""
         return tuple(name for name in ("video", "audio", "text") if getattr(self, name) is not None)
+
+    def reading(self) -> dict[str, Any]:
+        """Return the arguments of ``read_clip`` that decode what is read, and nothing else."""
+        from mmperson.media.audio import AudioWindow  # Here, because it loads FFmpeg.
+
+        window = None
+        if self.audio is not None and not isinstance(self.audio, ColumnSpec):
+            window = AudioWindow(self.audio.source_rate_hz, duration_s=self.audio.window_s)
+        frames = self.video.count if isinstance(self.video, FrameSpec) else 0
+        return {"frames": frames, "audio": window}

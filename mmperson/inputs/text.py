@@ -5,31 +5,39 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from mmperson.errors import BundleError
 from mmperson.inputs.spec import TextSpec
 
+# Of a long text, so many characters are tried first: real words have about five a token.
+_CHARACTERS_PER_TOKEN: Final = 32
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+
+def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
     """Read a ``tokenizer.json`` and switch off the truncation and padding that it may ask for.
 
     ``encode_text`` truncates by the spec, and batches are padded where they are made. A transcript
     that spells out a special token, such as ``[PAD]``, is plain text.
 
     Args:
-        path: The file.
+        source: The file, or its content.
 
     Raises:
         BundleError: It is missing, or is no tokenizer.
     """
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        if isinstance(source, bytes):
+            tokenizer = Tokenizer.from_buffer(source)
+        else:
+            tokenizer = Tokenizer.from_file(str(source))
     except Exception as error:  # the library raises nothing more specific
-        raise BundleError(f"The tokenizer {str(path)!r} cannot be read: {error}.") from error
+        name = "tokenizer.json" if isinstance(source, bytes) else str(source)
+        raise BundleError(f"The tokenizer {name!r} cannot be read: {error}.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
@@ -83,16 +91,41 @@ def encode_text(text: str, tokenizer: Tokenizer, spec: TextSpec) -> npt.NDArray[
     Args:
         text: The transcript.
         tokenizer: From ``load_tokenizer``.
-        spec: The greatest length.
+        spec: The greatest length, and the prompts.
 
     Returns:
-        int64 (token,), at most ``spec.max_tokens``, special tokens included.
+        int64 (token,), at most ``spec.max_tokens``, special tokens included; with prompts (prompt,
+        token), each prompt before the transcript, shorter ones filled up with -1.
     """
-    encoding = tokenizer.encode(clean_text(text))
+    text = clean_text(text)
+    if not spec.prompts:
+        return _encode(text, tokenizer, spec.max_tokens)
+    rows = [_encode(f"{prompt} {text}", tokenizer, spec.max_tokens) for prompt in spec.prompts]
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows])
+
+
+def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.int64]:
+    encoding = _tokenize(text, tokenizer, max_tokens)
     ids = np.array(encoding.ids, dtype=np.int64)
-    excess = len(ids) - spec.max_tokens
+    excess = len(ids) - max_tokens
     if excess <= 0:
         return ids
     # The words are one stretch between special tokens, [CLS] … [SEP]: cut at its end.
     last_word = int(np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)[-1])
     return np.delete(ids, np.s_[last_word + 1 - excess : last_word + 1])
+
+
+def _tokenize(text: str, tokenizer: Tokenizer, max_tokens: int) -> Encoding:
+    """Encode a text, or as much of its start as decides the first ``max_tokens`` tokens.
+
+    A cut changes no word but the one that it goes through, which must lie behind what is kept.
+    """
+    size = _CHARACTERS_PER_TOKEN * max_tokens
+    while size < len(text):
+        encoding = tokenizer.encode(text[:size])
+        words = [word for word in encoding.word_ids if word is not None]
+        if len(words) >= max_tokens and words[max_tokens - 1] != words[-1]:
+            return encoding
+        size *= 4
+    return tokenizer.encode(text)

@@ -1,63 +1,128 @@
-"""Regression heads: one vector per trait in, one score per trait out."""
+"""Regression heads: one vector per target in, one score per target out."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmperson.config import HeadsConfig
 
 
-class EnsembleHead(nn.Module):
-    """The mean of many small independent regressors, in units of each trait's training spread.
-
-    Each member is an MLP E → E/2 → 32 → 1 with ReLU, shared by the traits; all members run as
-    batched matrix products.
-
-    Source: "Traits Run Deep" (AVI Challenge 2025), ensemble regression head with 32 members.
-
-    Args:
-        config: Number of members.
-        dim: Width E of a trait's vector.
-        traits: Number of traits.
-    """
+class _Head(nn.Module):
+    """What all heads share: MLPs side by side, and what turns their output into scores."""
 
     base: Tensor
     scale: Tensor
 
-    def __init__(self, config: HeadsConfig, dim: int, traits: int) -> None:
+    def __init__(self, config: HeadsConfig, targets: int) -> None:
         super().__init__()
-        widths = (dim, dim // 2, 32, 1)
+        self.output = config.output
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
+        self.register_buffer("base", torch.full((targets,), 0.5))
+        self.register_buffer("scale", torch.full((targets,), 0.15))
+
+    def fit_scale(self, targets: Tensor) -> None:
+        """Take mean and deviation of each target from training labels.
+
+        Args:
+            targets: float (row, target), NaN where a label is unknown; each target has a known one.
+        """
+        known = ~targets.isnan()
+        mean = targets.nanmean(dim=0)
+        squares = torch.where(known, targets - mean, 0.0).square().sum(dim=0)
+        self.base.copy_(mean)
+        self.scale.copy_((squares / (known.sum(dim=0) - 1).clamp_min(1)).sqrt())
+
+    def _add_layers(self, copies: Sequence[int], widths: Sequence[int]) -> None:
+        """Add the layers of an MLP as weights (*copies, wide, narrow) and biases."""
         for wide, narrow in itertools.pairwise(widths):
             bound = 1.0 / math.sqrt(wide)
             self.weights.append(
-                nn.Parameter(torch.empty(config.members, wide, narrow).uniform_(-bound, bound))
+                nn.Parameter(torch.empty(*copies, wide, narrow).uniform_(-bound, bound))
             )
-            self.biases.append(nn.Parameter(torch.zeros(config.members, 1, narrow)))
-        self.register_buffer("base", torch.full((traits,), 0.5))
-        self.register_buffer("scale", torch.full((traits,), 0.15))
+            self.biases.append(nn.Parameter(torch.zeros(*copies, 1, narrow)))
 
-    def fit_scale(self, targets: Tensor) -> None:
-        """Take mean and deviation of each trait from training targets, float (row, trait)."""
-        self.base.copy_(targets.mean(dim=0))
-        self.scale.copy_(targets.std(dim=0))
+    def _scores(self, z: Tensor) -> Tensor:
+        """Turn what the regressors say, float (batch, target), into scores."""
+        if self.output == "sigmoid":
+            return z.sigmoid()
+        if self.output == "tanh":
+            return (z.tanh() + 1.0) / 2.0
+        return self.base + self.scale * z
+
+
+class EnsembleHead(_Head):
+    """The mean of many small independent regressors.
+
+    Each member is an MLP E → E/2 → 32 → 1 with ReLU; all members run as batched matrix products.
+    The targets share the members, or each has its own. With ``output`` linear the mean counts in
+    deviations of each target's training labels; ``sigmoid`` and ``tanh`` bound it to [0, 1].
+
+    Source: "Traits Run Deep" (AVI Challenge 2025), ensemble regression head with 32 members.
+
+    Args:
+        config: Number of members, whether they are shared, and the output.
+        dim: Width E of a target's vector.
+        targets: Number of targets.
+    """
+
+    def __init__(self, config: HeadsConfig, dim: int, targets: int) -> None:
+        super().__init__(config, targets)
+        self.shared = config.shared
+        copies = (config.members,) if config.shared else (targets, config.members)
+        self._add_layers(copies, (dim, dim // 2, 32, 1))
 
     def forward(self, fused: Tensor) -> Tensor:
-        """Score the traits.
+        """Score the targets.
 
         Args:
-            fused: float (batch, trait, dim).
+            fused: float (batch, target, dim).
 
         Returns:
-            float (batch, trait), about [0, 1].
+            float (batch, target), about [0, 1].
         """
-        batch, traits, dim = fused.shape
-        x = fused.reshape(1, batch * traits, dim)
+        batch, targets, dim = fused.shape
+        if self.shared:
+            x = fused.reshape(1, batch * targets, dim)
+        else:
+            x = fused.transpose(0, 1).unsqueeze(1)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = (torch.relu(x) if index else x) @ weight + bias
-        return self.base + self.scale * x.mean(dim=0).reshape(batch, traits)
+        mean = x.mean(dim=-3)
+        return self._scores(mean.reshape(batch, targets) if self.shared else mean.squeeze(-1).T)
+
+
+class PerTraitHead(_Head):
+    """One small regressor for each target: dim → hidden → 1 with GELU, or linear.
+
+    ``output`` as in ``EnsembleHead``.
+
+    Args:
+        config: Width of the hidden layer, 0 for none, and the output.
+        dim: Width of a target's vector.
+        targets: Number of targets.
+    """
+
+    def __init__(self, config: HeadsConfig, dim: int, targets: int) -> None:
+        super().__init__(config, targets)
+        self._add_layers((targets,), (dim, config.hidden, 1) if config.hidden else (dim, 1))
+
+    def forward(self, fused: Tensor) -> Tensor:
+        """Score the targets.
+
+        Args:
+            fused: float (batch, target, dim).
+
+        Returns:
+            float (batch, target), about [0, 1].
+        """
+        x = fused.transpose(0, 1)
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = (functional.gelu(x) if index else x) @ weight + bias
+        return self._scores(x.squeeze(-1).T)

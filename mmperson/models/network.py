@@ -7,19 +7,15 @@ from torch import Tensor, nn
 
 from mmperson.config import Recipe
 from mmperson.inputs.spec import InputSpec
-from mmperson.models.encoders.text import TextEncoder
-from mmperson.models.registry import AUDIO_ENCODERS, FUSIONS, HEADS, component
+from mmperson.models.labels import build_label_transform
+from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, component
 from mmperson.models.tokens import Tokens
-from mmperson.traits import TRAITS
 
 Batch = dict[str, Tensor]
-"""Network inputs of several clips; what is absent holds zeros and is marked in ``present``.
-
-``input_ids`` and ``attention_mask`` are int64 (batch, token), ``descriptors`` is float (batch,
-descriptor), ``present`` is float (batch, 3), 1 where video, audio, text is present. The keys are
-the input names of the exported graphs; those of modalities that are not read are left out. What a
-frozen text encoder has already said stands in for the ids: ``text_tokens``, float (batch, token,
-dim), and ``text_mask``, float (batch, token).
+"""Network inputs of several clips, as ``inputs.batch.collate`` makes them: ``present`` (batch, 3),
+and for each modality that is read its array and ``<name>_mask``. The keys are the input names of
+the exported graphs. What a frozen encoder has already said stands in for its input:
+``<name>_features`` (batch, token, dim) and ``<name>_features_mask`` (batch, token).
 """
 
 
@@ -35,38 +31,43 @@ class PersonalityNetwork(nn.Module):
     def __init__(self, recipe: Recipe, spec: InputSpec, *, pretrained: bool = True) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict()
-        if recipe.audio is not None:
-            assert spec.audio is not None
-            build = component("audio encoder", AUDIO_ENCODERS, recipe.audio.name)
-            self.encoders["audio"] = build(recipe.audio, spec.audio.size)
-        if recipe.text is not None:
-            self.encoders["text"] = TextEncoder(recipe.text, pretrained=pretrained)
+        for name in recipe.modalities:
+            config, part = getattr(recipe, name), getattr(spec, name)
+            build = component(f"{name} encoder", ENCODERS[name], config.name)
+            self.encoders[name] = build(config, part, pretrained=pretrained)
         dims = {name: int(encoder.dim) for name, encoder in self.encoders.items()}
-        self.fusion = component("fusion", FUSIONS, recipe.fusion.name)(recipe.fusion, dims)
-        self.heads = component("head", HEADS, recipe.heads.name)(
-            recipe.heads, self.fusion.dim, len(TRAITS)
-        )
+        targets = len(recipe.data.targets)
+        build_fusion = component("fusion", FUSIONS, recipe.fusion.name)
+        self.fusion = build_fusion(recipe.fusion, dims, targets)
+        build_head = component("head", HEADS, recipe.heads.name)
+        self.heads = build_head(recipe.heads, self.fusion.dim, targets)
+        self.labels = build_label_transform(recipe.data.labels, targets)
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
         """Return the tokens of each modality that is read."""
         tokens = {}
-        if "audio" in self.encoders:
-            tokens["audio"] = self.encoders["audio"](batch["descriptors"])
-        if "text_tokens" in batch:
-            tokens["text"] = Tokens(batch["text_tokens"], batch["text_mask"])
-        elif "text" in self.encoders:
-            tokens["text"] = self.encoders["text"](batch["input_ids"], batch["attention_mask"])
+        for name, encoder in self.encoders.items():
+            if f"{name}_features" in batch:
+                features = Tokens(batch[f"{name}_features"], batch[f"{name}_features_mask"])
+                tokens[name] = encoder.adapt(features)
+            else:
+                tokens[name] = encoder(batch[name], batch[f"{name}_mask"])
         return tokens
 
     @torch.inference_mode()
-    def text_tokens(self, batch: Batch) -> Tensor:
-        """Return what a frozen text encoder says, float (batch, token, dim)."""
-        return self.encoders["text"](batch["input_ids"], batch["attention_mask"]).values
+    def features(self, name: str, batch: Batch) -> Tokens:
+        """Return what a frozen encoder says: values float (batch, token, dim), and their mask."""
+        encoder = self.encoders[name].eval()
+        return encoder.features(batch[name], batch[f"{name}_mask"])
 
     def fuse(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Score encoded clips; present is float (batch, 3). Returns float (batch, trait)."""
-        return self.heads(self.fusion(tokens, present))
+        """Score encoded clips; present is float (batch, 3). Returns float (batch, target)."""
+        return self.labels.inverse(self.heads(self.fusion(tokens, present)))
+
+    def warped(self, batch: Batch) -> Tensor:
+        """Score clips in the space of warped targets, see ``labels``; float (batch, target)."""
+        return self.heads(self.fusion(self.encode(batch), batch["present"]))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Score clips. Returns float (batch, trait), about [0, 1]."""
+        """Score clips. Returns float (batch, target); traits are about [0, 1]."""
         return self.fuse(self.encode(batch), batch["present"])

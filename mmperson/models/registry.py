@@ -1,4 +1,4 @@
-"""Every component by name. Adding one is a file and a line here."""
+"""Every component by name. Adding one is a file, its section of the recipe, and a line here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,54 @@ from typing import Any
 from torch import nn
 
 from mmperson.errors import UnknownComponent
-from mmperson.models.encoders.descriptors import DescriptorEncoder
+from mmperson.models.encoders.contours import ContourEncoder
+from mmperson.models.encoders.frames import FramesEncoder
+from mmperson.models.encoders.log_mel import LogMelEncoder
+from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
+from mmperson.models.encoders.text import TextEncoder
+from mmperson.models.encoders.vector import VectorEncoder
+from mmperson.models.encoders.video_network import VideoNetworkEncoder
+from mmperson.models.encoders.waveform import WaveformEncoder
+from mmperson.models.fusion.concat import ConcatFusion
+from mmperson.models.fusion.crmf import ManifoldFusion
+from mmperson.models.fusion.deep_impression import DeepImpressionFusion
+from mmperson.models.fusion.gated_pairs import GatedPairsFusion
+from mmperson.models.fusion.late import LateFusion
+from mmperson.models.fusion.trait_query import TraitQueryFusion
 from mmperson.models.fusion.ttfn import TextCentricFusion
-from mmperson.models.heads import EnsembleHead
+from mmperson.models.fusion.ttfn_published import PublishedTextCentricFusion
+from mmperson.models.heads import EnsembleHead, PerTraitHead
 
-AUDIO_ENCODERS: Mapping[str, Callable[..., nn.Module]] = {"descriptors": DescriptorEncoder}
-FUSIONS: Mapping[str, Callable[..., nn.Module]] = {"ttfn": TextCentricFusion}
-HEADS: Mapping[str, Callable[..., nn.Module]] = {"ensemble": EnsembleHead}
+Builder = Callable[..., nn.Module]
+
+ENCODERS: Mapping[str, Mapping[str, Builder]] = {
+    "video": {
+        "frames": FramesEncoder,
+        "video_network": VideoNetworkEncoder,
+        "residual": ResidualVideoEncoder,
+        "columns": VectorEncoder,
+    },
+    "audio": {
+        "descriptors": VectorEncoder,
+        "prosody": VectorEncoder,
+        "log_mel": LogMelEncoder,
+        "waveform": WaveformEncoder,
+        "residual": ResidualAudioEncoder,
+        "columns": VectorEncoder,
+    },
+    "text": {"transformer": TextEncoder, "contours": ContourEncoder},
+}
+FUSIONS: Mapping[str, Builder] = {
+    "ttfn": TextCentricFusion,
+    "ttfn_published": PublishedTextCentricFusion,
+    "crmf": ManifoldFusion,
+    "deep_impression": DeepImpressionFusion,
+    "trait_query": TraitQueryFusion,
+    "gated_pairs": GatedPairsFusion,
+    "late": LateFusion,
+    "concat": ConcatFusion,
+}
+HEADS: Mapping[str, Builder] = {"ensemble": EnsembleHead, "per_trait": PerTraitHead}
 
 
 def component(

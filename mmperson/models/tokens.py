@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from torch import Tensor
+from torch.nn import functional
 
 MASKED: Final = -1e4
 """Attention bias of padding: finite, so that a fully masked row stays a number; it fits fp16."""
@@ -20,3 +21,22 @@ class Tokens(NamedTuple):
 
     values: Tensor
     mask: Tensor
+
+
+def average_tokens(tokens: Tokens, stride: int) -> Tokens:
+    """Average every ``stride`` tokens into one; what is padding counts for nothing.
+
+    Args:
+        tokens: float (batch, token, dim), and their mask.
+        stride: Tokens that become one; 1 changes nothing.
+
+    Returns:
+        float (batch, ceil(token / stride), dim); a token is real where any of its own was.
+    """
+    if stride == 1:
+        return tokens
+    mask = tokens.mask.unsqueeze(1)
+    values = (tokens.values * tokens.mask.unsqueeze(-1)).transpose(1, 2)
+    share = functional.avg_pool1d(mask, stride, ceil_mode=True, count_include_pad=False)
+    mean = functional.avg_pool1d(values, stride, ceil_mode=True, count_include_pad=False)
+    return Tokens((mean / share.clamp_min(1e-6)).transpose(1, 2), (share > 0).squeeze(1).float())

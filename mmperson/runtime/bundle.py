@@ -15,7 +15,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mmperson.errors import BundleCorrupt, BundleIncompatible, BundleNotFound, did_you_mean
+from mmperson.errors import (
+    BundleCorrupt,
+    BundleIncompatible,
+    BundleNotFound,
+    UsageError,
+    did_you_mean,
+)
 from mmperson.inputs.spec import InputSpec
 from mmperson.traits import TRAITS
 
@@ -53,6 +59,7 @@ class BundleInfo(_Part):
         version: Version of the mmperson that made it.
         modalities: Modalities that it reads.
         traits: Order of the scores.
+        targets: What the columns of the fusion's output are: the traits, then any others.
         spec: Preprocessing of its inputs.
         spec_hash: Hash of ``spec``.
         opset: ONNX opset of the graphs.
@@ -71,6 +78,7 @@ class BundleInfo(_Part):
     version: str
     modalities: tuple[str, ...]
     traits: tuple[str, ...]
+    targets: tuple[str, ...] = TRAITS
     spec: InputSpec
     spec_hash: str
     opset: int
@@ -108,9 +116,10 @@ def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:
     """Read and check a bundle.
 
     Args:
-        name: Name of a shipped bundle, or a folder.
+        name: Name of a shipped bundle, or a folder; see ``find_bundle``.
 
     Raises:
+        UsageError: That is neither a name nor a folder.
         BundleNotFound: There is none.
         BundleCorrupt: A file is missing, too many, or not the one that was shipped.
         BundleIncompatible: It was made for another schema, opset, order of traits or spec.
@@ -133,14 +142,28 @@ def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:
 def find_bundle(name: str | Path) -> Path:
     """Return the folder of a bundle by name or path.
 
+    A ``Path``, or a string with a separator or a dot at its start, is a folder. Any other string is
+    the name of a shipped bundle, and a folder only if none has that name: what happens to lie in
+    the current folder never takes the place of what was shipped.
+
+    Args:
+        name: Name of a shipped bundle, or a folder.
+
     Raises:
+        UsageError: That is neither a name nor a folder.
         BundleNotFound: There is none.
     """
+    if not isinstance(name, str | Path) or not str(name):
+        raise UsageError(
+            f"A bundle is a name (str) or a folder (Path), not {name!r}.",
+            hint=f"The shipped bundles are {', '.join(shipped_bundles())}.",
+        )
+    if isinstance(name, str) and Path(name).name == name and not name.startswith("."):
+        for shelf in _shelves():
+            if (shelf / name / INFO_FILE).is_file():
+                return shelf / name
     if (Path(name) / INFO_FILE).is_file():
         return Path(name)
-    for shelf in _shelves():
-        if (shelf / str(name) / INFO_FILE).is_file():
-            return shelf / str(name)
     names = shipped_bundles()
     raise BundleNotFound(
         f"There is no bundle {str(name)!r}: no folder with a {INFO_FILE}, and not one of "
@@ -163,7 +186,11 @@ def _shelves() -> list[Path]:
 
 
 def _read_info(path: Path) -> BundleInfo:
-    content = path.read_bytes()[: MAX_INFO_BYTES + 1]
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_INFO_BYTES + 1)
+    except OSError as error:
+        raise BundleCorrupt(f"{str(path)!r} cannot be read: {error}.") from error
     if len(content) > MAX_INFO_BYTES:
         raise BundleCorrupt(f"{str(path)!r} is larger than {MAX_INFO_BYTES} bytes.")
     try:
@@ -180,6 +207,8 @@ def _check_compatible(info: BundleInfo, folder: Path) -> None:
         problem = f"needs ONNX opset {info.opset}; up to {MAX_OPSET} is supported"
     elif info.traits != TRAITS:
         problem = f"scores {', '.join(info.traits)}, not {', '.join(TRAITS)}"
+    elif info.targets[: len(TRAITS)] != TRAITS:
+        problem = f"gives {', '.join(info.targets)}, not {', '.join(TRAITS)} first"
     elif info.spec.hash != info.spec_hash:
         problem = (
             f"was made for input spec {info.spec_hash[:12]}, and this mmperson prepares "
@@ -199,7 +228,11 @@ def _read_checked(path: Path, facts: FileInfo) -> bytes:
         raise BundleCorrupt(
             f"{str(path)!r} is not the file of {facts.bytes} bytes that was shipped."
         )
-    content = path.read_bytes()
+    try:
+        with path.open("rb") as file:
+            content = file.read(facts.bytes + 1)
+    except OSError as error:
+        raise BundleCorrupt(f"{str(path)!r} cannot be read: {error}.") from error
     if hashlib.sha256(content).hexdigest() != facts.sha256:
         raise BundleCorrupt(
             f"{str(path)!r} has another hash than the file that was shipped.",

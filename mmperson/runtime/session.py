@@ -39,12 +39,22 @@ class Session:
         facts = self._session.get_modelmeta().custom_metadata_map
         if facts.get("mmperson.spec_hash") != spec_hash:
             raise BundleCorrupt(f"{name} does not carry the input spec {spec_hash[:12]}.")
+        self.name = name
         self.inputs = tuple(entry.name for entry in self._session.get_inputs())
-        self.output_width = self._session.get_outputs()[0].shape[-1]
+        self.outputs = {entry.name: tuple(entry.shape) for entry in self._session.get_outputs()}
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Run the graph on its inputs by name; others are ignored. Returns its only output."""
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
+        """Run the graph on its inputs by name; others are ignored. Returns outputs by name.
+
+        Raises:
+            BundleCorrupt: The graph wants other inputs, or fails on these.
+        """
+        missing = [name for name in self.inputs if name not in inputs]
+        if missing:
+            raise BundleCorrupt(f"{self.name} wants {', '.join(missing)}, which nothing gives.")
         fed = {name: inputs[name] for name in self.inputs}
-        (output,) = self._session.run(None, fed)
-        result: npt.NDArray[np.float32] = output
-        return result
+        try:
+            answers = self._session.run(None, fed)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise BundleCorrupt(f"{self.name} cannot be run: {error}") from error
+        return dict(zip(self.outputs, answers, strict=True))

@@ -123,7 +123,7 @@ def epoch_rows(
         The rows, and the teacher's scores, float32 (row, 8, trait) by presence code.
     """
     present = torch.from_numpy(rows.present)
-    if rows.descriptors is None:
+    if rows.spec.audio is None:
         return rows, teacher.score(teacher.features, present)
     random = np.random.default_rng([seed, epoch, 1])
     sound = teacher.features["audio"].numpy()
@@ -143,7 +143,7 @@ def epoch_rows(
     features = teacher.features | {"audio": torch.from_numpy(changed)}
     encoder = network.encoders["audio"]
     raw = features["audio"] * encoder.scale.cpu() + encoder.mean.cpu()
-    return rows.with_descriptors(raw.numpy()), teacher.score(features, present)
+    return rows.with_audio(raw.numpy()), teacher.score(features, present)
 
 
 def mean_states(network: PersonalityNetwork, rows: ClipDataset) -> Tensor:
@@ -157,9 +157,7 @@ def mean_states(network: PersonalityNetwork, rows: ClipDataset) -> Tensor:
     with torch.inference_mode():
         for chosen in rows.by_length(64):
             batch = rows.batch(chosen)
-            mask = batch["attention_mask"].unsqueeze(-1)
-            states = encoder.states(batch["input_ids"], batch["attention_mask"])
-            means.append((states * mask).sum(dim=1) / mask.sum(dim=1))
+            means.append(encoder.pooled_states(batch["text"], batch["text_mask"]))
     return torch.cat(means).clone()
 
 
@@ -203,11 +201,11 @@ def _parts(features: dict[str, Tensor], code: int) -> dict[str, slice]:
 def _features(network: PersonalityNetwork, rows: ClipDataset) -> dict[str, Tensor]:
     """Clip-level features of every row; those of an absent modality mean nothing."""
     found: dict[str, Tensor] = {}
-    if rows.descriptors is not None:
-        found["audio"] = network.encoders["audio"].standardise(torch.from_numpy(rows.descriptors))
-    if rows.text_tokens is not None:
+    if rows.spec.audio is not None:
+        found["audio"] = network.encoders["audio"].standardise(rows.vectors("audio")[0])
+    if "text" in rows.features:
         found["text"] = torch.cat([
             describe_text(Tokens(state.float().unsqueeze(0), torch.ones(1, len(state))))
-            for state in rows.text_tokens
+            for state in rows.features["text"]
         ])  # fmt: skip
     return found

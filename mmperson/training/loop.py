@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from mmperson.config import Recipe
-from mmperson.data.dataset import ClipDataset
-from mmperson.errors import NonFiniteLoss
+from mmperson.data.dataset import Batch, ClipDataset
 from mmperson.evaluation.metrics import accuracy, ccc, pcc, r2
-from mmperson.models.network import Batch, PersonalityNetwork
+from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
-from mmperson.training.distil import presence_code
-from mmperson.training.losses import Loss, build_loss
+from mmperson.training.distributed import Team
+from mmperson.training.feed import Steps
 from mmperson.training.optim import set_rate
 from mmperson.training.state import TrainingState, load_trainable, trainable
+from mmperson.training.step import OnNote, Stepper
 from mmperson.training.tracker import Tracker
 
 Teach = Callable[[int], tuple[ClipDataset, npt.NDArray[np.float32]]]
@@ -37,7 +37,9 @@ def fit(
     teach: Teach | None,
     recipe: Recipe,
     run: Path,
+    team: Team,
     on_epoch: OnEpoch,
+    on_note: OnNote,
 ) -> dict[str, Tensor]:
     """Train from where ``state`` stands to the end and return the chosen weights.
 
@@ -52,40 +54,43 @@ def fit(
             labels alone.
         recipe: Sizes, rates and lengths.
         run: Run folder.
+        team: The processes that train together.
         on_epoch: Told about every epoch.
+        on_note: Told what the user should know.
 
     Returns:
         Trainable parameters by name.
 
     Raises:
         NonFiniteLoss: A loss is not a finite number; the message names the step and its clips.
+        TrainingError: A single clip does not fit into the memory.
     """
-    optim, progress, loss = recipe.optim, state.progress, build_loss(recipe.loss)
-    per_epoch = len(train.epoch(optim.batch_size, recipe.seed, 0))
-    steps = per_epoch * optim.epochs
-    taught = -1
+    optim, progress = recipe.optim, state.progress
+    steps, stepper = Steps(train, recipe, team), Stepper(state, recipe, team, on_note)
     soft = None
-    with Tracker(run, progress.step) as tracker:
+    with Tracker(run, progress.step, writes=team.leads) as tracker:
+        batches = steps.from_step(progress.step) if teach is None else None
         while not progress.done:
-            epoch, within = divmod(progress.step, per_epoch)
-            if teach is not None and epoch != taught:
-                (train, soft), taught = teach(epoch), epoch
-            rows = train.epoch(optim.batch_size, recipe.seed, epoch)[within]
-            rate = set_rate(state.optimizer, progress.step, steps, optim.warmup)
-            value = _step(state, train, soft, rows, loss, recipe)
+            epoch, within = divmod(progress.step, steps.per_epoch)
+            if teach is not None and (within == 0 or soft is None):
+                steps.rows, soft = teach(epoch)
+            batch = steps[progress.step] if batches is None else next(batches)
+            rows = steps.rows_of(progress.step)
+            rate = set_rate(state.optimizer, progress.step, len(steps), optim.warmup)
+            value = stepper.take(steps.rows, rows, batch, soft)
             progress.step += 1
             progress.epoch_loss += value
             tracker.log(progress.step, loss=value, rate=rate)
-            if progress.step % per_epoch == 0:
-                figures = {"loss": progress.epoch_loss / per_epoch}
+            if progress.step % steps.per_epoch == 0:
+                figures = {"loss": progress.epoch_loss / steps.per_epoch}
                 figures |= _select(state, select, recipe, epoch)
                 progress.epoch_loss = 0.0
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)
                 progress.done = epoch + 1 == optim.epochs or _stalled(state, recipe, epoch)
-                state.save(run)
+                _save(state, run, team)
             elif progress.step % recipe.run.checkpoint_steps == 0:
-                state.save(run)
+                _save(state, run, team)
     return state.best_weights or state.average or trainable(state.network)
 
 
@@ -113,58 +118,9 @@ def score(
     return scores
 
 
-def _step(
-    state: TrainingState,
-    train: ClipDataset,
-    soft: npt.NDArray[np.float32] | None,
-    rows: npt.NDArray[np.int64],
-    loss: Loss,
-    recipe: Recipe,
-) -> float:
-    network, optim = state.network, recipe.optim
-    device = next(network.parameters()).device
-    torch.manual_seed(_step_seed(recipe.seed, state.progress.step))
-    network.train()
-    batch = _to(train.batch(rows), device)
-    batch["present"] = _hide(batch["present"], recipe.fusion.modality_dropout)
-    targets = torch.from_numpy(train.targets[rows]).to(device)
-    if soft is not None:
-        taught = torch.from_numpy(soft[rows, presence_code(batch["present"]).cpu()]).to(device)
-        targets = targets.lerp(taught, recipe.loss.soft_weight)
-    with _precision(optim.precision, device):
-        scores = network(batch)
-    value = loss(scores.float(), targets)
-    if not torch.isfinite(value):
-        raise NonFiniteLoss(
-            f"The loss of step {state.progress.step + 1} is {value.item()}; its clips are "
-            f"{', '.join(train.sample_id[rows])}.",
-            hint="Lower optim.lr, check these rows with 'data check', or use precision fp32.",
-        )
-    state.optimizer.zero_grad(set_to_none=True)
-    value.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), optim.clip_norm)
-    state.optimizer.step()
-    if optim.ema_decay is not None:
-        _update_average(state, optim.ema_decay)
-    return value.item()
-
-
-def _hide(present: Tensor, chance: float) -> Tensor:
-    """Hide each modality with some chance, but never the last one of a clip."""
-    kept = present * (torch.rand(present.shape) >= chance).to(present)
-    return torch.where(kept.any(dim=1, keepdim=True), kept, present)
-
-
-def _update_average(state: TrainingState, decay: float) -> None:
-    now = trainable(state.network)
-    if not state.average:
-        state.average = now
-        return
-    # Early on the average follows the weights closely instead of remembering their random start.
-    step = state.progress.step + 1
-    share = 1.0 - min(decay, step / (step + 10.0))
-    for name, average in state.average.items():
-        average.lerp_(now[name], share)
+def _save(state: TrainingState, run: Path, team: Team) -> None:
+    if team.leads:
+        state.save(run)
 
 
 def _select(
@@ -179,16 +135,29 @@ def _select(
     metrics = {"accuracy": accuracy, "r2": r2, "pcc": pcc, "ccc": ccc}
     figures = {
         f"select_{name}": float(
-            np.mean([metric(*pair) for pair in zip(scores.T, select.targets.T, strict=True)])
+            np.mean(
+                [_known(metric, *pair) for pair in zip(scores.T, select.targets.T, strict=True)]
+            )
         )
         for name, metric in metrics.items()
     }
+    if recipe.run.select_metric == "last":
+        load_trainable(state.network, current)
+        return figures
     metric = figures[f"select_{recipe.run.select_metric}"]
     if state.progress.best is None or metric > state.progress.best:
         state.progress.best, state.progress.best_epoch = metric, epoch
         state.best_weights = trainable(state.network)
     load_trainable(state.network, current)
     return figures
+
+
+def _known(
+    metric: Callable[..., float], scores: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> float:
+    """Measure where both the score and the label are known."""
+    known = np.isfinite(scores) & np.isfinite(targets)
+    return metric(scores[known], targets[known])
 
 
 def _stalled(state: TrainingState, recipe: Recipe, epoch: int) -> bool:
@@ -198,16 +167,6 @@ def _stalled(state: TrainingState, recipe: Recipe, epoch: int) -> bool:
         and state.progress.best is not None
         and epoch - state.progress.best_epoch >= patience
     )
-
-
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
 
 from mmperson.config import OptimConfig
 
-_PRETRAINED = "encoders.text.backbone."
 
-
-def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(
+    network: nn.Module, config: OptimConfig, pretrained: Collection[str]
+) -> torch.optim.AdamW:
     """Group the trainable parameters by rate and decay.
 
     Pretrained weights learn at ``encoder_lr``, all others at ``lr``. Vectors (biases, norms,
     learned tokens) are not decayed.
+
+    Args:
+        network: What is trained.
+        config: Rates and decay.
+        pretrained: Modalities whose encoder has a backbone with pretrained weights.
     """
+    slow = tuple(f"encoders.{name}.backbone." for name in pretrained)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            rate = config.encoder_lr if name.startswith(_PRETRAINED) else config.lr
+            rate = config.encoder_lr if name.startswith(slow) else config.lr
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(

@@ -15,23 +15,24 @@ from mmperson.config import Recipe, load_recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
-from mmperson.errors import ResumeMismatch
+from mmperson.errors import DataError, ResumeMismatch
 from mmperson.evaluation.protocols import grouped_folds
-from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
-from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
+from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
-from mmperson.models.encoders.text import text_weights_folder
+from mmperson.models.encoders.text import TextEncoder
+from mmperson.models.encoders.vector import VectorEncoder
 from mmperson.models.network import PersonalityNetwork
+from mmperson.models.preprocessing import TOKENIZER_FILE, input_spec, tokenizer_file
 from mmperson.schema import MODALITIES
-from mmperson.training.distil import epoch_rows, fit_teacher, mean_states
+from mmperson.training.distil import epoch_rows, fit_teacher
+from mmperson.training.distributed import Team, joined
+from mmperson.training.encoding import encode_rows, fit_text_projection
 from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
+from mmperson.training.step import OnNote
 
 RECIPE_FILE = "recipe.yaml"
-TOKENIZER_FILE = "tokenizer.json"
-
-_PROJECTION_ROWS = 2000  # Clips that choose the principal components of the text.
 
 
 @dataclass(frozen=True)
@@ -53,52 +54,87 @@ class RunResult:
     resumed: bool
 
 
-def train(recipe: Recipe, run: Path, on_epoch: OnEpoch = lambda *_: None) -> RunResult:
+def train(
+    recipe: Recipe,
+    run: Path,
+    on_epoch: OnEpoch = lambda *_: None,
+    on_note: OnNote = lambda _: None,
+) -> RunResult:
     """Train a recipe into a run folder; an interrupted run of the same recipe goes on.
 
     Args:
         recipe: The resolved recipe.
         run: Folder for the recipe, the log, the state and the network.
         on_epoch: Told about every epoch.
+        on_note: Told what the user should know.
 
     Raises:
         DataError: The manifest cannot be used.
         ResumeMismatch: The folder holds a run of another recipe.
         NonFiniteLoss: Training diverged.
+        TrainingError: A single clip does not fit into the memory.
     """
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
-    torch.use_deterministic_algorithms(True)
+    # Some CUDA kernels have no such variant; they say so instead of stopping the run.
+    torch.use_deterministic_algorithms(True, warn_only=recipe.run.device == "cuda")
+    with joined(recipe.run.device) as team:
+        return _train(recipe, run, team, on_epoch, on_note)
+
+
+def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: OnNote) -> RunResult:
     manifest = read_manifest(recipe.data.manifest)
     spec = input_spec(recipe)
-    _claim(run, recipe)
-    tokenizer = None
-    if recipe.text is not None:
-        source = text_weights_folder(recipe.text.weights) / TOKENIZER_FILE
-        shutil.copyfile(source, run / TOKENIZER_FILE)
-        tokenizer = load_tokenizer(source)
-    cache = FeatureCache(run / "cache", spec)
-    train_part, select_part = split_rows(recipe, manifest)
-    rows = ClipDataset.prepare(train_part, spec, tokenizer, cache)
-    rows = rows.select(np.flatnonzero(rows.present.any(axis=1)))
-    select = (
-        None if select_part is None else ClipDataset.prepare(select_part, spec, tokenizer, cache)
-    )
-
-    torch.manual_seed(recipe.seed)
-    network = PersonalityNetwork(recipe, spec)
-    rows, select, teach = _prepare(network, rows, select, recipe, run)
+    with team.leader_first():
+        if team.leads:
+            _claim(run, recipe)
+            if recipe.text is not None:
+                shutil.copyfile(tokenizer_file(recipe.text), run / TOKENIZER_FILE)
+        rows, select = _read_rows(recipe, manifest, run)
+        torch.manual_seed(recipe.seed)
+        network = PersonalityNetwork(recipe, spec)
+        rows, select, teach = _prepare(network, rows, select, recipe, run)
     network.to(recipe.run.device)
-    state = TrainingState(network, build_optimizer(network, recipe.optim))
+    state = TrainingState(network, build_optimizer(network, recipe.optim, recipe.pretrained))
     resumed = state.restore(run)
-    weights = fit(state, rows, select, teach, recipe, run, on_epoch)
+    weights = fit(state, rows, select, teach, recipe, run, team, on_epoch, on_note)
     load_trainable(network, weights)
-    save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
+    if team.leads:
+        save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
     return RunResult(run, len(rows), len(select or ()), state.progress.best, resumed)
 
 
+def _read_rows(
+    recipe: Recipe, manifest: Manifest, run: Path
+) -> tuple[ClipDataset, ClipDataset | None]:
+    """Prepare the rows to learn from and those to select on."""
+    spec = input_spec(recipe)
+    tokenizer = None if recipe.text is None else load_tokenizer(run / TOKENIZER_FILE)
+    prepare = partial(
+        ClipDataset.prepare,
+        spec=spec,
+        tokenizer=tokenizer,
+        cache=FeatureCache(_cache(recipe, run) / spec.hash[:16], spec),
+        targets=recipe.data.targets,
+        groups=recipe.data.groups,
+    )
+    train_part, select_part = split_rows(recipe, manifest)
+    rows = prepare(train_part)
+    usable = rows.present.any(axis=1) & np.isfinite(rows.targets).any(axis=1)
+    if not usable.any():
+        raise DataError(
+            f"None of the {len(rows)} rows has {' or '.join(recipe.modalities)} and a label.",
+            hint="Look at the manifest with 'mmperson data check'.",
+        )
+    select = None if select_part is None else prepare(select_part)
+    return rows.select(np.flatnonzero(usable)), select
+
+
 def score_run(
-    run: str | Path, manifest: Manifest, modalities: tuple[str, ...] | None = None
+    run: str | Path,
+    manifest: Manifest,
+    modalities: tuple[str, ...] | None = None,
+    cache: Path | None = None,
 ) -> npt.NDArray[np.float64]:
     """Score the rows of a manifest with a run's network.
 
@@ -106,27 +142,22 @@ def score_run(
         run: Folder made by ``train``.
         manifest: Rows.
         modalities: Modalities to use; None for all that the network reads.
+        cache: Folder of decoded and encoded clips, as in ``run.cache``; None computes them anew.
 
     Returns:
-        float64 (row, trait), about [0, 1]; NaN where a row has none of the modalities.
+        float64 (row, target), traits about [0, 1]; NaN where a row has none of the modalities.
     """
     trained = load_network(run)
     tokenizer = None
     if trained.spec.text is not None:
         tokenizer = load_tokenizer(Path(run) / TOKENIZER_FILE)
-    dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer)
+    kept = None if cache is None else FeatureCache(cache / trained.spec.hash[:16], trained.spec)
+    targets = trained.recipe.data.targets
+    dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer, kept, targets=targets)
+    for name, encoder in trained.network.encoders.items():
+        if encoder.frozen and cache is not None:
+            dataset = encode_rows(trained.network, dataset, name, cache)
     return score(trained.network, dataset, modalities or MODALITIES)
-
-
-def input_spec(recipe: Recipe) -> InputSpec:
-    """Return the preprocessing that a recipe's encoders need."""
-    text = None
-    if recipe.text is not None:
-        tokenizer = text_weights_folder(recipe.text.weights) / TOKENIZER_FILE
-        text = TextSpec(
-            tokenizer_sha256=tokenizer_sha256(tokenizer), max_tokens=recipe.text.max_tokens
-        )
-    return InputSpec(audio=None if recipe.audio is None else DescriptorSpec(), text=text)
 
 
 def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest | None]:
@@ -169,25 +200,31 @@ def _prepare(
     run: Path,
 ) -> tuple[ClipDataset, ClipDataset | None, Teach | None]:
     """Fit what comes from the training rows instead of from gradients, and the teacher."""
-    network.heads.fit_scale(torch.from_numpy(rows.targets))
-    if rows.descriptors is not None:
-        heard = rows.present[:, MODALITIES.index("audio")] > 0
-        network.encoders["audio"].fit_scale(torch.from_numpy(rows.descriptors[heard]))
+    folder = _cache(recipe, run)
+    targets = torch.from_numpy(rows.targets)
+    network.labels.fit(targets)
+    network.heads.fit_scale(network.labels(targets))
+    for name, encoder in network.encoders.items():
+        if isinstance(encoder, VectorEncoder):
+            encoder.fit_scale(*rows.vectors(name))
+        if isinstance(encoder, TextEncoder):
+            fit_text_projection(network, rows, folder)
+    frozen = [
+        name
+        for name, encoder in network.encoders.items()
+        if encoder.frozen and (recipe.augment is None or name == "text")
+    ]
+    for name in frozen:
+        rows = encode_rows(network, rows, name, folder)
+        select = select and encode_rows(network, select, name, folder)
+    if recipe.teacher is None:
+        return rows, select, None
     known = rows
-    if recipe.text is not None:
-        drawn = np.random.default_rng(recipe.seed).permutation(len(rows))[:_PROJECTION_ROWS]
-        sample = rows.select(drawn)
-        network.encoders["text"].fit_projection(mean_states(network, sample))
-        known = rows.with_text_tokens(network.text_tokens)
-    teach = None
-    if recipe.teacher is not None:
-        teacher = fit_teacher(network, known, recipe.teacher, recipe.seed, run)
-        learned = known if _frozen_text(recipe) else rows
-        teach = partial(epoch_rows, teacher, network, learned, recipe.teacher, recipe.seed)
-    if _frozen_text(recipe):
-        rows, select = known, select and select.with_text_tokens(network.text_tokens)
-    return rows, select, teach
+    if recipe.text is not None and "text" not in rows.features:
+        known = encode_rows(network, rows, "text", folder)
+    teacher = fit_teacher(network, known, recipe.teacher, recipe.seed, run)
+    return rows, select, partial(epoch_rows, teacher, network, rows, recipe.teacher, recipe.seed)
 
 
-def _frozen_text(recipe: Recipe) -> bool:
-    return recipe.text is not None and recipe.text.trainable_layers == 0
+def _cache(recipe: Recipe, run: Path) -> Path:
+    return recipe.run.cache or run / "cache"

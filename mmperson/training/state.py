@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
@@ -87,20 +88,31 @@ class TrainingState:
 
 
 def trainable(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Return copies of the parameters that training changes, by name."""
-    return {
-        name: parameter.detach().clone()
-        for name, parameter in network.named_parameters()
-        if parameter.requires_grad
-    }
+    """Return copies of what training changes, by name: parameters, and running statistics."""
+    return {name: tensor.detach().clone() for name, tensor in _changing(network).items()}
 
 
 def load_trainable(network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put parameters back by name; frozen ones and buffers stay as they are."""
-    parameters = dict(network.named_parameters())
+    """Put what training changes back by name; all else stays as it is."""
+    changing = _changing(network)
     with torch.no_grad():
         for name, tensor in weights.items():
-            parameters[name].copy_(tensor)
+            changing[name].copy_(tensor)
+
+
+def _changing(network: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters that are trained, and the statistics of batch normalisation beside them."""
+    found: dict[str, Tensor] = {}
+    for prefix, module in network.named_modules():
+        own = {n: p for n, p in module.named_parameters(prefix, recurse=False) if p.requires_grad}
+        found |= own
+        if own and isinstance(module, _BatchNorm):
+            found |= {
+                f"{prefix}.{name}": buffer
+                for name, buffer in module.named_buffers(recurse=False)
+                if buffer.is_floating_point()
+            }
+    return found
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

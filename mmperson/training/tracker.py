@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -17,9 +18,14 @@ class Tracker:
     Args:
         run: The run folder.
         step: Steps that are already done; what an interrupted run logged after them is dropped.
+        writes: False logs nothing, for processes that another one speaks for.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, *, writes: bool = True) -> None:
+        self._log: TextIO | None = None
+        self._board: SummaryWriter | None = None
+        if not writes:
+            return
         path = run / LOG_FILE
         kept = _lines_until(path, step)
         path.write_text("".join(kept), encoding="utf-8")
@@ -28,6 +34,8 @@ class Tracker:
 
     def log(self, step: int, **numbers: float) -> None:
         """Record named numbers after a step."""
+        if self._log is None or self._board is None:
+            return
         self._log.write(json.dumps({"step": step, **numbers}) + "\n")
         self._log.flush()
         for name, number in numbers.items():
@@ -42,8 +50,9 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._log.close()
-        self._board.close()
+        if self._log is not None and self._board is not None:
+            self._log.close()
+            self._board.close()
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

@@ -1,11 +1,18 @@
 import csv
+import errno
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from mmperson.cli.app import app
+from mmperson.errors import UsageError
+from mmperson.runtime.predictor import Predictor
 from mmperson.schema import Prediction
 
 
@@ -56,3 +63,166 @@ def test_a_name_that_begins_with_a_dash(run, demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-a.mp4").write_bytes(demo.read_bytes())
     assert json.loads(run("--", "-a.mp4").stdout)["clip"] == "-a.mp4"
+
+
+def test_an_option_that_may_be_a_clip_gets_told_how(run):
+    result = run("-rf.mp4")
+    assert result.exit_code == 2
+    assert "No such option: -r" in result.stderr
+    assert "goes behind ' -- '" in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_what_people_see_goes_to_a_file_too(run, demo, tmp_path):
+    out = tmp_path / "scores.txt"
+    assert run(str(demo), "--format", "text", "--out", str(out)).stdout == ""
+    assert "emotional stability" in out.read_text(encoding="utf-8")
+
+
+def refused(result, message):
+    assert isinstance(result.exception, UsageError), result.output
+    assert message in str(result.exception)
+
+
+@pytest.fixture
+def unused(monkeypatch):
+    """Fail if anything is scored."""
+    monkeypatch.setattr(Predictor, "predict", lambda *arguments: pytest.fail("scored"))
+
+
+@pytest.mark.usefixtures("unused")
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(run, demo, tmp_path):
+    refused(run(str(demo), "--out", str(tmp_path)), "is a folder")
+    refused(run(str(demo), "--out", str(tmp_path / "no" / "x.csv")), "no such folder")
+    refused(run(str(demo), "--out", str(tmp_path / ("x" * 300))), "cannot be written")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("unused")
+def test_the_inputs_are_not_overwritten(run, demo, tmp_path):
+    clip, words, link = tmp_path / "a.mp4", tmp_path / "words.txt", tmp_path / "link"
+    clip.write_bytes(demo.read_bytes())
+    words.write_text("mine")
+    link.symlink_to(clip)
+    for out in (clip, link, tmp_path / "." / "a.mp4", words):
+        refused(
+            run(str(clip), "--transcript", str(words), "--out", str(out)), "is one of the inputs"
+        )
+    refused(run(str(demo), str(clip), "--out", str(clip)), "is one of the inputs")
+    for suffix in ("txt", "json"):
+        refused(run(str(clip), "--out", str(tmp_path / f"a.{suffix}")), "the transcript of")
+    assert clip.read_bytes() == demo.read_bytes()
+    assert words.read_text() == "mine"
+
+
+def test_rows_are_written_as_they_come(run, demo, tmp_path, monkeypatch):
+    seen = []
+    predict = Predictor.predict
+
+    def watch(self, *arguments):
+        (unfinished,) = tmp_path.glob(".mmperson-*")
+        seen.append(unfinished.read_text().count("\n"))
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "predict", watch)
+    out = tmp_path / "records.csv"
+    run(str(demo), "a.mp4", "b.mp4", "--format", "csv", "--out", str(out))
+    assert seen == [1, 2, 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["records.csv"]
+
+
+def test_a_file_is_replaced_and_keeps_its_permissions(run, tmp_path):
+    out = tmp_path / "records.json"
+    out.write_text("old")
+    out.chmod(0o640)
+    assert run("missing.mp4", "--out", str(out)).exit_code == 1
+    assert json.loads(out.read_text())["clip"] == "missing.mp4"
+    assert out.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_ctrl_c_finishes_the_clip_in_hand_and_keeps_the_records(
+    run, demo, tmp_path, monkeypatch, form
+):
+    predict = Predictor.predict
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    out = tmp_path / "records"
+    result = run(str(demo), "a.mp4", "b.mp4", "--format", form, "--out", str(out))
+    assert result.exit_code == 130
+    assert "2 of 3 clips are left" in result.stderr
+    text = out.read_text()
+    match form:
+        case "json":
+            clips = [record["clip"] for record in json.loads(text)]
+        case "jsonl":
+            clips = [json.loads(line)["clip"] for line in text.splitlines()]
+        case "csv":
+            clips = [row["clip"] for row in csv.DictReader(io.StringIO(text))]
+    assert clips == [str(demo)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_at_once_with_what_was_scored(run, tmp_path, monkeypatch):
+    predict = Predictor.predict
+
+    def interrupted(self, clip, transcript):
+        if clip == "b.mp4":
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return predict(self, clip, transcript)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    out = tmp_path / "records.json"
+    assert run("a.mp4", "b.mp4", "c.mp4", "--out", str(out)).exit_code == 130
+    assert [record["clip"] for record in json.loads(out.read_text())] == ["a.mp4"]
+
+
+def test_a_full_disk_keeps_what_was_scored(run, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    result = run("a.mp4", "--out", str(tmp_path / "records.json"))
+    refused(result, "No space left on device")
+    (kept,) = tmp_path.iterdir()
+    assert json.loads(kept.read_text())["clip"] == "a.mp4"
+    assert kept.name in result.stderr
+
+
+def test_a_name_of_no_encoding_is_written(run, tmp_path):
+    for form in ("csv", "jsonl", "text"):
+        out = tmp_path / f"records.{form}"
+        assert run("\udcff.mp4", "--format", form, "--out", str(out)).exit_code == 1
+        assert "udcff.mp4" in out.read_text(encoding="utf-8")
+    assert "udcff" in run("\udcff.mp4", "--format", "csv").stdout
+
+
+PROGRAM = "from mmperson.cli.app import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "message"),
+    [
+        ("| true", 0, ""),
+        ("> /dev/full", 2, "Standard output cannot be written"),
+        (">&-", 2, "Standard output is closed"),
+    ],
+)
+def test_output_that_nobody_takes_is_no_traceback(
+    tiny_bundle, project_root, redirected, code, message
+):
+    if "/dev/full" in redirected and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    shell = f'"$0" -c "$1" predict --bundle "$2" a.mp4 b.mp4 {redirected}'
+    command = ["sh", "-c", shell, sys.executable, PROGRAM, str(tiny_bundle)]
+    answer = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
+    assert answer.returncode == code
+    assert "Traceback" not in answer.stderr
+    assert "Exception" not in answer.stderr
+    assert message in answer.stderr
+    if not message:
+        assert answer.stderr == ""

@@ -1,4 +1,4 @@
-"""Every shipped recipe loads strictly and takes two steps on a small corpus."""
+"""Every shipped recipe loads strictly, takes two steps, exports, and passes parity."""
 
 import json
 from pathlib import Path
@@ -7,51 +7,93 @@ import numpy as np
 import pytest
 import yaml
 
-from mmperson.config import load_recipe
-from mmperson.data import Manifest, write_manifest
-from mmperson.models.checkpoint import NETWORK_FILE
+from mmperson.config import Recipe, load_recipe
+from mmperson.data import Manifest, read_manifest, write_manifest
+from mmperson.export import export_run
+from mmperson.export.parity import TOLERANCE
+from mmperson.runtime.predictor import load
 from mmperson.training import train
+from mmperson.traits import TRAITS
+from tests.fixtures.media import write_clip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-ROWS = 32
+ROWS = 16
 WORDS = ("house", "friend", "plan", "summer", "went", "told", "maybe", "because", "and", "the")
 
 
 @pytest.fixture(scope="module")
-def small_corpus(tmp_path_factory):
+def corpus(tmp_path_factory) -> Path:
+    """Two clips, said to be many; features, words and labels are random."""
     random = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("corpus") / "manifest.parquet"
+    folder = tmp_path_factory.mktemp("corpus")
+    clips = [str(write_clip(folder / f"{i}.mp4", size=(128, 96), noise=bool(i))) for i in range(2)]
+    recipes = [load_recipe(path) for path in CONFIGS]
+    names = {name for r in recipes for name in (*columns(r), *r.data.targets[len(TRAITS) :])}
+    extras = {name: random.normal(size=ROWS) for name in sorted(names)}
     manifest = Manifest(
         sample_id=np.array([f"clip{row:02d}" for row in range(ROWS)]),
-        source_id=np.array([f"source{row // 2:02d}" for row in range(ROWS)]),
+        source_id=np.array([f"source{row:02d}" for row in range(ROWS)]),
         split=np.full(ROWS, "train"),
         fold=np.full(ROWS, -1),
-        clip=(None,) * ROWS,
+        clip=tuple(clips[row % 2] for row in range(ROWS)),
         transcript=tuple(" ".join(random.choice(WORDS, 3 + row % 9)) for row in range(ROWS)),
         targets=random.uniform(0.2, 0.8, (ROWS, 5)),
         descriptors=random.normal(size=(ROWS, 26)).astype(np.float32),
+        extras={**extras, "question_id": np.array([str(row % 3) for row in range(ROWS)])},
     )
+    path = folder / "manifest.parquet"
     write_manifest(manifest, path)
     return path
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_recipe_takes_two_steps(path, small_corpus, tmp_path):
+def columns(recipe: Recipe) -> tuple[str, ...]:
+    """Feature columns that a recipe reads."""
+    return tuple(
+        name for part in (recipe.video, recipe.audio) for name in getattr(part, "columns", ())
+    )
+
+
+def shortened(path: Path, corpus: Path, tiny_text_weights: Path) -> Recipe:
+    """The recipe with the same network in two steps; a tiny text encoder where one is read."""
+    recipe = load_recipe(path)
     wanted = {
-        "data.manifest": str(small_corpus),
+        "data.manifest": str(corpus),
+        "data.folds": "2",
         "optim.epochs": "1",
-        "optim.batch_size": str(ROWS // 2),
+        "optim.batch_size": str(ROWS // 2 if recipe.data.held_out is None else ROWS // 4),
         "run.threads": "1",
     }
-    recipe = load_recipe(path)
     if recipe.teacher is not None:
         wanted |= {"teacher.steps": "2", "teacher.sources": "8"}
-    if getattr(recipe.text, "start_from", None) is not None:
-        wanted["text.start_from"] = "null"  # Another recipe's run, which is not there.
-    train(load_recipe(path, wanted), tmp_path)
-    lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    if recipe.text is not None:
+        wanted |= {"text.weights": str(tiny_text_weights), "text.layers": "[0, 2]"}
+        wanted |= {"text.trainable_layers": str(min(2, recipe.text.trainable_layers))}
+        wanted |= {"text.max_tokens": str(min(128, recipe.text.max_tokens))}
+        wanted |= {"text.stride": str(min(2, recipe.text.stride))}
+    smaller = {"video.frames": "2", "video.size": "64", "audio.window_s": "2.0"}
+    for name, value in smaller.items():
+        section, key = name.split(".")
+        if hasattr(getattr(recipe, section), key):
+            wanted[name] = value
+    if recipe.augment is not None and recipe.augment.seconds is not None:
+        wanted["augment.seconds"] = "1.0"
+    return load_recipe(path, wanted)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_recipe_trains_exports_and_says_the_same(path, corpus, tiny_text_weights, tmp_path):
+    recipe = shortened(path, corpus, tiny_text_weights)
+    train(recipe, tmp_path / "run")
+    lines = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert max(json.loads(line)["step"] for line in lines) == 2
-    assert (tmp_path / NETWORK_FILE).is_file()
+    rows = read_manifest(corpus).select(np.arange(4))
+    info = export_run(tmp_path / "run", tmp_path / "bundle", rows, int8_text=False)
+    assert info.parity["fp32"] <= TOLERANCE
+    record = load(tmp_path / "bundle").predict(rows.clip[0], transcript=rows.transcript[0])
+    if columns(recipe) and recipe.text is None:
+        assert record.error is not None
+    else:
+        assert record.scores is not None
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mmperson.config import load_recipe
+from mmperson.config import load_recipe, parse_recipe
 from mmperson.data import import_corpus
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle
@@ -28,7 +28,8 @@ def test_the_default_bundle_is_whole_and_says_what_it_reads():
 
 def test_the_default_bundle_comes_from_the_recipe_in_configs(project_root):
     recipe = load_recipe(project_root / "configs" / "impressions_text_audio.yaml")
-    assert open_bundle(DEFAULT_BUNDLE).info.recipe_hash == recipe.hash
+    shipped = open_bundle(DEFAULT_BUNDLE).info
+    assert parse_recipe(shipped.recipe, source="bundle") == recipe
 
 
 def test_the_readme_shows_the_newest_result(project_root, result):

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from mmperson.data import import_corpus
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.rows import prepare_row
+from mmperson.inputs.clip import ClipInputs
 from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
 from mmperson.inputs.text import tokenizer_sha256
 from mmperson.models.encoders.text import text_weights_folder
@@ -20,29 +21,39 @@ def dataset():
     present = np.ones((rows, 3), dtype=np.float32)
     present[:, 0] = 0
     present[lengths == 0, 2] = 0
+    clips = [
+        ClipInputs(
+            audio=np.full(26, row, dtype=np.float32),
+            text=np.arange(100, 100 + length) if length else None,
+        )
+        for row, length in enumerate(lengths)
+    ]
     return ClipDataset(
         sample_id=np.array([f"clip{i}" for i in range(rows)]),
         source_id=np.array([f"source{i // 2}" for i in range(rows)]),
-        input_ids=tuple(np.arange(100, 100 + n) for n in lengths),
-        descriptors=np.zeros((rows, 26), dtype=np.float32),
+        spec=InputSpec(audio=DescriptorSpec(), text=TextSpec(tokenizer_sha256="")),
+        inputs=clips,
         present=present,
+        lengths=lengths,
         targets=np.full((rows, 5), 0.5, dtype=np.float32),
+        groups=None,
+        features={},
     )
 
 
 def test_a_batch_is_padded_to_its_longest_text(dataset):
-    rows = np.argsort(dataset.lengths())[-3:]
+    rows = np.argsort(dataset.lengths)[-3:]
     batch = dataset.batch(rows)
-    assert batch["input_ids"].shape == (3, dataset.lengths()[rows].max())
-    assert batch["attention_mask"].sum(dim=1).tolist() == dataset.lengths()[rows].tolist()
-    assert not batch["input_ids"][batch["attention_mask"] == 0].any()
+    assert batch["text"].shape == (3, dataset.lengths[rows].max())
+    assert batch["text_mask"].sum(dim=1).tolist() == dataset.lengths[rows].tolist()
+    assert not batch["text"][batch["text_mask"] == 0].any()
 
 
 def test_an_absent_text_is_one_padding_token(dataset):
-    row = np.flatnonzero(dataset.lengths() == 0)[:1]
+    row = np.flatnonzero(dataset.lengths == 0)[:1]
     batch = dataset.batch(row)
-    assert batch["input_ids"].tolist() == [[0]]
-    assert batch["attention_mask"].tolist() == [[1]]
+    assert batch["text"].tolist() == [[0]]
+    assert batch["text_mask"].tolist() == [[1.0]]
     assert batch["present"].tolist() == [[0.0, 1.0, 0.0]]
 
 
@@ -57,12 +68,14 @@ def test_an_epoch_holds_every_row_once_and_follows_from_its_seed(dataset, batch_
 
 
 def test_kept_token_states_follow_their_rows(dataset):
-    kept = dataset.with_text_tokens(lambda batch: batch["input_ids"].unsqueeze(-1).float())
+    kept = dataset.with_features(
+        "text", lambda batch: (batch["text"].unsqueeze(-1).float(), batch["text_mask"])
+    )
     rows = np.array([5, 0, 17])
     batch, ids = kept.batch(rows), dataset.batch(rows)
-    assert "input_ids" not in batch
-    torch.testing.assert_close(batch["text_tokens"].squeeze(-1).long(), ids["input_ids"])
-    torch.testing.assert_close(batch["text_mask"].long(), ids["attention_mask"])
+    assert "text" not in batch
+    torch.testing.assert_close(batch["text_features"].squeeze(-1).long(), ids["text"])
+    torch.testing.assert_close(batch["text_features_mask"], ids["text_mask"])
 
 
 def test_tokens_come_from_the_same_code_as_in_inference(first_impressions):

@@ -20,7 +20,8 @@ from mmperson.training import score_run
 def exported(tiny_run):
     trained = load_network(tiny_run)
     facts = {"mmperson.spec_hash": trained.spec.hash}
-    graphs = {name: export_graph(part, facts) for name, part in parts(trained.network).items()}
+    wanted = parts(trained.network, trained.spec)
+    graphs = {name: export_graph(part, facts) for name, part in wanted.items()}
     sessions = {
         name: Session(graph.SerializeToString(), name, trained.spec.hash, threads=1)
         for name, graph in graphs.items()

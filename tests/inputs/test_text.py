@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmperson.errors import BundleError
 from mmperson.inputs import TextSpec, encode_text, load_tokenizer, tokenizer_sha256
+from mmperson.inputs import text as module
 from mmperson.inputs.text import clean_text, has_words
 
 SPEC = TextSpec(tokenizer_sha256="0" * 64)
@@ -46,6 +47,46 @@ def test_what_is_too_long_loses_its_last_words(tokenizer):
     assert tokenizer.decode(ids.tolist(), skip_special_tokens=False) == (
         "[CLS] one two three four five six [SEP]"
     )
+
+
+LONG = (
+    "one two three four five six seven eight " * 100,
+    "a" * 5000 + " word" * 500,
+    "antidisestablishmentarianism" * 200 + " end",
+    "\x01" * 3000 + "word " * 50,
+    "…!?" * 400,
+    "一個很長的句子" * 200,
+    "q" * 99 + "." + "zx" * 300 + " é" * 300,
+    "x " * 127 + "supercalifragilisticexpialidocious" * 3,
+)
+
+
+@pytest.mark.parametrize("text", LONG, ids=range(len(LONG)))
+@pytest.mark.parametrize("first", [1, 8, 32])
+def test_of_a_long_text_the_start_decides(tokenizer, monkeypatch, text, first):
+    monkeypatch.setattr(module, "_CHARACTERS_PER_TOKEN", first)
+    ids = tokenizer.encode(clean_text(text)).ids
+    expected = ids if len(ids) <= 8 else [*ids[:7], ids[-1]]
+    assert encode_text(text, tokenizer, SHORT).tolist() == expected
+
+
+def test_what_is_far_too_long_is_not_tokenized(tokenizer):
+    read = []
+
+    class Counted:
+        def encode(self, text):
+            read.append(len(text))
+            return tokenizer.encode(text)
+
+    encode_text("one two three " * 100_000, Counted(), SPEC)
+    assert sum(read) <= 32 * SPEC.max_tokens
+
+
+def test_the_content_of_a_file_gives_the_same_tokenizer(tokenizer, tokenizer_file):
+    again = load_tokenizer(tokenizer_file.read_bytes())
+    assert again.encode("so [SEP] and 7").ids == tokenizer.encode("so [SEP] and 7").ids
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        load_tokenizer(b"{}")
 
 
 def test_a_spelt_out_special_token_is_text(tokenizer):

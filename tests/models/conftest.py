@@ -7,7 +7,7 @@ import torch
 
 from mmperson.config import Recipe, parse_recipe
 from mmperson.models.network import PersonalityNetwork
-from mmperson.training.run import input_spec
+from mmperson.models.preprocessing import input_spec
 
 
 @pytest.fixture
@@ -34,11 +34,12 @@ def network(recipe: Recipe) -> PersonalityNetwork:
 @pytest.fixture
 def batch() -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(1)
-    mask = torch.ones(3, 6, dtype=torch.int64)
+    mask = torch.ones(3, 6, dtype=torch.float32)
     mask[1, 4:] = 0
     return {
-        "input_ids": torch.randint(1000, 2000, (3, 6), generator=random) * mask,
-        "attention_mask": mask,
-        "descriptors": torch.randn(3, 26, generator=random),
+        "text": torch.randint(1000, 2000, (3, 6), generator=random) * mask.long(),
+        "text_mask": mask,
+        "audio": torch.randn(3, 26, generator=random),
+        "audio_mask": torch.ones(3, 26),
         "present": torch.tensor([[0.0, 1.0, 1.0]] * 3),
     }

@@ -3,7 +3,7 @@ import torch
 
 from mmperson.config import parse_recipe
 from mmperson.models.network import PersonalityNetwork
-from mmperson.training.run import input_spec
+from mmperson.models.preprocessing import input_spec
 
 SUBSETS = [(0.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
 
@@ -17,10 +17,10 @@ def test_what_is_absent_cannot_change_a_score(network, batch, present):
     batch["present"] = torch.tensor([present] * 3)
     before = network(batch)
     if not present[1]:
-        batch["descriptors"] = torch.full_like(batch["descriptors"], 1e4)
+        batch["audio"] = torch.full_like(batch["audio"], 1e4)
     if not present[2]:
-        batch["input_ids"] = torch.full_like(batch["input_ids"], 2023)
-        batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
+        batch["text"] = torch.full_like(batch["text"], 2023)
+        batch["text_mask"] = torch.ones_like(batch["text_mask"])
     torch.testing.assert_close(network(batch), before)
 
 
@@ -35,8 +35,8 @@ def test_what_is_present_changes_the_scores(network, batch, modality):
 def test_padding_and_neighbours_do_not_change_a_score(network, batch, present):
     batch["present"] = torch.tensor([present] * 3)
     alone = {name: tensor[1:2] for name, tensor in batch.items()}
-    alone["input_ids"] = alone["input_ids"][:, :4]
-    alone["attention_mask"] = alone["attention_mask"][:, :4]
+    alone["text"] = alone["text"][:, :4]
+    alone["text_mask"] = alone["text_mask"][:, :4]
     torch.testing.assert_close(network(alone)[0], network(batch)[1], atol=1e-6, rtol=0)
 
 
@@ -65,7 +65,7 @@ def test_a_network_may_read_one_modality(recipe, batch, kept):
 
 
 def test_kept_token_states_stand_in_for_the_encoder(network, batch):
-    states = network.encoders["text"](batch["input_ids"], batch["attention_mask"])
-    kept = {name: batch[name] for name in ("descriptors", "present")}
-    kept |= {"text_tokens": states.values, "text_mask": states.mask}
+    states = [tensor.clone() for tensor in network.features("text", batch)]
+    kept = {name: batch[name] for name in ("audio", "audio_mask", "present")}
+    kept |= {"text_features": states[0], "text_features_mask": states[1]}
     torch.testing.assert_close(network(kept), network(batch))

@@ -3,19 +3,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmperson.config import TextEncoderConfig
+from mmperson.config import TransformerConfig
 from mmperson.errors import ConfigError
+from mmperson.inputs.batch import collate
+from mmperson.inputs.clip import ClipInputs
+from mmperson.inputs.spec import InputSpec, TextSpec
+from mmperson.inputs.text import encode_text, load_tokenizer
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
 
 
 def encoder(weights: Path, **options) -> TextEncoder:
-    return TextEncoder(TextEncoderConfig(weights=str(weights), **options))
+    return TextEncoder(
+        TransformerConfig(weights=str(weights), **options), TextSpec(tokenizer_sha256="")
+    )
 
 
 def test_states_are_the_chosen_layers_side_by_side(tiny_text_weights):
     both = encoder(tiny_text_weights, layers=(0, 2)).eval()
     last = encoder(tiny_text_weights, layers=(2,)).eval()
-    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3, dtype=torch.int64)
+    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3)
     states = both.states(ids, mask)
     assert states.shape == (1, 3, 32)
     torch.testing.assert_close(states[..., 16:], last.states(ids, mask))
@@ -42,7 +48,7 @@ def test_only_the_upper_layers_learn(tiny_text_weights, trainable, learning):
 
 def test_a_frozen_encoder_has_no_dropout_in_training(tiny_text_weights):
     network = encoder(tiny_text_weights, layers=(2,)).train()
-    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3, dtype=torch.int64)
+    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3)
     assert torch.equal(network(ids, mask).values, network(ids, mask).values)
 
 
@@ -56,3 +62,19 @@ def test_a_folder_without_weights_is_refused_with_what_it_lacks(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"no model.safetensors, tokenizer.json"):
         text_weights_folder(str(tmp_path))
+
+
+def test_a_prompt_gives_one_token_that_follows_what_comes_behind_it(tiny_text_weights):
+    spec = TextSpec(tokenizer_sha256="", prompts=("say it", "tell me more"))
+    config = TransformerConfig(weights=str(tiny_text_weights), layers=(2,), prompt="psychology")
+    network = TextEncoder(config, spec).eval()
+    tokenizer = load_tokenizer(tiny_text_weights / "tokenizer.json")
+    ids = encode_text("the river", tokenizer, spec)
+    batch = collate([ClipInputs(text=ids)], InputSpec(text=spec))
+    x, mask = torch.from_numpy(batch["text"]), torch.from_numpy(batch["text_mask"])
+    tokens = network.features(x, mask)
+    assert tokens.values.shape == (1, 2, network.dim)
+    states = network.states(x[0], mask[0])
+    # [CLS] say it the river [SEP], and [CLS] tell me more the river [SEP]
+    expected = torch.stack([states[0, 3:6].mean(dim=0), states[1, 4:7].mean(dim=0)])
+    torch.testing.assert_close(tokens.values[0], (expected - network.mean) @ network.basis)

@@ -1,10 +1,20 @@
 import json
+import os
 import shutil
+import tracemalloc
+from pathlib import Path
 
 import pytest
 
-from mmperson.errors import BundleCorrupt, BundleIncompatible, BundleNotFound
-from mmperson.runtime.bundle import INFO_FILE, open_bundle
+from mmperson.errors import BundleCorrupt, BundleIncompatible, BundleNotFound, UsageError
+from mmperson.runtime.bundle import (
+    DEFAULT_BUNDLE,
+    INFO_FILE,
+    MAX_INFO_BYTES,
+    find_bundle,
+    open_bundle,
+)
+from mmperson.traits import TRAITS
 
 
 @pytest.fixture
@@ -71,6 +81,7 @@ def test_a_link_is_refused(copy, tmp_path):
         ({"schema_version": 2}, "schema version 2"),
         ({"opset": 99}, "opset 99"),
         ({"traits": ["extraversion"]}, "scores extraversion"),
+        ({"targets": ["tension", *TRAITS]}, "gives tension"),
         ({"spec_hash": "0" * 64}, "input spec 000000000000"),
         ({"modalities": ["video"]}, "reads"),
     ],
@@ -100,3 +111,36 @@ def test_a_path_outside_of_the_folder_is_refused(copy, name):
 def test_an_unknown_name_lists_what_is_there():
     with pytest.raises(BundleNotFound, match="no bundle 'nothing'"):
         open_bundle("nothing")
+
+
+def test_a_folder_of_that_name_does_not_take_the_place_of_a_shipped_bundle(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    shutil.copytree(tiny_bundle, tmp_path / DEFAULT_BUNDLE)
+    monkeypatch.chdir(tmp_path)
+    assert tmp_path not in find_bundle(DEFAULT_BUNDLE).resolve().parents
+    for named in (Path(DEFAULT_BUNDLE), f"./{DEFAULT_BUNDLE}", str(tmp_path / DEFAULT_BUNDLE)):
+        assert find_bundle(named).resolve() == tmp_path / DEFAULT_BUNDLE
+
+
+def test_a_name_that_was_not_shipped_may_be_a_folder(tiny_bundle, tmp_path, monkeypatch):
+    shutil.copytree(tiny_bundle, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert open_bundle("mine").info.name == "tiny"
+
+
+@pytest.mark.parametrize("name", [None, 3, b"impressions-text-audio", ["x"], ""])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(UsageError, match=r"name \(str\) or a folder \(Path\), not "):
+        open_bundle(name)
+
+
+def test_of_a_huge_description_only_the_start_is_read(copy):
+    os.truncate(copy / INFO_FILE, 64 * MAX_INFO_BYTES)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleCorrupt, match="larger than"):
+            open_bundle(copy)
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_INFO_BYTES
+    finally:
+        tracemalloc.stop()

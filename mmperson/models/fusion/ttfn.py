@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmperson.config import FusionConfig
+from mmperson.config import TtfnConfig
 from mmperson.models.memory import KernelMemory
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.schema import MODALITIES
@@ -35,9 +35,10 @@ class TextCentricFusion(nn.Module):
     Args:
         config: Width, heads, depth and dropout.
         dims: Token width of each modality that is read.
+        targets: Number of targets.
     """
 
-    def __init__(self, config: FusionConfig, dims: dict[str, int]) -> None:
+    def __init__(self, config: TtfnConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__()
         self.dim = config.dim
         self.modalities = [name for name in MODALITIES if name in dims]
@@ -57,7 +58,7 @@ class TextCentricFusion(nn.Module):
             self.summary["text"] = _Summary(dims["text"] + 1, len(TRAITS), config)
         for name in self.answers:
             self.summary[name] = nn.Linear(dims[name], config.dim)
-        self.trait_queries = nn.Parameter(0.02 * torch.randn(len(TRAITS), config.dim))
+        self.trait_queries = nn.Parameter(0.02 * torch.randn(targets, config.dim))
         self.read = Attention(config.dim, config.heads)
         self.norm = nn.LayerNorm(config.dim)
 
@@ -69,7 +70,7 @@ class TextCentricFusion(nn.Module):
             present: float (batch, 3), 1 where video, audio, text is present.
 
         Returns:
-            float (batch, trait, dim).
+            float (batch, target, dim).
         """
         values, bias = {}, {}
         for name in self.modalities:
@@ -125,7 +126,7 @@ def describe_text(text: Tokens) -> Tensor:
 class _Summary(nn.Module):
     """What a transcript is like, and what similar ones were rated, as one vector."""
 
-    def __init__(self, features: int, traits: int, config: FusionConfig) -> None:
+    def __init__(self, features: int, traits: int, config: TtfnConfig) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
         self.body = nn.Sequential(
@@ -142,7 +143,7 @@ class _Summary(nn.Module):
 class _Block(nn.Module):
     """One round: every other modality answers the text tokens, then a feed-forward layer."""
 
-    def __init__(self, config: FusionConfig, answers: list[str]) -> None:
+    def __init__(self, config: TtfnConfig, answers: list[str]) -> None:
         super().__init__()
         self.answers = answers
         self.norm = nn.LayerNorm(config.dim)

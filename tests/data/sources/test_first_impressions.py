@@ -224,4 +224,4 @@ def test_a_hostile_annotation_is_refused(folder: Path, first_impressions: Path):
 def test_unknown_corpora_are_refused(tmp_path: Path):
     with pytest.raises(UnknownComponent, match="Did you mean 'first-impressions'"):
         import_corpus("first-impression", tmp_path)
-    assert set(IMPORTERS) == {"first-impressions"}
+    assert set(IMPORTERS) == {"avi", "first-impressions", "folder", "recruitview", "youtube"}

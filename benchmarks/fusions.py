@@ -1,0 +1,258 @@
+"""Compare fusions on the same features, with three seeds, intervals and paired differences.
+
+    python benchmarks/fusions.py impressions runs/impressions.parquet
+    python benchmarks/fusions.py youtube runs/youtube.parquet
+    python benchmarks/fusions.py    # only render, from the newest result files
+
+On First Impressions every recipe of the list learns the training split and scores validation once
+per seed, all epochs, without selection. On YouTube Personality the fusions take the place of the
+one in ``configs/youtube.yaml``, and every vlog is scored by the network of the fold that left it
+out. A result file is never overwritten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from impressions import render
+
+from mmperson.config import Recipe, load_recipe
+from mmperson.data import Manifest, read_manifest
+from mmperson.evaluation.intervals import paired_difference
+from mmperson.evaluation.protocols import select
+from mmperson.evaluation.run import evaluate
+from mmperson.models.checkpoint import load_network
+from mmperson.training import score_run, train
+from mmperson.training.run import split_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+METRICS = ("accuracy", "r2", "pcc", "ccc")
+FUSIONS = (
+    "concat", "late", "gated_pairs", "trait_query", "ttfn", "ttfn_published", "crmf",
+    "crmf_euclidean",
+)  # fmt: skip
+
+Scores = npt.NDArray[np.float64]
+
+
+def impressions(manifest: Manifest, path: Path, seeds: int, folder: Path) -> list[dict[str, Any]]:
+    """Train every fusion on the training split and judge it on validation."""
+    learned, rows = manifest.where_split("train"), manifest.where_split("validation")
+    judged = {name: select(name, learned, rows) for name in ("official", "unseen")}
+    scores: dict[str, list[Scores]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for name in FUSIONS:
+        begun = time.process_time()
+        for seed in range(seeds):
+            changes = {"data.manifest": str(path), "seed": str(seed)}
+            recipe = load_recipe(ROOT / "configs" / f"{name}.yaml", changes)
+            run = folder / f"{name}-{seed}"
+            train(shared(recipe, folder), run)
+            scores.setdefault(name, []).append(score_run(run, rows, cache=folder / "cache"))
+        facts[name] = {"parameters": learnable(run), "cpu_s": time.process_time() - begun}
+        print(name, {k: round(np.mean(v), 4) for k, v in summary(scores[name], rows).items()})
+    return [
+        compared(name, protocol, scores, facts[name], rows, learned, mask)
+        for protocol, mask in judged.items()
+        for name in FUSIONS
+    ]
+
+
+def youtube(manifest: Manifest, path: Path, seeds: int, folder: Path) -> list[dict[str, Any]]:
+    """Train every fusion on nine tenths of the vloggers, ten times, and judge the tenth."""
+    scores: dict[str, list[Scores]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for name in FUSIONS:
+        begun = time.process_time()
+        for seed in range(seeds):
+            out = np.full(manifest.targets.shape, np.nan)
+            for fold in range(10):
+                recipe = youtube_recipe(name, path, seed, fold)
+                run = folder / f"{name}-{seed}-{fold}"
+                train(shared(recipe, folder), run)
+                _, held = split_rows(recipe, manifest)
+                assert held is not None
+                rows = np.isin(manifest.sample_id, held.sample_id)
+                out[rows] = score_run(run, manifest.select(rows), cache=folder / "cache")
+            scores.setdefault(name, []).append(out)
+        facts[name] = {"parameters": learnable(run), "cpu_s": time.process_time() - begun}
+        print(name, {k: round(np.mean(v), 4) for k, v in summary(scores[name], manifest).items()})
+    every = np.ones(len(manifest), dtype=np.bool_)
+    return [
+        compared(name, "ten folds", scores, facts[name], manifest, manifest, every)
+        for name in FUSIONS
+    ]
+
+
+def youtube_recipe(fusion: str, path: Path, seed: int, fold: int) -> Recipe:
+    """Put another fusion, its heads and its loss into the recipe for YouTube Personality."""
+    content = load_recipe(ROOT / "configs" / "youtube.yaml").model_dump(mode="json")
+    other = load_recipe(ROOT / "configs" / f"{fusion}.yaml").model_dump(mode="json")
+    size = {"dim": content["fusion"]["dim"], "dropout": content["fusion"]["dropout"]}
+    size |= {"modality_dropout": content["fusion"]["modality_dropout"]}
+    if fusion == "ttfn_published":
+        size |= {"unimodal_dim": 2 * size["dim"]}
+    content |= {key: other[key] for key in ("heads", "loss")}
+    content |= {"fusion": {**other["fusion"], **size}, "seed": seed}
+    # The last epoch counts: choosing one on the held-out fold would leak it into its own score.
+    content["data"] |= {"manifest": str(path), "held_out": fold}
+    content["run"] |= {"select_metric": "last"}
+    return Recipe.model_validate(content)
+
+
+def shared(recipe: Recipe, folder: Path) -> Recipe:
+    """Let all runs share what frozen encoders have said."""
+    run = recipe.run.model_copy(update={"cache": folder / "cache", "threads": 1})
+    return recipe.model_copy(update={"run": run})
+
+
+def learnable(run: Path) -> int:
+    """Count the parameters that training changes."""
+    network = load_network(run).network
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def summary(scores: list[Scores], rows: Manifest) -> dict[str, list[float]]:
+    """Return each metric's mean over traits, a value per seed."""
+    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for predictions in scores:
+        judged = evaluate(
+            predictions, rows.targets, rows.source_id, train_mean=rows.targets.mean(axis=0), draws=1
+        )
+        for metric in METRICS:
+            found[metric].append(judged.mean[metric])
+    return found
+
+
+def compared(
+    name: str,
+    protocol: str,
+    scores: Mapping[str, list[Scores]],
+    facts: dict[str, Any],
+    rows: Manifest,
+    learned: Manifest,
+    mask: npt.NDArray[np.bool_],
+) -> dict[str, Any]:
+    """Judge a fusion's seeds, and the mean of their scores beside that of ``concat``."""
+    part = rows.select(mask)
+    seeds = summary([predictions[mask] for predictions in scores[name]], part)
+    mean, base = (np.mean(scores[key], axis=0)[mask] for key in (name, "concat"))
+    train_mean = learned.targets.mean(axis=0)
+    judged = evaluate(mean, part.targets, part.source_id, train_mean=train_mean)
+    row: dict[str, Any] = {
+        "fusion": name,
+        "protocol": protocol,
+        "n": judged.n,
+        **facts,
+        "seeds": seeds,
+        "mean": {metric: float(np.mean(values)) for metric, values in seeds.items()},
+        "sd": {metric: float(np.std(values, ddof=1)) for metric, values in seeds.items()},
+        "ensemble": {metric: judged.mean[metric] for metric in METRICS},
+        "intervals": {metric: judged.intervals["mean"][metric] for metric in METRICS},
+    }
+    if name != "concat":
+        difference = paired_difference(
+            mean, base, part.targets, part.source_id, train_mean=train_mean, metrics=METRICS
+        )
+        row["minus_concat"] = difference.to_dict()
+    return row
+
+
+def table(result: dict[str, Any]) -> str:
+    """Render a result as a Markdown table."""
+    lines = [
+        "| fusion | rows | parameters | 1-MAE | R² | PCC | CCC | R² minus concat's |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        cells = [f"{row['mean'][metric]:.4f} ± {row['sd'][metric]:.4f}" for metric in METRICS]
+        versus = ""
+        if "minus_concat" in row:
+            low, high = row["minus_concat"]["intervals"]["mean"]["r2"]
+            noise = " (noise)" if low <= 0 <= high else ""
+            versus = f"{row['minus_concat']['mean']['r2']:+.3f} [{low:+.3f}, {high:+.3f}]{noise}"
+        lines.append(
+            f"| {row['fusion']} | {row['protocol']} | {row['parameters']:,} | "
+            f"{' | '.join(cells)} | {versus} |"
+        )
+    return "\n".join([
+        *lines,
+        "",
+        f"Mean ± standard deviation over {result['seeds']} seeds, per trait, then averaged. The "
+        "last column compares the means of the seeds' scores on the same rows, with its 95 % "
+        "interval from a bootstrap over source videos or persons; *noise* where that holds zero. "
+        f"From `results/{result['file']}`, made by `{result['command']}` in "
+        f"{result['cpu_s'] / 60:.0f} CPU minutes ({result['hardware']}).",
+    ])  # fmt: skip
+
+
+def render_readme() -> None:
+    """Put the newest tables into the benchmarks' README."""
+    path = ROOT / "benchmarks" / "README.md"
+    text = path.read_text(encoding="utf-8")
+    for corpus in CORPORA:
+        found = sorted(RESULTS.glob(f"*-fusions-{corpus}.json"))
+        if found:
+            result = json.loads(found[-1].read_text(encoding="utf-8"))
+            text = render(text, f"fusions {corpus}", table(result))
+    path.write_text(text, encoding="utf-8")
+
+
+CORPORA = {"impressions": impressions, "youtube": youtube}
+
+
+def main() -> None:
+    """Measure, write the result file, and render the README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", choices=CORPORA, nargs="?", help="without it, only render")
+    parser.add_argument("manifest", type=Path, nargs="?")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="folder for runs and features; default: none")
+    arguments = parser.parse_args()
+    if arguments.corpus is not None:
+        if arguments.manifest is None:
+            parser.error("give the corpus's manifest")
+        git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        manifest = read_manifest(arguments.manifest)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = arguments.keep or Path(temporary)
+            measure = CORPORA[arguments.corpus]
+            rows = measure(manifest, arguments.manifest, arguments.seeds, folder)
+        now = datetime.now(UTC)
+        result = {
+            "file": f"{now:%Y-%m-%d-%H%M}-{commit}-fusions-{arguments.corpus}.json",
+            "command": f"python benchmarks/fusions.py {arguments.corpus} {arguments.manifest}",
+            "made": now.isoformat(timespec="seconds"),
+            "commit": commit,
+            "seeds": arguments.seeds,
+            "cpu_s": time.process_time(),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("numpy", "torch", "transformers")},
+            },
+            "hardware": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+            "rows": rows,
+        }
+        with (RESULTS / result["file"]).open("x", encoding="utf-8") as file:
+            json.dump(result, file, indent=1, allow_nan=False)
+            file.write("\n")
+    render_readme()
+
+
+if __name__ == "__main__":
+    main()

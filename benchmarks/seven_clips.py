@@ -1,0 +1,107 @@
+"""Learn the clips of First Impressions V2 that are at hand by heart, export, and score their files.
+
+    python benchmarks/seven_clips.py runs/impressions.parquet
+
+This measures no quality: it shows that the path from mp4 files through ``three_modalities`` to a
+bundle and back to the same files is whole. A result file is never overwritten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmperson.config import load_recipe
+from mmperson.data import read_manifest, write_manifest
+from mmperson.export import export_run
+from mmperson.runtime.predictor import load
+from mmperson.training import score_run, train
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+EPOCHS = 60
+CHANGES = {
+    "augment": "null",
+    "fusion.modality_dropout": "0.0",
+    "optim.ema_decay": "null",
+    "optim.epochs": str(EPOCHS),
+    "run.threads": "2",
+}
+
+
+def measure(path: Path, folder: Path) -> dict[str, Any]:
+    """Train on every clip that has a file, export, and score the files."""
+    manifest = read_manifest(path)
+    rows = manifest.select(np.array([clip is not None for clip in manifest.clip]))
+    rows = replace(rows, split=np.full(len(rows), "train"))
+    write_manifest(rows, folder / "clips.parquet")
+    changes = {**CHANGES, "data.manifest": str(folder / "clips.parquet")}
+    recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
+    start = time.monotonic()
+    train(recipe, folder / "run")
+    trained_s = time.monotonic() - start
+    info = export_run(folder / "run", folder / "bundle", rows)
+    predictor = load(folder / "bundle")
+    records = [
+        predictor.predict(str(clip), transcript=text)
+        for clip, text in zip(rows.clip, rows.transcript, strict=True)
+    ]
+    scores = np.array([list(record.scores.model_dump().values()) for record in records])
+    network = score_run(folder / "run", rows)
+    constant = np.abs(rows.targets - rows.targets.mean(axis=0)).mean()
+    return {
+        "clips": rows.sample_id.tolist(),
+        "epochs": EPOCHS,
+        "trained_s": round(trained_s, 1),
+        "mean_absolute_error": float(np.abs(scores - rows.targets).mean()),
+        "mean_absolute_error_of_their_mean": float(constant),
+        "largest_difference_bundle_network": float(np.abs(scores - network).max()),
+        "parity": info.parity,
+        "used": [record.modalities.model_dump() for record in records],
+        "warnings": [record.warnings for record in records],
+        "predict_ms": [record.timing_ms["total"] for record in records],
+    }
+
+
+def main() -> None:
+    """Measure and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("manifest", type=Path)
+    path = parser.parse_args().manifest
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(path, Path(folder))
+    now = datetime.now(UTC)
+    result = {
+        "file": f"{now:%Y-%m-%d-%H%M}-{commit}-seven-clips.json",
+        "command": f"python benchmarks/seven_clips.py {path}",
+        "made": now.isoformat(timespec="seconds"),
+        "commit": commit,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "onnxruntime", "timm", "av")},
+        },
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, two threads",
+        **found,
+    }
+    with (RESULTS / result["file"]).open("x", encoding="utf-8") as file:
+        json.dump(result, file, indent=1, allow_nan=False)
+        file.write("\n")
+    print(json.dumps({key: result[key] for key in ("mean_absolute_error", "parity", "trained_s")}))
+
+
+if __name__ == "__main__":
+    main()

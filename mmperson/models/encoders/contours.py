@@ -1,0 +1,147 @@
+"""Contours of psycholinguistic features along a transcript, beside its token states."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmperson.config import ContoursConfig
+from mmperson.inputs.spec import TextSpec
+from mmperson.models.encoders.text import TextEncoder, text_weights_folder
+from mmperson.models.recurrent import run_lstm
+from mmperson.models.tokens import Tokens
+
+CATEGORIES: Final[dict[str, str]] = {
+    "first person singular": "i me my mine myself i'm im",
+    "first person plural": "we us our ours ourselves",
+    "second person": "you your yours yourself",
+    "third person": "he she they him her them his hers their theirs it its",
+    "article": "a an the",
+    "preposition": "of in on at by for with about from to into over under between through",
+    "conjunction": "and but or so because although while if when unless than as",
+    "auxiliary": "am is are was were be been do does did have has had will would can could should "
+    "may might must",
+    "negation": "no not never nothing none nobody don't doesn't didn't can't won't isn't don didn",
+    "positive emotion": "love happy good great nice fun glad joy laugh smile enjoy beautiful "
+    "wonderful amazing awesome best excited hope thank thanks like",
+    "negative emotion": "hate sad bad angry fear afraid worry cry hurt awful terrible worst alone "
+    "sorry wrong sick tired annoying stupid problem",
+    "cognition": "think know believe understand reason why because maybe mean idea consider wonder "
+    "remember decide realize guess feel",
+    "social": "friend friends family people mom dad mother father talk meet together guys everyone "
+    "girl boy kids party",
+    "certainty": "always never definitely certainly sure absolutely completely every must really",
+    "tentative": "maybe perhaps probably kind sort somewhat guess seem might could possibly",
+    "filler": "um uh er ah like well okay ok yeah basically actually literally",
+    "work": "work job school class study college business money plan project goal",
+    "leisure": "music movie game video play book song dance travel art food",
+}
+"""Words by category; a token belongs to a category if it is one of its words."""
+
+_VOWELS: Final = re.compile(r"[aeiouy]+")
+_SURFACE: Final = 3  # Length, syllables and punctuation come before the categories.
+
+
+class ContourEncoder(TextEncoder):
+    """Token states beside a two-way LSTM over sliding windows of psycholinguistic features.
+
+    Every token has a fixed row of features: its length, its syllables, whether it is punctuation,
+    and its categories of function, emotion, cognition and topic words. Their means over windows of
+    the transcript are the contours. The states of the LSTM over them are read by every token
+    through attention and join its own state.
+
+    Source: "text contours" beside transformer states, after Kerz et al. 2022, Pushing on
+    Personality Detection from Verbal Behavior (WASSA); windows and word lists are our own.
+
+    Args:
+        config: Weights, windows and sizes.
+        spec: How transcripts become token ids.
+        pretrained: Load the weights and make the table; False leaves both to a checkpoint.
+    """
+
+    table: Tensor
+
+    def __init__(self, config: ContoursConfig, spec: TextSpec, *, pretrained: bool = True) -> None:
+        super().__init__(config, spec, pretrained=pretrained)
+        self.window, self.step = config.window, config.step
+        self.states_dim, width = self.dim, _SURFACE + len(CATEGORIES)
+        vocabulary = int(self.backbone.config.vocab_size)
+        self.register_buffer("table", torch.zeros(vocabulary, width))
+        if pretrained:
+            self.table.copy_(_make_table(config, vocabulary))
+        half = config.contour_dim // 2
+        self.onward = nn.LSTM(width, half, batch_first=True)
+        self.backward = nn.LSTM(width, half, batch_first=True)
+        self.query = nn.Linear(self.states_dim, config.contour_dim)
+        self.out = nn.Linear(self.states_dim + config.contour_dim, self.dim)
+
+    def features(self, x: Tensor, mask: Tensor) -> Tokens:
+        """Encode token ids, and look the features of every token up.
+
+        Args:
+            x: int64 (batch, token).
+            mask: float (batch, token), 1 for real tokens.
+
+        Returns:
+            Token states and psycholinguistic features side by side, float (batch, token, dim).
+        """
+        states = super().features(x, mask)
+        return Tokens(torch.cat([states.values, self.table[x]], dim=-1), mask)
+
+    def adapt(self, features: Tokens) -> Tokens:
+        """Run the LSTM over the contours and let every token read it."""
+        states, words = features.values.split(
+            [self.states_dim, features.values.shape[-1] - self.states_dim], dim=-1
+        )
+        contours, real = self._contours(words, features.mask)
+        # Both ways start at a real window: padding must not change what is read.
+        turned = _reversed(run_lstm(self.backward, _reversed(contours, real)), real)
+        read = torch.cat([run_lstm(self.onward, contours), turned], dim=-1)
+        scores = self.query(states) @ read.transpose(1, 2) / read.shape[-1] ** 0.5
+        scores = scores + (1.0 - real.unsqueeze(1)) * -1e4
+        joined = torch.cat([states, scores.softmax(dim=-1) @ read], dim=-1)
+        return Tokens(self.out(joined), features.mask)
+
+    def _contours(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means over windows, float (batch, window, feature), and which windows are real."""
+
+        def pool(values: Tensor) -> Tensor:
+            # Zeros on both sides: every text has a window, and its end is in one however it falls.
+            padded = functional.pad(values, (self.window // 2, self.window))
+            return functional.avg_pool1d(padded, self.window, self.step)
+
+        share = pool(mask.unsqueeze(1))
+        mean = pool((words * mask.unsqueeze(-1)).transpose(1, 2)) / share.clamp_min(1e-6)
+        return mean.transpose(1, 2), (share > 0).squeeze(1).float()
+
+
+def _reversed(values: Tensor, real: Tensor) -> Tensor:
+    """Turn the real windows of each row around; float (batch, window, dim)."""
+    last = real.sum(dim=1, keepdim=True).long() - 1
+    # Behind the last one anything may stand, so long as it is a window.
+    order = (last - torch.arange(values.shape[1], device=values.device)).abs()
+    return values.gather(1, order.unsqueeze(-1).expand_as(values))
+
+
+def _make_table(config: ContoursConfig, vocabulary: int) -> Tensor:
+    """Return the features of every token of a vocabulary, float (token, feature)."""
+    tokenizer = Tokenizer.from_file(str(text_weights_folder(config.weights) / "tokenizer.json"))
+    words = [set(listed.split()) for listed in CATEGORIES.values()]
+    table = torch.zeros(vocabulary, _SURFACE + len(words))
+    for token, number in tokenizer.get_vocab().items():
+        # Marks of word starts and continuations are no letters.
+        word = token.replace("##", "").lstrip("Ġ▁").lower()
+        if number >= vocabulary or (word.startswith("[") and word.endswith("]")):
+            continue
+        row = table[number]
+        row[0] = min(len(word), 12) / 12
+        row[1] = len(_VOWELS.findall(word)) / 4
+        row[2] = float(not any(map(str.isalnum, word)))
+        if not token.startswith("##"):
+            row[_SURFACE:] = torch.tensor([float(word in listed) for listed in words])
+    return table

@@ -1,0 +1,89 @@
+"""Layers that read only what is real of padded sequences."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmperson.models.tokens import Tokens
+
+_HALF: Final = 0.5
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation whose statistics leave padding out; padding stays zero.
+
+    Without it, short and absent clips would drag the statistics towards silence, and the network
+    would meet others in evaluation.
+
+    Source: Ioffe and Szegedy 2015, Batch normalization, algorithm 1.
+
+    Args:
+        num_features: Number of channels.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """Normalise.
+
+        Args:
+            x: float (batch, channel, time) or (batch, channel, time, mel).
+            mask: float (batch, 1, time) or (batch, 1, time, 1), 1 where real.
+
+        Returns:
+            float, shaped as ``x``, zero where padded.
+        """
+        if not self.training:
+            mean, variance = self.running_mean, self.running_var
+            scaled = functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+            return scaled * mask
+        axes = [0, *range(2, x.ndim)]
+        real = mask.expand(-1, -1, *x.shape[2:])
+        count = real.sum().clamp_min(1.0)
+        mean = (x * real).sum(dim=axes, keepdim=True) / count
+        variance = ((x - mean) * real).square().sum(dim=axes, keepdim=True) / count
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1.0).clamp_min(1.0)
+            self.running_mean.lerp_(mean.flatten().float(), self.momentum)
+            self.running_var.lerp_(unbiased.flatten().float(), self.momentum)
+        shape = (-1, *[1] * (x.ndim - 2))
+        scale = self.weight.reshape(shape) * (variance + self.eps).rsqrt()
+        return ((x - mean) * scale + self.bias.reshape(shape)) * mask
+
+
+def pad_end(x: Tensor, multiple: int) -> Tensor:
+    """Append zeros to axis 1 of x, (batch, time, …), until its length is a multiple."""
+    short = -x.shape[1] % multiple
+    return functional.pad(x, [0, 0] * (x.ndim - 2) + [0, short])
+
+
+def average_groups(tokens: Tokens, size: int) -> Tokens:
+    """Average every ``size`` tokens into one.
+
+    Args:
+        tokens: float (batch, token, dim), and their mask.
+        size: Tokens per group; the last group may be shorter.
+
+    Returns:
+        Means over the real tokens, float (batch, group, dim); a group with any counts as real.
+    """
+    groups = pad_end(tokens.values, size).unflatten(1, (-1, size))
+    real = pad_end(tokens.mask, size).unflatten(1, (-1, size))
+    count = real.sum(dim=2)
+    means = (groups * real.unsqueeze(-1)).sum(dim=2) / count.clamp_min(1.0).unsqueeze(-1)
+    return Tokens(means, count.clamp_max(1.0))
+
+
+def mostly_real(mask: Tensor) -> Tensor:
+    """Say which windows are real by more than half, and the first one always.
+
+    Args:
+        mask: float (batch, window, time), 1 where real.
+
+    Returns:
+        float (batch, window).
+    """
+    real = (mask.mean(dim=2) > _HALF).to(mask.dtype)
+    return torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)

@@ -1,0 +1,99 @@
+"""Networks over space and time from torchvision, one look per clip."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import Tensor, nn
+
+from mmperson.config import VideoNetworkConfig
+from mmperson.errors import ConfigError
+from mmperson.inputs.spec import FrameSpec
+from mmperson.models.encoders.frames import NormaliseFrames
+from mmperson.models.encoders.masked import average_groups
+from mmperson.models.pretrained import BackboneEncoder, fill_backbone
+from mmperson.models.tokens import Tokens
+
+_MVIT_CLIP: Final = (16, 224, 224)  # Its positions are learned for this size.
+_WIDTHS: Final = {"r3d_18": 512, "mvit_v2_s": 768, "swin3d_t": 768}
+
+
+class VideoNetworkEncoder(BackboneEncoder):
+    """A video network's feature map, averaged over the picture: a token per step of time.
+
+    Frames that are not there hold the mean colour.
+
+    Source: Tran et al. 2018, A closer look at spatiotemporal convolutions (r3d_18); Li et al. 2022,
+    MViTv2; Liu et al. 2022, Video Swin transformer.
+
+    Args:
+        config: Network, weights and sizes.
+        spec: How frames are prepared.
+        pretrained: Load the weights; False builds the architecture alone, to be filled by a
+            checkpoint.
+
+    Raises:
+        ConfigError: The weights are not there or do not fit, or mvit_v2_s is given clips of another
+            size than 16 frames of 224 x 224 pixels.
+    """
+
+    def __init__(
+        self, config: VideoNetworkConfig, spec: FrameSpec, *, pretrained: bool = True
+    ) -> None:
+        network = _build(config.network, spec)
+        if pretrained:
+            fill_backbone(network, config.weights, trainable=config.trainable, heads=("fc", "head"))
+        super().__init__(
+            network,
+            feature_dim=_WIDTHS[config.network],
+            dim=config.dim,
+            dropout=config.dropout,
+            trainable=config.trainable,
+        )
+        self.normalise = NormaliseFrames(spec)
+
+    def features(self, x: Tensor, mask: Tensor) -> Tokens:
+        """Encode a clip.
+
+        Args:
+            x: uint8 (batch, frame, 3, height, width), RGB.
+            mask: float (batch, frame), 1 where a frame is there.
+
+        Returns:
+            float (batch, token, feature): an eighth as many tokens as frames for r3d_18, else one.
+            Those over frames that are there are real.
+        """
+        clip = self.normalise(x) * mask[:, :, None, None, None]
+        values = self.backbone(clip.transpose(1, 2)).unflatten(1, (self.feature_dim, -1))
+        values = values.transpose(1, 2)
+        frames = -(-mask.shape[1] // values.shape[1])
+        return Tokens(values, average_groups(Tokens(mask.unsqueeze(-1), mask), frames).mask)
+
+
+def _build(name: str, spec: FrameSpec) -> nn.Module:
+    """Build a network without its classifier, with random weights."""
+    from torchvision.models import video  # Here: torchvision takes a second to import.
+
+    if name == "r3d_18":
+        network = video.r3d_18(weights=None)
+        network.avgpool, network.fc = _MeanOverPicture(), nn.Identity()
+        return network
+    if name == "mvit_v2_s":
+        if (spec.count, spec.height, spec.width) != _MVIT_CLIP:
+            raise ConfigError(
+                f"mvit_v2_s reads 16 frames of 224 x 224 pixels, not {spec.count} of "
+                f"{spec.height} x {spec.width}.",
+                hint="Set video.frames to 16 and video.size to 224, or take swin3d_t.",
+            )
+        network = video.mvit_v2_s(weights=None)
+    else:
+        network = video.swin3d_t(weights=None)
+    network.head = nn.Identity()
+    return network
+
+
+class _MeanOverPicture(nn.Module):
+    """Leaves time; float (batch, channel, time, height, width) to (batch, channel, time)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(3, 4))

@@ -1,0 +1,62 @@
+"""Pooled vectors side by side: the baseline of all fusions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmperson.config import ConcatConfig
+from mmperson.models.fusion.pooling import PooledVectors, for_each_target
+from mmperson.models.tokens import Tokens
+
+
+class ConcatTrunk(nn.Module):
+    r"""One hidden layer over the concatenated means of all modalities.
+
+    .. math:: h = \mathrm{GELU}(W [x_1; x_2; x_3] + b)
+
+    with the pooled vectors :math:`x_m` of ``PooledVectors``.
+
+    Args:
+        dims: Token width of each modality that is read.
+        dim: Width of h.
+        dropout: Dropout of the pooled vectors.
+    """
+
+    def __init__(self, dims: dict[str, int], dim: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = PooledVectors(dims)
+        self.body = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(sum(dims.values()), dim), nn.GELU()
+        )
+
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
+        """Return h, float (batch, dim)."""
+        return self.body(torch.cat(list(self.pool(tokens, present).values()), dim=-1))
+
+
+class ConcatFusion(nn.Module):
+    """The trunk above, the same for every target.
+
+    Args:
+        config: Width and dropout.
+        dims: Token width of each modality that is read.
+        targets: Number of targets.
+    """
+
+    def __init__(self, config: ConcatConfig, dims: dict[str, int], targets: int) -> None:
+        super().__init__()
+        self.dim, self.targets = config.dim, targets
+        self.trunk = ConcatTrunk(dims, config.dim, config.dropout)
+
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
+        """Fuse the modalities.
+
+        Args:
+            tokens: Tokens of each modality that is read.
+            present: float (batch, 3), 1 where video, audio, text is present.
+
+        Returns:
+            float (batch, target, dim).
+        """
+        return for_each_target(self.trunk(tokens, present), self.targets)

@@ -1,0 +1,175 @@
+"""CRMF-style fusion: experts in hyperbolic, spherical and flat space, mixed by a router."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmperson.config import CrmfConfig
+from mmperson.models.fusion import manifold
+from mmperson.models.fusion.concat import ConcatTrunk
+from mmperson.models.fusion.pooling import for_each_target
+from mmperson.models.tokens import Tokens
+
+_LARGEST_NORM = 3.0
+"""Longest tangent vector that is mapped to the ball; tanh(3) is .995 of its radius."""
+
+_ONE = math.log(math.e - 1.0)
+"""What softplus maps to 1."""
+
+
+class ManifoldFusion(nn.Module):
+    r"""Three experts see the trunk in spaces of different curvature; a router weighs them.
+
+    With the trunk h of ``ConcatTrunk``, every expert computes
+
+    .. math:: u_k = W'_k\, \mathrm{GELU}(\mathrm{LN}(W_k h))
+
+    and takes it through its space to a tangent vector :math:`v_k`:
+
+    .. math:: v_1 &= \log_0(\exp_0(M \log_0(\exp_0(u_1))) \oplus \exp_0(b)) \\
+              v_2 &= \log_p(u_2 / \lVert u_2 \rVert) \\
+              v_3 &= u_3
+
+    in the Poincaré ball of a learned curvature, on the sphere around a learned pole p, and in flat
+    space. The fused vector and, in training, a term that is least where all experts are used are
+
+    .. math:: z = \mathrm{LN}(\textstyle\sum_k \pi_k A_k v_k), \quad
+              \pi = \mathrm{softmax}(R'\, \mathrm{GELU}(R h) / \tau), \quad
+              \lambda \cdot 3 \textstyle\sum_k \bar\pi_k^2
+
+    With ``geometry`` euclidean all three are flat and have as many parameters, so the difference
+    between the two is the curvature alone. The mathematics of the spaces is in float32, also where
+    autocast is on. As published, each target then has an MLP z → 64 → 1: the ``per_trait`` head
+    with ``hidden`` 64.
+
+    Source: after Cross-Modal Regression with Manifold Fusion (RecruitView), whose code is not
+    public; trunk, router width and expert MLPs are our choice.
+
+    Args:
+        config: Widths, geometry, temperature and weight of the load term.
+        dims: Token width of each modality that is read.
+        targets: Number of targets.
+    """
+
+    penalty: Tensor | None
+
+    def __init__(self, config: CrmfConfig, dims: dict[str, int], targets: int) -> None:
+        super().__init__()
+        self.dim, self.targets = config.dim, targets
+        self.temperature, self.load_weight = config.temperature, config.load_weight
+        self.penalty = None
+        self.trunk = ConcatTrunk(dims, config.dim, config.dropout)
+        spaces: tuple[type[nn.Module], ...] = (_Affine, _Offset, nn.Identity)
+        if config.geometry == "manifold":
+            spaces = (_Hyperbolic, _Spherical, nn.Identity)
+        self.experts = nn.ModuleList(_Expert(config, space) for space in spaces)
+        self.router = nn.Sequential(
+            nn.Linear(config.dim, config.expert_dim),
+            nn.GELU(),
+            nn.Linear(config.expert_dim, len(spaces)),
+        )
+        self.align = nn.ModuleList(
+            nn.Linear(config.expert_dim, config.dim, bias=False) for _ in spaces
+        )
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
+        """Fuse the modalities; in training, leave the load term in ``penalty``.
+
+        Args:
+            tokens: Tokens of each modality that is read.
+            present: float (batch, 3), 1 where video, audio, text is present.
+
+        Returns:
+            float (batch, target, dim).
+        """
+        trunk = self.trunk(tokens, present)
+        shares = (self.router(trunk).float() / self.temperature).softmax(dim=-1)
+        if self.training:
+            load = len(self.experts) * shares.mean(dim=0).square().sum()
+            self.penalty = self.load_weight * load
+        aligned = [
+            align(expert(trunk)) for align, expert in zip(self.align, self.experts, strict=True)
+        ]
+        fused = (shares.unsqueeze(-1) * torch.stack(aligned, dim=1)).sum(dim=1)
+        return for_each_target(self.norm(fused), self.targets)
+
+    def train(self, mode: bool = True) -> ManifoldFusion:
+        """Change the mode and forget the last penalty, whose graph would live on."""
+        self.penalty = None
+        return super().train(mode)
+
+
+class _Expert(nn.Module):
+    """One view of the trunk; float (batch, dim) to a tangent vector, float32 (batch, expert)."""
+
+    def __init__(self, config: CrmfConfig, space: type[nn.Module]) -> None:
+        super().__init__()
+        dim, narrow = config.dim, config.expert_dim
+        # No norm at the end: it would give all vectors one length, which clipping then shortens
+        # alike, and the ball would be a sphere. They begin about as long as its radius.
+        self.body = nn.Sequential(
+            nn.Linear(dim, dim), nn.LayerNorm(dim), nn.GELU(), nn.Dropout(config.dropout),
+            nn.Linear(dim, narrow),
+        )  # fmt: skip
+        nn.init.normal_(self.body[-1].weight, std=1.0 / math.sqrt(dim * narrow))
+        self.space = space(narrow)
+
+    def forward(self, trunk: Tensor) -> Tensor:
+        tangent = self.body(trunk)
+        with torch.autocast(tangent.device.type, enabled=False):
+            return self.space(tangent.float())
+
+
+class _Hyperbolic(nn.Module):
+    """Into the ball, a Möbius layer, and back."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = manifold.MobiusLinear(dim)
+        self.curvature = nn.Parameter(torch.tensor(_ONE))
+
+    def forward(self, tangent: Tensor) -> Tensor:
+        curvature = functional.softplus(self.curvature)
+        point = manifold.exp0(manifold.clip_norm(tangent, _LARGEST_NORM), curvature)
+        return manifold.log0(self.linear(point, curvature), curvature)
+
+
+class _Spherical(nn.Module):
+    """The direction on the unit sphere, seen from a learned pole."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.pole = nn.Parameter(torch.randn(dim))
+
+    def forward(self, tangent: Tensor) -> Tensor:
+        pole = self.pole / manifold.norm(self.pole)
+        return manifold.sphere_log(pole, tangent / manifold.norm(tangent))
+
+
+class _Affine(nn.Module):
+    """What the ball's expert is without curvature, with a scale in the curvature's place."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+        nn.init.orthogonal_(self.linear.weight)
+        self.scale = nn.Parameter(torch.tensor(_ONE))
+
+    def forward(self, tangent: Tensor) -> Tensor:
+        return functional.softplus(self.scale) * self.linear(tangent)
+
+
+class _Offset(nn.Module):
+    """What the sphere's expert is without curvature: a vector, seen from a learned point."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.pole = nn.Parameter(torch.randn(dim) / math.sqrt(dim))
+
+    def forward(self, tangent: Tensor) -> Tensor:
+        return tangent - self.pole

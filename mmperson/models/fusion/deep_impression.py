@@ -1,0 +1,47 @@
+"""Deep Impression's fusion: the streams' means side by side, and nothing else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmperson.config import DeepImpressionConfig
+from mmperson.models.fusion.pooling import for_each_target, masked_mean, presence, read
+from mmperson.models.tokens import Tokens
+
+
+class DeepImpressionFusion(nn.Module):
+    r"""Concatenate the mean of each modality's tokens.
+
+    .. math:: h = [p_1 \bar M_1; p_2 \bar M_2; p_3 \bar M_3]
+
+    It has no parameters, so a missing modality is a vector of zeros. The published network ends in
+    one linear layer and :math:`(\tanh z + 1) / 2`: the ``per_trait`` head with ``hidden`` 0 and
+    ``output`` tanh.
+
+    Source: Güçlütürk et al. 2016, Deep Impression: audiovisual deep residual networks for
+    multimodal apparent personality trait recognition, its architecture.
+
+    Args:
+        config: Nothing that matters here.
+        dims: Token width of each modality that is read.
+        targets: Number of targets.
+    """
+
+    def __init__(self, config: DeepImpressionConfig, dims: dict[str, int], targets: int) -> None:
+        super().__init__()
+        self.modalities = read(dims)
+        self.dim, self.targets = sum(dims.values()), targets
+
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
+        """Fuse the modalities.
+
+        Args:
+            tokens: Tokens of each modality that is read.
+            present: float (batch, 3), 1 where video, audio, text is present.
+
+        Returns:
+            float (batch, target, dim).
+        """
+        means = [presence(present, name) * masked_mean(tokens[name]) for name in self.modalities]
+        return for_each_target(torch.cat(means, dim=-1), self.targets)

@@ -1,0 +1,58 @@
+"""Late fusion: every modality makes up its own mind about every target."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmperson.config import LateConfig
+from mmperson.models.fusion.pooling import PooledVectors, presence, read
+from mmperson.models.tokens import MASKED, Tokens
+
+
+class LateFusion(nn.Module):
+    r"""One regressor per modality; their vectors are averaged with learned weights.
+
+    .. math:: r_t = \sum_m w_{mt} v_{mt}, \quad v_{m\cdot} = \mathrm{MLP}_m(x_m), \quad
+              w_{mt} = \frac{p_m e^{a_{mt}}}{\sum_k p_k e^{a_{kt}}}
+
+    The weights are one for each modality and target and add up to 1 over what is present. So with a
+    linear ``per_trait`` head (``hidden`` 0, ``output`` linear) this is exactly late fusion of
+    scores: :math:`u_t \cdot r_t + b_t = \sum_m w_{mt} (u_t \cdot v_{mt} + b_t)`. With nothing
+    present the learned "absent" vectors are averaged.
+
+    Args:
+        config: Width and dropout.
+        dims: Token width of each modality that is read.
+        targets: Number of targets.
+    """
+
+    def __init__(self, config: LateConfig, dims: dict[str, int], targets: int) -> None:
+        super().__init__()
+        self.dim = config.dim
+        self.modalities = read(dims)
+        self.pool = PooledVectors(dims)
+        self.branches = nn.ModuleDict(
+            {name: nn.Sequential(
+                nn.Linear(dims[name], config.dim), nn.GELU(), nn.Dropout(config.dropout),
+                nn.Linear(config.dim, targets * config.dim),
+                nn.Unflatten(-1, (targets, config.dim)),
+            ) for name in self.modalities}
+        )  # fmt: skip
+        self.weights = nn.Parameter(torch.zeros(len(self.modalities), targets))
+
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
+        """Fuse the modalities.
+
+        Args:
+            tokens: Tokens of each modality that is read.
+            present: float (batch, 3), 1 where video, audio, text is present.
+
+        Returns:
+            float (batch, target, dim).
+        """
+        vectors = self.pool(tokens, present)
+        minds = torch.stack([self.branches[name](vectors[name]) for name in vectors], dim=1)
+        here = torch.stack([presence(present, name) for name in vectors], dim=1)
+        weights = (self.weights + (1.0 - here) * MASKED).softmax(dim=1)
+        return (weights.unsqueeze(-1) * minds).sum(dim=1)

@@ -1,0 +1,66 @@
+"""What fusions of pooled vectors share: one vector per modality, whatever is present."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmperson.models.tokens import Tokens
+from mmperson.schema import MODALITIES
+
+
+class PooledVectors(nn.Module):
+    r"""The layer-normalised mean of each modality's tokens, or a learned vector in its place.
+
+    .. math:: x_m = p_m \, \mathrm{LN}(\bar M_m) + (1 - p_m) \, a_m
+
+    with presence :math:`p_m` in {0, 1}.
+
+    Args:
+        dims: Token width of each modality that is read.
+    """
+
+    def __init__(self, dims: dict[str, int]) -> None:
+        super().__init__()
+        self.norm = nn.ModuleDict({name: nn.LayerNorm(dims[name]) for name in read(dims)})
+        self.absent = nn.ParameterDict(
+            {name: nn.Parameter(0.02 * torch.randn(dims[name])) for name in read(dims)}
+        )
+
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> dict[str, Tensor]:
+        """Pool the tokens.
+
+        Args:
+            tokens: Tokens of each modality that is read.
+            present: float (batch, 3), 1 where video, audio, text is present.
+
+        Returns:
+            float (batch, dim) by modality, in the order video, audio, text.
+        """
+        vectors = {}
+        for name, norm in self.norm.items():
+            here = presence(present, name)
+            pooled = norm(masked_mean(tokens[name]))
+            vectors[name] = here * pooled + (1.0 - here) * self.absent[name]
+        return vectors
+
+
+def masked_mean(tokens: Tokens) -> Tensor:
+    """Return the mean of the real tokens, float (batch, dim); 0 where there is none."""
+    mask = tokens.mask.unsqueeze(-1)
+    return (tokens.values * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1.0)
+
+
+def presence(present: Tensor, name: str) -> Tensor:
+    """Return a modality's column of the presence mask, float (batch, 1)."""
+    return present[:, MODALITIES.index(name)].unsqueeze(-1)
+
+
+def read(dims: dict[str, int]) -> list[str]:
+    """Return the modalities that are read, in the order video, audio, text."""
+    return [name for name in MODALITIES if name in dims]
+
+
+def for_each_target(trunk: Tensor, targets: int) -> Tensor:
+    """Give one vector to all targets: float (batch, dim) to float (batch, target, dim)."""
+    return trunk.unsqueeze(1).expand(-1, targets, -1)

@@ -1,0 +1,88 @@
+"""Random changes of training clips, a function of (seed, step)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torchaudio.functional as sound
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as picture
+
+from mmperson.config import AugmentConfig
+from mmperson.data.dataset import Batch
+from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec, WaveformSpec
+
+
+def augment(batch: Batch, spec: InputSpec, config: AugmentConfig, random: torch.Generator) -> Batch:
+    """Change a batch of clips: all frames of a clip alike, and its sound.
+
+    Vectors and text are left as they are, and so is what a frozen encoder has already read.
+
+    Args:
+        batch: From ``ClipDataset.batch``.
+        spec: The preprocessing.
+        config: How much is changed.
+        random: Where chance comes from.
+    """
+    batch = dict(batch)
+    if isinstance(spec.video, FrameSpec) and "video" in batch:
+        if config.frames is not None:
+            batch |= _draw_frames(batch, spec.video, config.frames, random)
+        batch["video"] = torch.stack([_film(clip, config, random) for clip in batch["video"]])
+    if "audio" in batch and isinstance(spec.audio, WaveformSpec):
+        pairs = zip(batch["audio"], batch["audio_mask"], strict=True)
+        rate_hz = spec.audio.source_rate_hz
+        heard = [_waveform(x, mask, rate_hz, config, random) for x, mask in pairs]
+        batch["audio"], batch["audio_mask"] = map(torch.stack, zip(*heard, strict=True))
+        longest = max(1, int(batch["audio_mask"].sum(dim=1).max()))
+        batch |= {key: batch[key][:, :longest] for key in ("audio", "audio_mask")}
+    if "audio" in batch and isinstance(spec.audio, LogMelSpec):
+        gains_db = 2 * torch.rand(len(batch["audio"]), 1, 1, generator=random) - 1
+        batch["audio"] = batch["audio"] + gains_db * config.gain_db * math.log(10) / 10
+    return batch
+
+
+def _draw_frames(batch: Batch, spec: FrameSpec, count: int, random: torch.Generator) -> Batch:
+    """Keep some frames in their order, the same of every view."""
+    chosen = torch.randperm(spec.count, generator=random)[:count].sort().values
+    chosen = torch.cat([chosen + view * spec.count for view in range(len(spec.views))])
+    return {"video": batch["video"][:, chosen], "video_mask": batch["video_mask"][:, chosen]}
+
+
+def _film(clip: Tensor, config: AugmentConfig, random: torch.Generator) -> Tensor:
+    """Crop, mirror and light all frames of a clip alike; uint8 (frame, 3, height, width)."""
+    share, top, left, mirror, light, contrast = torch.rand(6, generator=random).tolist()
+    height, width = clip.shape[-2:]
+    side = math.sqrt(config.crop + (1 - config.crop) * share)
+    size = [round(side * height), round(side * width)]
+    corner = [round(top * (height - size[0])), round(left * (width - size[1]))]
+    if size != [height, width]:
+        clip = picture.resized_crop(
+            clip, *corner, *size, size=[height, width], interpolation=InterpolationMode.BILINEAR
+        )
+    if mirror < config.flip:
+        clip = picture.horizontal_flip(clip)
+    if config.light > 0:
+        clip = picture.adjust_brightness(clip, 1 + config.light * (2 * light - 1))
+        clip = picture.adjust_contrast(clip, 1 + config.light * (2 * contrast - 1))
+    return clip
+
+
+def _waveform(
+    x: Tensor, mask: Tensor, rate_hz: int, config: AugmentConfig, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw a part of a waveform, float (sample,), change its level and add noise."""
+    gain, start = torch.rand(2, generator=random).tolist()
+    real = int(mask.sum())
+    if config.seconds is not None and real > (wanted := round(config.seconds * rate_hz)):
+        begin = round(start * (real - wanted))
+        part = x[begin : begin + wanted]
+        x, mask = torch.zeros_like(x), torch.zeros_like(mask)
+        x[:wanted], mask[:wanted], real = part, 1.0, wanted
+    x = sound.gain(x, config.gain_db * (2 * gain - 1))
+    if config.noise > 0 and real and (level := x[:real].std()) > 0:
+        noise = torch.randn(real, generator=random) * config.noise * level
+        x = torch.cat([x[:real] + noise, x[real:]])
+    return x, mask

@@ -1,0 +1,83 @@
+"""What frozen encoders say of the rows of a corpus: computed once, kept on the disk.
+
+A file's name is a hash of the encoder's weights and of what it reads. So a file never belongs to
+something else, and rows find theirs in whatever split or fold they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmperson.data.dataset import ClipDataset
+from mmperson.models.checkpoint import read_tensors, write_tensors
+from mmperson.models.network import PersonalityNetwork
+from mmperson.training.distil import mean_states
+
+_PROJECTION_ROWS = 2000  # Clips that choose the principal components of the text.
+
+
+def encode_rows(
+    network: PersonalityNetwork, rows: ClipDataset, name: str, folder: Path
+) -> ClipDataset:
+    """Add the features of a frozen encoder to the rows; taken from files where there are some.
+
+    Args:
+        network: Its encoder of this modality is run, in evaluation mode.
+        rows: The rows.
+        name: The modality.
+        folder: Where the files lie; made if absent.
+    """
+    folder = folder / f"{name}_{_digest(network.encoders[name])}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
+    missing = np.array([row for row, path in enumerate(paths) if not path.is_file()], dtype=int)
+    if len(missing):
+        encoded = rows.select(missing).with_features(name, partial(network.features, name))
+        for row, states in zip(missing, encoded.features[name], strict=True):
+            unfinished = folder / f".{os.getpid()}.npy"
+            np.save(unfinished, states.numpy(), allow_pickle=False)
+            os.replace(unfinished, paths[row])
+    kept = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
+    return rows.with_kept_features(name, kept)
+
+
+def fit_text_projection(network: PersonalityNetwork, rows: ClipDataset, folder: Path) -> None:
+    """Fit the principal components of the text encoder's states to some of the rows.
+
+    Args:
+        network: Its text encoder is changed.
+        rows: Training rows.
+        folder: Where the components are kept; made if absent.
+    """
+    encoder = network.encoders["text"]
+    if encoder.dim == encoder.width:
+        return  # Nothing is left out, so there is nothing to choose.
+    drawn = np.random.default_rng(0).permutation(len(rows))[:_PROJECTION_ROWS]
+    rows = rows.select(drawn)
+    read = hashlib.sha256("".join(rows.digests("text")).encode()).hexdigest()[:16]
+    path = folder / f"projection_{_digest(encoder)}_{read}.safetensors"
+    if not path.is_file():
+        encoder.fit_projection(mean_states(network, rows))
+        state = encoder.state_dict()
+        write_tensors(path, {name: state[name] for name in ("mean", "basis")}, {})
+    tensors, _ = read_tensors(path)
+    encoder.mean.copy_(tensors["mean"])
+    encoder.basis.copy_(tensors["basis"])
+
+
+def _digest(encoder: nn.Module) -> str:
+    """Hash what an encoder's features depend on, which is not what is trained; 16 hex digits."""
+    digest = hashlib.sha256(str(getattr(encoder, "stride", 1)).encode())
+    trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
+    for key, tensor in sorted(encoder.state_dict().items()):
+        if key in trained:
+            continue
+        digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from mmperson.data import check_manifest, read_manifest
+from mmperson.data.planted import LOWEST_PITCH_HZ, SIGNALS, make_planted
+from mmperson.data.planted_media import SOUND_RATE_HZ
+from mmperson.errors import UsageError
+from mmperson.media import AudioWindow, read_clip
+from mmperson.traits import TRAITS
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planted")
+    make_planted(folder, clips=12, seed=1)
+    return read_manifest(folder / "manifest.parquet")
+
+
+@pytest.fixture(scope="module")
+def clips(corpus):
+    return [read_clip(clip, frames=4, audio=AudioWindow(SOUND_RATE_HZ)) for clip in corpus.clip]
+
+
+def test_nothing_is_wrong_with_it(corpus):
+    assert not check_manifest(corpus, probe=True).errors
+
+
+def test_footage_is_on_one_side_of_a_split(corpus):
+    for split in ("train", "validation", "test"):
+        others = corpus.source_id[corpus.split != split]
+        assert not np.isin(corpus.source_id[corpus.split == split], others).any()
+        assert (corpus.split == split).any()
+
+
+def test_a_trait_is_a_line_through_its_signal(corpus):
+    for index, (name, (low, high)) in enumerate(SIGNALS.items()):
+        expected = np.clip((corpus.extras[name] - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(corpus.targets[:, index], expected, err_msg=TRAITS[index])
+
+
+def test_light_and_motion_are_in_the_frames(corpus, clips):
+    frames = [clip.frames.astype(float) for clip in clips]
+    light = [f.mean() for f in frames]
+    motion = [np.abs(np.diff(f, axis=0)).mean() for f in frames]
+    np.testing.assert_allclose(light, corpus.extras["brightness"], atol=2)
+    np.testing.assert_allclose(motion, corpus.extras["motion"], atol=1)
+
+
+def test_level_and_pitch_are_in_the_sound(corpus, clips):
+    for clip, level_db, octaves in zip(
+        clips, corpus.extras["level_db"], corpus.extras["pitch_octaves"], strict=True
+    ):
+        sound = clip.waveform[: 2 * SOUND_RATE_HZ]
+        assert 10 * np.log10(np.mean(sound**2)) == pytest.approx(level_db, abs=1)
+        spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+        hertz = LOWEST_PITCH_HZ * 2**octaves * len(sound) / SOUND_RATE_HZ
+        near = spectrum[round(hertz) - 4 : round(hertz) + 5].max()
+        assert near > 20 * np.median(spectrum[: round(3 * hertz)])
+
+
+def test_words_are_in_the_transcript(corpus):
+    ideas = [sum(w in {"idea", "theory", "poem", "dream", "music", "wonder", "novel", "art",
+                       "concept", "vision", "story", "meaning"} for w in text.split())
+             for text in corpus.transcript]  # fmt: skip
+    np.testing.assert_allclose(np.array(ideas) / 24, corpus.extras["words"])
+
+
+def test_it_follows_from_its_seed(tmp_path, corpus):
+    again = make_planted(tmp_path, clips=12, seed=1)
+    np.testing.assert_array_equal(again.targets, corpus.targets)
+    assert again.transcript == corpus.transcript
+    other = make_planted(tmp_path / "other", clips=12, seed=2)
+    assert (other.targets != corpus.targets).any()
+
+
+def test_footage_is_taken_from_a_folder(shared_data, tmp_path):
+    made = make_planted(tmp_path, clips=10, footage=shared_data / "clips" / "talking")
+    assert len(set(made.source_id)) >= 5
+
+
+def test_too_little_footage_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="has 0 videos"):
+        make_planted(tmp_path / "out", footage=tmp_path / "empty")
+    with pytest.raises(UsageError, match="10 are needed"):
+        make_planted(tmp_path / "out", clips=3)
