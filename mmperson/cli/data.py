@@ -75,7 +75,7 @@ def planted(
         Path | None, typer.Option(help="Folder of videos to plant in; without it, drawn faces.")
     ] = None,
     clips: Annotated[int, typer.Option(help="Number of clips.")] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
 ) -> None:
     """Make a corpus whose traits are known functions of picture, sound and words."""
     from mmperson.data.planted import make_planted

@@ -1,21 +1,25 @@
 """A corpus whose traits are known functions of known signals: proof that learning from clips works.
 
-Stills of real footage, or of generated faces, are zoomed, lit and shaken by known amounts; a hum of
-known pitch and level follows the loudness of the footage's sound; and the transcript holds a known
-share of words of one kind. Every trait is a straight line through one signal:
+Stills of real footage, or of drawn people, are lit and shaken by known amounts; a hum of known
+pitch and level follows the loudness of the footage's sound; and the transcript holds a known share
+of words of one kind. Every trait is a straight line through one signal:
 
-===================  ========  ===========================================  ===================
-trait                modality  signal                                       from 0 to 1
-===================  ========  ===========================================  ===================
-openness             text      share of words about ideas                   0 to 1
-conscientiousness    audio     level of the sound                           -42 to -14 dB
-extraversion         video     mean change of a pixel within half a second  0 to 12 grey levels
-agreeableness        video     mean brightness                              40 to 200 grey levels
-emotional_stability  audio     pitch, on a logarithmic scale                80 to 320 Hz
-===================  ========  ===========================================  ===================
+===================  ========  ===================  =============================================
+trait                modality  signal               from 0 to 1
+===================  ========  ===================  =============================================
+openness             text      words                0 to 1, share of words about ideas
+conscientiousness    audio     level_db             -42 to -14 dB, mean power; 0 dB at full scale
+extraversion         video     motion               0 to 12 grey levels, mean change in half a
+                                                    second of blocks of 4 by 4 pixels
+agreeableness        video     brightness           40 to 200 grey levels, mean of all pixels
+emotional_stability  audio     pitch_octaves        0 to 2 octaves above 80 Hz
+===================  ========  ===================  =============================================
 
-The signals are drawn independently, and zoom and the rhythm of the sound vary besides. A label is
-what was reached, not what was aimed at. Clips of one footage are never on both sides of a split.
+The signals are drawn independently of each other and of the footage. Zoom, contrast and the rate of
+the rhythm vary besides, and mean nothing. A label is what was reached, not what was aimed at. No
+footage is in two splits.
+
+The picture jumps every half second, so read 4, 8 or more frames: 2 of them look the same.
 """
 
 from __future__ import annotations
@@ -25,21 +29,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from mmperson.data.manifest import Manifest, write_manifest
 from mmperson.data.planted_media import (
     FPS,
-    PER_CHANGE,
+    LOUDNESS_RATE_HZ,
     SECONDS,
     SOUND_RATE_HZ,
     Footage,
-    draw_faces,
+    draw_footage,
     read_footage,
     write_clip,
 )
 from mmperson.errors import UsageError
+from mmperson.inputs.descriptors import DESCRIPTORS
 
 SIGNALS: Final = {
     "words": (0.0, 1.0),
@@ -51,17 +57,31 @@ SIGNALS: Final = {
 """Range of each trait's signal, in the order of ``TRAITS``."""
 
 LOWEST_PITCH_HZ: Final = 80.0
+LEAST_CLIPS: Final = 10
 
-_INNER: Final = (0.05, 0.95)  # Aims keep away from the ends, which not every footage reaches.
+_INNER: Final = (0.05, 0.95)  # Aims keep away from the ends, which rounding could pass.
+_ZOOM: Final = (1.0, 1.4)
+_CONTRAST: Final = (30.0, 45.0)  # Standard deviation in grey levels.
+_RATE: Final = (0.7, 1.4)
+_SIZE: Final = (120, 160)  # Height and width of a clip.
+_BLOCK: Final = 4
+_MARGIN: Final = 0.8  # Share of a still that is seen; the rest is room to shake.
+_FRAMES_AT_END: Final = FPS // 2
+_QUIETEST: Final = 0.3  # So that the pitch is heard in pauses too.
+_HIGHEST_HARMONIC_HZ: Final = 3000.0
 _WORDS: Final = 24
 _IDEAS: Final = ("idea", "theory", "poem", "dream", "music", "wonder", "novel", "art", "concept",
                  "vision", "story", "meaning")  # fmt: skip
 _THINGS: Final = ("table", "bus", "paper", "shoe", "street", "bread", "door", "bottle", "office",
                   "box", "car", "floor")  # fmt: skip
-_SPLITS: Final = (("train", 0.7), ("validation", 0.15), ("test", 0.15))
+_HELD_SHARE: Final = 0.15  # Of the footage, for validation and for test each.
+_DRAWN: Final = 20
+_MOST_FOOTAGE: Final = 200
 
 OnClip = Callable[[int, int], None]
-"""Called after every clip with its number from 1 and the number of clips."""
+"""Called after every clip with the clips done and the clips in all."""
+
+Pictures = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class _Planted:
     split: str
     words: str
     signals: tuple[float, ...]
-    zoom: float
+    nuisances: dict[str, float]
 
 
 def make_planted(
@@ -88,132 +108,163 @@ def make_planted(
 
     Args:
         out: Folder for ``clips/*.mp4`` and ``manifest.parquet``; made if absent.
-        clips: Number of clips.
-        footage: Folder of videos, searched with its folders; None draws faces instead.
-        seed: Seed of everything that is drawn.
+        clips: Number of clips, at least ``LEAST_CLIPS``.
+        footage: Folder of videos, searched with its folders; None draws people instead.
+        seed: Seed of everything that is drawn, 0 or more.
         on_clip: Told about every clip.
 
     Returns:
-        The manifest, with the signals as extra columns.
+        The manifest; ``source_id`` is the footage, the signals and nuisances are extra columns.
 
     Raises:
         UsageError: There are too few clips, or fewer than three videos with a picture.
+        MissingExtra: pyarrow is not installed.
     """
-    if clips < 10:
-        raise UsageError(f"A planted corpus of {clips} clips is too small; 10 are needed.")
-    random = np.random.default_rng(seed)
-    sources = draw_faces(12, random) if footage is None else read_footage(footage)
-    if len(sources) < len(_SPLITS):
+    if clips < LEAST_CLIPS:
         raise UsageError(
-            f"{str(footage)!r} has {len(sources)} videos with a picture; at least "
-            f"{len(_SPLITS)} are needed, one for each split."
+            f"A planted corpus of {clips} clips is too small; {LEAST_CLIPS} are needed."
         )
-    split_of = _deal(sources, random)
+    random = np.random.default_rng(seed)
+    if footage is None:
+        sources = draw_footage(min(_DRAWN, clips), random)
+    else:
+        sources = read_footage(footage, min(_MOST_FOOTAGE, clips), random)
+    splits = _deal(sources, footage)
     (out / "clips").mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(clips):
-        source = sources[number % len(sources)]
-        made.append(_plant(out / "clips" / f"p{number:05d}.mp4", source, split_of, random))
+        place = number % len(sources)
+        path = out / "clips" / f"planted{number:05d}.mp4"
+        made.append(_plant(path, sources[place], splits[place], random))
         on_clip(number + 1, clips)
-    manifest = _manifest(made, out)
+    manifest = _manifest(made, out, seed)
     write_manifest(manifest, out / "manifest.parquet")
     return manifest
 
 
-def _deal(sources: list[Footage], random: np.random.Generator) -> dict[str, str]:
-    """Give every footage to one split, every split at least one."""
-    order = random.permutation(len(sources))
-    held = max(1, round(_SPLITS[1][1] * len(sources)))
-    names = [sources[i].name for i in order]
-    return {
-        name: "validation" if i < held else "test" if i < 2 * held else "train"
-        for i, name in enumerate(names)
-    }
+def _deal(sources: list[Footage], folder: Path | None) -> list[str]:
+    """Return the split of every footage, which come in random order; each split has one."""
+    if len(sources) < 3:
+        raise UsageError(
+            f"{str(folder)!r} has {len(sources)} videos with a picture; 3 are needed, one for each "
+            "split."
+        )
+    held = max(1, round(_HELD_SHARE * len(sources)))
+    return ["validation"] * held + ["test"] * held + ["train"] * (len(sources) - 2 * held)
 
 
-def _plant(
-    path: Path, source: Footage, split_of: dict[str, str], random: np.random.Generator
-) -> _Planted:
+def _plant(path: Path, source: Footage, split: str, random: np.random.Generator) -> _Planted:
     """Make one clip and return what was put into it."""
     aims = {
         name: low + (high - low) * random.uniform(*_INNER) for name, (low, high) in SIGNALS.items()
     }
-    zoom = random.uniform(1.0, 1.4)
+    nuisances = {
+        "zoom": random.uniform(*_ZOOM),
+        "contrast": random.uniform(*_CONTRAST),
+        "rate": random.uniform(*_RATE),
+    }
     still = source.stills[random.integers(len(source.stills))]
-    frames, brightness, motion = _picture(still, zoom, aims["brightness"], aims["motion"])
+    ends = _picture(
+        still, aims["brightness"], aims["motion"], nuisances["zoom"], nuisances["contrast"]
+    )
+    order = np.arange(round(SECONDS * FPS)) // _FRAMES_AT_END % 2
+    rhythm = _rhythm(source.loudness, nuisances["rate"], random)
     pitch_hz = LOWEST_PITCH_HZ * 2.0 ** aims["pitch_octaves"]
-    sound, level_db = _hum(source.loudness, pitch_hz, aims["level_db"], random)
+    sound = _hum(rhythm, pitch_hz, aims["level_db"], random)
     ideas = round(aims["words"] * _WORDS)
     words = [*random.choice(_IDEAS, ideas), *random.choice(_THINGS, _WORDS - ideas)]
     random.shuffle(words)
-    write_clip(path, frames, sound)
-    signals = (ideas / _WORDS, level_db, motion, brightness, aims["pitch_octaves"])
-    return _Planted(path.stem, source.name, split_of[source.name], " ".join(words), signals, zoom)
+    write_clip(path, ends[order], sound)
+    signals = (
+        ideas / _WORDS,
+        10 * float(np.log10(np.mean(sound.astype(np.float64) ** 2))),
+        _change(ends.astype(np.float64)),
+        float(ends.mean()),
+        aims["pitch_octaves"],
+    )
+    return _Planted(path.stem, source.name, split, " ".join(words), signals, nuisances)
 
 
 def _picture(
-    still: npt.NDArray[np.float64], zoom: float, brightness: float, motion: float
-) -> tuple[npt.NDArray[np.uint8], float, float]:
-    """Zoom, light and shake a still; returns frames, and the brightness and motion reached."""
-    height, width = still.shape[:2]
-    rows, columns = round(height / zoom / 1.25), round(width / zoom / 1.25)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    gain = _solve(lambda g: float(np.minimum(g * still, 255).mean()), brightness, 0.02, 40.0)
-    lit = np.minimum(gain * still, 255)
+    still: npt.NDArray[np.uint8], brightness: float, motion: float, zoom: float, contrast: float
+) -> npt.NDArray[np.uint8]:
+    """Light and shake a still; returns both ends of the shake, uint8 (2, height, width, 3)."""
+    pixels = still.astype(np.float64)
+    pixels = contrast * (pixels - pixels.mean()) / pixels.std()
 
-    def pair(shift: float) -> list[npt.NDArray[np.float64]]:
-        """Cut the picture at both ends of the shake, ``shift`` of its margin apart."""
-        offset = round(shift * left)
-        cuts = (lit[top : top + rows, left + o : left + o + columns] for o in (-offset, offset))
-        return [_to_size(cut) for cut in cuts]
+    def light(pictures: Pictures) -> Pictures:
+        """Add what makes them as bright as wanted in the mean."""
+        level = _solve(lambda at: float(np.clip(pictures + at, 0, 255).mean()), brightness, 0, 255)
+        return np.clip(pictures + level, 0, 255)
 
-    def change(shift: float) -> float:
-        a, b = pair(shift)
-        return float(np.abs(a - b).mean())
-
-    shift = _solve(change, motion, 0.0, 1.0)
-    ends = [np.round(end).astype(np.uint8) for end in pair(shift)]
-    frames = [ends[(index // PER_CHANGE) % 2] for index in range(round(SECONDS * FPS))]
-    return np.stack(frames), float(np.mean(ends)), change(shift)
+    lit = light(pixels)
+    shake = _solve(lambda at: _change(_ends(lit, zoom, at)), motion, 0.0, 1.0)
+    # The ends show another part of the still than the whole, so they are lit anew.
+    return np.round(light(_ends(pixels, zoom, shake))).astype(np.uint8)
 
 
-def _to_size(cut: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    import cv2
+def _ends(pixels: Pictures, zoom: float, shake: float) -> Pictures:
+    """Cut a still left and right of its middle, ``shake`` of its margin away."""
+    height, width = pixels.shape[:2]
+    rows, columns = height * _MARGIN / zoom, width * _MARGIN / zoom
+    top, left = (height - rows) / 2, (width - columns) / 2
+    # Parts of a pixel count, or little motion could not be had.
+    cuts = [
+        cv2.warpAffine(
+            pixels,
+            np.array([[columns / _SIZE[1], 0, left * (1 + side)], [0, rows / _SIZE[0], top]]),
+            _SIZE[::-1],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for side in (-shake, shake)
+    ]
+    return np.stack(cuts)
 
-    size = (128, 96)
-    return np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_LINEAR), dtype=np.float64)
+
+def _change(ends: Pictures) -> float:
+    """Mean difference of blocks, in grey levels: finer detail is lost to networks anyway."""
+    difference = ends[1] - ends[0]
+    height, width, channels = difference.shape
+    blocks = difference.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK, channels)
+    return float(np.abs(blocks.mean(axis=(1, 3))).mean())
+
+
+def _rhythm(
+    loudness: npt.NDArray[np.float64], rate: float, random: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Play a loudness curve from somewhere, ``rate`` times as fast; float64 (sample,)."""
+    at = np.arange(round(SECONDS * SOUND_RATE_HZ)) * (rate * LOUDNESS_RATE_HZ / SOUND_RATE_HZ)
+    at += random.uniform(0, len(loudness))
+    curve = np.interp(at, np.arange(len(loudness)), loudness, period=len(loudness))
+    return np.asarray(curve, dtype=np.float64)
 
 
 def _hum(
-    loudness: npt.NDArray[np.float64], pitch_hz: float, level_db: float, random: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], float]:
-    """A hum of many harmonics under a loudness curve; returns it and its level in decibels."""
-    samples = round(SECONDS * SOUND_RATE_HZ)
-    start = random.integers(max(1, len(loudness) - 1))
-    curve = np.roll(loudness, -int(start))
-    curve = np.interp(np.linspace(0, SECONDS * 100, samples), np.arange(len(curve)), curve)
-    time_s = np.arange(samples) / SOUND_RATE_HZ
-    harmonics = np.arange(1, int(3000 / pitch_hz) + 1)
-    phases = random.uniform(0, 2 * np.pi, len(harmonics))
-    angle = 2 * np.pi * pitch_hz * time_s
-    wave = sum(np.sin(k * angle + p) / np.sqrt(k) for k, p in zip(harmonics, phases, strict=True))
-    wave = wave * (0.3 + curve)
+    rhythm: npt.NDArray[np.float64], pitch_hz: float, level_db: float, random: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Hum with many harmonics at a pitch and a level, louder and softer with a rhythm."""
+    angle = 2 * np.pi * pitch_hz * np.arange(len(rhythm)) / SOUND_RATE_HZ
+    wave = np.zeros(len(rhythm))
+    for harmonic in range(1, int(_HIGHEST_HARMONIC_HZ / pitch_hz) + 1):
+        wave += np.sin(harmonic * angle + random.uniform(0, 2 * np.pi)) / np.sqrt(harmonic)
+    wave *= _QUIETEST + rhythm
     wave *= 10 ** (level_db / 20) / np.sqrt(np.mean(wave**2))
-    wave = np.clip(wave, -0.99, 0.99)
-    return wave.astype(np.float32), float(10 * np.log10(np.mean(wave**2)))
+    return np.clip(wave, -0.99, 0.99).astype(np.float32)
 
 
 def _solve(rising: Callable[[float], float], wanted: float, low: float, high: float) -> float:
     """Find where a rising function reaches a value; its end where it does not."""
-    for _ in range(24):
+    for _ in range(16):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < wanted else (low, middle)
     return (low + high) / 2
 
 
-def _manifest(made: list[_Planted], out: Path) -> Manifest:
+def _manifest(made: list[_Planted], out: Path, seed: int) -> Manifest:
     signals = np.array([clip.signals for clip in made])
     low, high = np.array(list(SIGNALS.values())).T
+    nuisances = {name: np.array([c.nuisances[name] for c in made]) for name in made[0].nuisances}
     return Manifest(
         sample_id=np.array([clip.name for clip in made]),
         source_id=np.array([clip.footage for clip in made]),
@@ -221,14 +272,12 @@ def _manifest(made: list[_Planted], out: Path) -> Manifest:
         fold=np.full(len(made), -1),
         clip=tuple(str((out / "clips" / f"{clip.name}.mp4").resolve()) for clip in made),
         transcript=tuple(clip.words for clip in made),
-        targets=np.clip((signals - low) / (high - low), 0.0, 1.0),
-        descriptors=np.full((len(made), 26), np.nan, dtype=np.float32),
-        extras={
-            **{name: signals[:, i] for i, name in enumerate(SIGNALS)},
-            "zoom": np.array([clip.zoom for clip in made]),
-        },
+        targets=(signals - low) / (high - low),
+        descriptors=np.full((len(made), len(DESCRIPTORS)), np.nan, dtype=np.float32),
+        extras={name: signals[:, i] for i, name in enumerate(SIGNALS)} | nuisances,
         provenance={
             "corpus": "planted",
+            "seed": str(seed),
             "terms": "those of the footage; the labels say nothing about people",
         },
     )

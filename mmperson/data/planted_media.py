@@ -1,13 +1,14 @@
-"""Pictures and sounds that planted clips are made of, and the writing of the clips."""
+"""What planted clips are made of, pictures and rhythms of speech, and the writing of the clips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,79 +17,101 @@ from mmperson.media import AudioWindow, read_clip
 
 FPS: Final = 12
 SECONDS: Final = 2.0
-PER_CHANGE: Final = 6  # Frames between two ends of the shake, half a second.
 SOUND_RATE_HZ: Final = 16_000
+LOUDNESS_RATE_HZ: Final = 100
 
-_STILLS: Final = 8
-_SIZE: Final = (240, 320)  # Height and width of a still.
+_STILLS: Final = 8  # A video.
+_SIZE: Final = (120, 160)  # Height and width of a still.
+_LEAST_CONTRAST: Final = 10.0  # Grey levels; a still with less is blank, as before a fade-in.
+_HEARD_S: Final = 30.0
+_SOUND_BITS_PER_S: Final = 96_000
 _VIDEOS: Final = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".m4v"}
 
+Stills = tuple[npt.NDArray[np.uint8], ...]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Footage:
     """What is taken from one video.
 
     Attributes:
-        name: Its name.
-        stills: float64 (height, width, 3) each, RGB on [0, 255].
+        name: Its path in the folder of footage.
+        stills: uint8 (height, width, 3) each, RGB, all of one size; none is blank.
         loudness: float64 (hundredth of a second,), on [0, 1].
     """
 
     name: str
-    stills: tuple[npt.NDArray[np.float64], ...]
+    stills: Stills
     loudness: npt.NDArray[np.float64]
 
 
-def read_footage(folder: Path) -> list[Footage]:
-    """Read stills and the loudness curve of every video in a folder and its folders.
+def read_footage(folder: Path, most: int, random: np.random.Generator) -> list[Footage]:
+    """Read stills and the loudness of videos in a folder and its folders, in random order.
 
-    Videos that cannot be read or have no picture are left out.
+    Videos that cannot be read or show nothing are left out. Links to folders are not followed.
+
+    Args:
+        folder: Where to look.
+        most: How many videos to read at most.
+        random: Where the order comes from.
 
     Raises:
         UsageError: There is no such folder.
     """
-    import cv2
-
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {str(folder)!r}.", hint="Give --footage FOLDER.")
-    found = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in _VIDEOS):
+        raise UsageError(f"There is no folder {str(folder)!r}.", hint="Give a folder of videos.")
+    videos = (path for path in folder.rglob("*") if path.suffix.lower() in _VIDEOS)
+    # A file and a link to it are one video, or it could be on both sides of a split.
+    paths = sorted(
+        {path.resolve(): path for path in sorted(videos, reverse=True) if path.is_file()}.values()
+    )
+    found: list[Footage] = []
+    for place in random.permutation(len(paths)):
+        if len(found) == most:
+            break
+        window = AudioWindow(SOUND_RATE_HZ, duration_s=_HEARD_S)
         try:
-            window = AudioWindow(SOUND_RATE_HZ, duration_s=30.0)
-            clip = read_clip(path, frames=_STILLS, audio=window)
+            clip = read_clip(paths[place], frames=_STILLS, audio=window)
         except MediaError:
             continue
-        if clip.frames is None:
-            continue
-        stills = tuple(
-            cv2.resize(_middle(frame), _SIZE[::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-            for frame in clip.frames
-        )
-        loudness = _loudness(clip.waveform)
-        found.append(Footage(path.relative_to(folder).as_posix(), stills, loudness))
+        stills = tuple(_still(frame) for frame in (() if clip.frames is None else clip.frames))
+        stills = tuple(still for still in stills if still.std() >= _LEAST_CONTRAST)
+        if stills:
+            name = paths[place].relative_to(folder).as_posix()
+            found.append(Footage(name, stills, _loudness(clip.waveform)))
     return found
 
 
-def draw_faces(count: int, random: np.random.Generator) -> list[Footage]:
-    """Draw simple faces before plain walls, with loudness curves like syllables."""
+def draw_footage(count: int, random: np.random.Generator) -> list[Footage]:
+    """Draw people who move their heads before a wall, and loudness that rises by the syllable.
+
+    Args:
+        count: How many.
+        random: What they look like.
+    """
     return [
-        Footage(
-            f"drawn{number:02d}",
-            tuple(_face(random) for _ in range(_STILLS)),
-            np.clip(0.5 + 0.5 * np.sin(np.arange(300) / random.uniform(3, 7)), 0, 1),
-        )
-        for number in range(count)
+        Footage(f"drawn{number:03d}", _faces(random), _syllables(random)) for number in range(count)
     ]
 
 
 def write_clip(path: Path, frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32]) -> None:
-    """Write frames, uint8 (frame, height, width, 3), and mono sound, float32 (sample,), as MP4."""
+    """Write an MP4 file whose bytes depend on the content alone.
+
+    Args:
+        path: Where to.
+        frames: uint8 (frame, height, width, 3), RGB, ``FPS`` a second; sides are even.
+        sound: float32 (sample,), mono, [-1, 1], at ``SOUND_RATE_HZ``.
+    """
+    codec, options = _video_encoder()
     with av.open(str(path), "w") as output:
-        video = output.add_stream("libx264", rate=FPS, options={"crf": "10", "preset": "veryfast"})
+        # With several threads, x264's result depends on how many there are.
+        video = output.add_stream(codec, rate=FPS, options={"threads": "1", **options})
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = "yuv420p"
+        if not options:
+            video.bit_rate = 2_000_000
         audio = output.add_stream("aac", rate=SOUND_RATE_HZ, layout="mono")
-        audio.bit_rate = 96_000
+        audio.bit_rate = _SOUND_BITS_PER_S
         for picture in frames:
             output.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         output.mux(video.encode(None))
@@ -99,43 +122,66 @@ def write_clip(path: Path, frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.
         output.mux(audio.encode(None))
 
 
-def _middle(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Cut the middle of a frame in the shape of a still."""
+def _video_encoder() -> tuple[Literal["libx264", "mpeg4"], dict[str, str]]:
+    """Return the encoder and its options; builds of FFmpeg without GPL parts lack x264."""
+    if "libx264" in av.codecs_available:
+        return "libx264", {"crf": "10", "preset": "veryfast"}
+    return "mpeg4", {}
+
+
+def _still(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Cut the middle of a frame in the shape of a still, and shrink it."""
     height, width = frame.shape[:2]
-    rows = min(height, width * _SIZE[0] // _SIZE[1])
-    columns = min(width, height * _SIZE[1] // _SIZE[0])
+    rows = min(height, max(1, width * _SIZE[0] // _SIZE[1]))
+    columns = min(width, max(1, height * _SIZE[1] // _SIZE[0]))
     top, left = (height - rows) // 2, (width - columns) // 2
-    return np.ascontiguousarray(frame[top : top + rows, left : left + columns])
+    middle = np.ascontiguousarray(frame[top : top + rows, left : left + columns])
+    return np.asarray(cv2.resize(middle, _SIZE[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _loudness(waveform: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float64]:
     """Root mean square of every hundredth of a second, its loudest at 1; even without sound."""
-    hop = SOUND_RATE_HZ // 100
+    hop = SOUND_RATE_HZ // LOUDNESS_RATE_HZ
     if waveform is None or len(waveform) < hop:
-        return np.ones(200)
+        return np.ones(round(SECONDS * LOUDNESS_RATE_HZ))
     whole = waveform[: len(waveform) // hop * hop].reshape(-1, hop).astype(np.float64)
-    curve = np.sqrt(np.mean(whole**2, axis=1))
-    loudest: float = max(float(curve.max()), 1e-6)
-    return np.asarray(curve / loudest, dtype=np.float64)
+    curve: npt.NDArray[np.float64] = np.sqrt(np.mean(whole**2, axis=1))
+    return np.asarray(curve / max(float(curve.max()), 1e-6), dtype=np.float64)
 
 
-def _face(random: np.random.Generator) -> npt.NDArray[np.float64]:
+def _syllables(random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Loudness that rises and falls three to six times a second, every time to another level."""
+    time_s = np.arange(round(4 * SECONDS * LOUDNESS_RATE_HZ)) / LOUDNESS_RATE_HZ
+    beats = random.uniform(3.0, 6.0) * time_s
+    levels = random.uniform(0.2, 1.0, int(beats[-1]) + 1)
+    curve: npt.NDArray[np.float64] = levels[beats.astype(int)] * np.sin(np.pi * beats) ** 2
+    return curve
+
+
+def _faces(random: np.random.Generator) -> Stills:
+    """Draw one person a few times, the head elsewhere and the mouth more or less open."""
     height, width = _SIZE
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     wall, skin, hair = (random.uniform(40, 220, 3) for _ in range(3))
-    picture = wall * (0.7 + 0.3 * (x / width)[..., np.newaxis])
-    centre = np.array([height / 2, width / 2]) + random.normal(0, 12, 2)
-    size = random.uniform(45, 75)
-
-    def inside(dy: float, dx: float, tall: float, wide: float) -> npt.NDArray[np.bool_]:
-        rows, columns = (y - centre[0] - dy * size) / tall, (x - centre[1] - dx * size) / wide
-        return np.asarray(rows**2 + columns**2 < size**2)
-
-    picture[inside(-0.35, 0.0, 1.1, 0.95)] = hair
-    picture[inside(0.0, 0.0, 1.15, 0.8)] = skin
-    for side in (-0.33, 0.33):
-        picture[inside(-0.2, side, 0.1, 0.14)] = 25.0
-    picture[inside(0.5, 0.0, 0.07, 0.3)] = (150.0, 60.0, 60.0)
-    texture = random.normal(0, 1, (height // 8, width // 8))
-    picture += 12 * np.kron(texture, np.ones((8, 8)))[..., np.newaxis]
-    return np.asarray(picture.clip(0, 255), dtype=np.float64)
+    size = random.uniform(24, 36)
+    spots = random.normal(0, 10, (height // 8, width // 8))
+    room = wall * (0.7 + 0.3 * x / width)[..., np.newaxis]
+    room = room + np.kron(spots, np.ones((8, 8)))[..., np.newaxis]
+    stills = []
+    for _ in range(_STILLS):
+        picture = room.copy()
+        centre_y, centre_x = height / 2 + random.normal(0, 6), width / 2 + random.normal(0, 6)
+        mouth = random.uniform(0.03, 0.14)
+        # Each part: how far below and right of the centre, half its height and width, and colour.
+        for below, right, tall, wide, colour in (
+            (-0.35, 0.0, 1.1, 0.95, hair),
+            (0.0, 0.0, 1.15, 0.8, skin),
+            (-0.2, -0.33, 0.1, 0.14, 25.0),
+            (-0.2, 0.33, 0.1, 0.14, 25.0),
+            (0.5, 0.0, mouth, 0.3, (150.0, 60.0, 60.0)),
+        ):
+            rows = (y - centre_y - below * size) / tall
+            columns = (x - centre_x - right * size) / wide
+            picture[rows**2 + columns**2 < size**2] = colour
+        stills.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return tuple(stills)

@@ -1,9 +1,12 @@
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 
 from mmperson.data import check_manifest, read_manifest
 from mmperson.data.planted import LOWEST_PITCH_HZ, SIGNALS, make_planted
-from mmperson.data.planted_media import SOUND_RATE_HZ
+from mmperson.data.planted_media import FPS, SECONDS, SOUND_RATE_HZ, read_footage, write_clip
 from mmperson.errors import UsageError
 from mmperson.media import AudioWindow, read_clip
 from mmperson.traits import TRAITS
@@ -34,16 +37,22 @@ def test_footage_is_on_one_side_of_a_split(corpus):
 
 def test_a_trait_is_a_line_through_its_signal(corpus):
     for index, (name, (low, high)) in enumerate(SIGNALS.items()):
-        expected = np.clip((corpus.extras[name] - low) / (high - low), 0, 1)
+        expected = (corpus.extras[name] - low) / (high - low)
         np.testing.assert_allclose(corpus.targets[:, index], expected, err_msg=TRAITS[index])
+
+
+def test_no_label_sticks_at_an_end(corpus):
+    assert ((corpus.targets > 0.01) & (corpus.targets < 0.99)).all()
+    assert (corpus.targets.std(axis=0) > 0.15).all()
 
 
 def test_light_and_motion_are_in_the_frames(corpus, clips):
     frames = [clip.frames.astype(float) for clip in clips]
     light = [f.mean() for f in frames]
-    motion = [np.abs(np.diff(f, axis=0)).mean() for f in frames]
+    blocks = [f.reshape(4, 30, 4, 40, 4, 3).mean(axis=(2, 4)) for f in frames]
+    motion = [np.abs(np.diff(b, axis=0)).mean() for b in blocks]
     np.testing.assert_allclose(light, corpus.extras["brightness"], atol=2)
-    np.testing.assert_allclose(motion, corpus.extras["motion"], atol=1)
+    np.testing.assert_allclose(motion, corpus.extras["motion"], atol=0.5)
 
 
 def test_level_and_pitch_are_in_the_sound(corpus, clips):
@@ -68,6 +77,8 @@ def test_words_are_in_the_transcript(corpus):
 def test_it_follows_from_its_seed(tmp_path, corpus):
     again = make_planted(tmp_path, clips=12, seed=1)
     np.testing.assert_array_equal(again.targets, corpus.targets)
+    for mine, other in zip(again.clip, corpus.clip, strict=True):
+        assert Path(mine).read_bytes() == Path(other).read_bytes()
     assert again.transcript == corpus.transcript
     other = make_planted(tmp_path / "other", clips=12, seed=2)
     assert (other.targets != corpus.targets).any()
@@ -76,6 +87,45 @@ def test_it_follows_from_its_seed(tmp_path, corpus):
 def test_footage_is_taken_from_a_folder(shared_data, tmp_path):
     made = make_planted(tmp_path, clips=10, footage=shared_data / "clips" / "talking")
     assert len(set(made.source_id)) >= 5
+
+
+def write_video(path, frames):
+    hum = 0.1 * np.sin(np.arange(round(SECONDS * SOUND_RATE_HZ)) / 20)
+    write_clip(path, frames, hum.astype(np.float32))
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Fourteen noisy videos, a black one, a link to one of them, and a file that is no video."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (14, 6, 8, 3)).astype(np.uint8)
+    for number, picture in enumerate(np.kron(noise, np.ones((1, 8, 8, 1), np.uint8))):
+        write_video(folder / f"{number:02d}.mp4", np.repeat(picture[None], FPS, axis=0))
+    write_video(folder / "black.mp4", np.zeros((FPS, 48, 64, 3), np.uint8))
+    (folder / "link.mp4").symlink_to(folder / "00.mp4")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    return folder
+
+
+def test_only_videos_that_show_something_are_read_and_each_once(videos):
+    found = read_footage(videos, 100, np.random.default_rng(0))
+    assert sorted(footage.name for footage in found) == [f"{n:02d}.mp4" for n in range(14)]
+
+
+def test_fewer_clips_than_videos_still_fill_every_split(videos, tmp_path):
+    for seed in (3, 11):  # Dealt before the videos are chosen, one split would stay empty.
+        made = make_planted(tmp_path / "out", clips=10, footage=videos, seed=seed)
+        assert {*made.split} == {"train", "validation", "test"}
+
+
+def test_without_x264_another_encoder_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4", "aac"})
+    frames = np.full((24, 48, 64, 3), 90, np.uint8)
+    write_video(tmp_path / "clip.mp4", frames)
+    clip = read_clip(tmp_path / "clip.mp4", frames=4)
+    assert clip.info.video.codec == "mpeg4"
+    np.testing.assert_allclose(clip.frames.mean(), 90, atol=2)
 
 
 def test_too_little_footage_is_refused(tmp_path):

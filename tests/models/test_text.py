@@ -1,10 +1,15 @@
+import shutil
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from mmperson.config import TransformerConfig
 from mmperson.errors import ConfigError
+from mmperson.export.graph import export_graph
+from mmperson.export.wrapper import EncoderGraph, Part
 from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs
 from mmperson.inputs.spec import InputSpec, TextSpec
@@ -78,3 +83,61 @@ def test_a_prompt_gives_one_token_that_follows_what_comes_behind_it(tiny_text_we
     # [CLS] say it the river [SEP], and [CLS] tell me more the river [SEP]
     expected = torch.stack([states[0, 3:6].mean(dim=0), states[1, 4:7].mean(dim=0)])
     torch.testing.assert_close(tokens.values[0], (expected - network.mean) @ network.basis)
+
+
+def test_low_rank_updates_start_at_nothing_and_are_all_that_learns(tiny_text_weights):
+    torch.manual_seed(0)
+    plain = encoder(tiny_text_weights, layers=(2,)).eval()
+    tuned = encoder(tiny_text_weights, layers=(2,), lora_rank=2).eval()
+    ids, mask = torch.tensor([[101, 2023, 102]]), torch.ones(1, 3)
+    torch.testing.assert_close(tuned.states(ids, mask), plain.states(ids, mask))
+    learning = [name for name, weight in tuned.named_parameters() if weight.requires_grad]
+    assert len(learning) == 2 * 2 * 2
+    assert all(name.endswith((".down", ".up")) for name in learning)
+    assert not tuned.frozen
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory, tiny_text_weights):
+    folder = tmp_path_factory.mktemp("tiny_llama")
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=30_522, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128,
+    )  # fmt: skip
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    shutil.copyfile(tiny_text_weights / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
+def test_a_language_model_sees_what_came_before(language_model):
+    network = encoder(language_model, layers=(0, 2)).eval()
+    ids, mask = torch.tensor([[101, 2023, 2025, 102]]), torch.ones(1, 4)
+    before = network.states(ids, mask)
+    ids[0, 2] = 3000
+    after = network.states(ids, mask)
+    torch.testing.assert_close(after[:, :2], before[:, :2])
+    assert (after[:, 3, 16:] - before[:, 3, 16:]).abs().max() > 1e-4
+    reference = LlamaForCausalLM.from_pretrained(language_model).eval()
+    expected = reference(ids, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(after[..., 16:], expected[2], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"layers": (2,)}, {"layers": (2,), "lora_rank": 2}])
+def test_a_language_model_exports(language_model, options):
+    network = encoder(language_model, **options).eval()
+    ids = torch.randint(100, 3000, (2, 9))
+    axes = {0: "batch", 1: "token"}
+    part = Part(
+        EncoderGraph(network),
+        {"text": ids, "text_mask": torch.ones(2, 9)},
+        {"text": axes, "text_mask": axes},
+        ("tokens", "mask"),
+    )
+    session = onnxruntime.InferenceSession(export_graph(part, {}).SerializeToString())
+    x, mask = torch.randint(100, 3000, (3, 5)), torch.ones(3, 5)
+    mask[1, 3:] = 0
+    (tokens, _) = session.run(None, {"text": x.numpy(), "text_mask": mask.numpy()})
+    torch.testing.assert_close(
+        torch.from_numpy(tokens), network(x, mask).values, atol=1e-4, rtol=1e-4
+    )

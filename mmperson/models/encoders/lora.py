@@ -1,0 +1,39 @@
+"""Low-rank updates of attention: a large network is tuned by a few small matrices."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+_TUNED: Final = ("query", "value", "q_proj", "v_proj")
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer and its update, W x + 2 B A x, which is zero at first.
+
+    Source: Hu et al. 2022, LoRA, section 4.1, with alpha = 2 r.
+
+    Args:
+        base: The layer, whose weights stay as they are.
+        rank: Rank r of the update.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(base.in_features, rank) / base.in_features**0.5)
+        self.up = nn.Parameter(torch.zeros(rank, base.out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer. float (…, in) to float (…, out)."""
+        return self.base(x) + 2.0 * (x @ self.down @ self.up)
+
+
+def add_low_rank(backbone: nn.Module, rank: int) -> None:
+    """Put an update beside the query and value projections of every layer, in place."""
+    for module in list(backbone.modules()):
+        for name, child in list(module.named_children()):
+            if name in _TUNED and isinstance(child, nn.Linear):
+                setattr(module, name, LowRank(child, rank))
