@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -57,6 +58,11 @@ class TrainingState:
     average: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+
+    @cached_property
+    def changing(self) -> dict[str, Tensor]:
+        """What training changes, by name; found once, because a step is often short."""
+        return _changing(self.network)
 
     def save(self, run: Path) -> None:
         """Write the state to the run folder; a crash leaves the previous one whole."""

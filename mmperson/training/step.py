@@ -184,12 +184,11 @@ def _hide(present: Tensor, chance: float) -> Tensor:
 
 
 def _update_average(state: TrainingState, decay: float) -> None:
-    now = trainable(state.network)
     if not state.average:
-        state.average = now
+        state.average = trainable(state.network)
         return
     # Early on the average follows the weights closely instead of remembering their random start.
     step = state.progress.step + 1
     share = 1.0 - min(decay, step / (step + 10.0))
     for name, average in state.average.items():
-        average.lerp_(now[name], share)
+        average.lerp_(state.changing[name].detach(), share)

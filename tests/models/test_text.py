@@ -65,7 +65,7 @@ def test_layers_that_do_not_exist_are_refused(tiny_text_weights, options):
 
 def test_a_folder_without_weights_is_refused_with_what_it_lacks(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"no model.safetensors, tokenizer.json"):
+    with pytest.raises(ConfigError, match=r"lacks model.safetensors, tokenizer.json"):
         text_weights_folder(str(tmp_path))
 
 

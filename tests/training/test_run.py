@@ -90,7 +90,7 @@ def test_threads_do_not_make_another_recipe(recipe):
 
 
 def test_it_learns_what_the_descriptors_say(recipe, tmp_path, manifest_file):
-    recipe = changed(recipe, optim={"epochs": 60, "lr": 3e-3}, fusion={"modality_dropout": 0.0})
+    recipe = changed(recipe, optim={"epochs": 90, "lr": 3e-3}, fusion={"modality_dropout": 0.0})
     train(recipe, tmp_path)
     rows = read_manifest(manifest_file).where_split("train")
     heard = rows.select(np.isfinite(rows.descriptors).all(axis=1))
