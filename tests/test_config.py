@@ -102,3 +102,45 @@ def test_only_a_network_that_the_teacher_knows_is_taught(recipe_file):
 def test_what_does_not_fit_together_is_refused(recipe_file, flags, message):
     with pytest.raises(ConfigError, match=message):
         load_recipe(recipe_file, flags)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "aliases are not allowed"),
+        ("name: a\nname: b\n", "'name' is there twice"),
+        ("optim:\n  lr: 1\n  lr: 2\n", "'lr' is there twice"),
+        ("x: " + "[" * 5000, "not valid YAML"),
+        ("a" * 300_000, "larger than"),
+    ],
+)
+def test_hostile_yaml_is_refused(tmp_path, content, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(path)
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(ConfigError, match="is no file"):
+        load_recipe(tmp_path)
+
+
+def test_a_message_does_not_repeat_a_huge_value(recipe_file):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(recipe_file, {"name": "[" + "1, " * 10_000 + "1]"})
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("seed", "-1"), ("optim.lr", ".inf"), ("data.select_split", "test"), ("loss.name", "nope")],
+)
+def test_what_would_fail_later_is_refused_at_once(recipe_file, flag, value):
+    with pytest.raises(ConfigError, match=flag):
+        load_recipe(recipe_file, {flag: value})
+
+
+def test_checkpoints_make_no_other_recipe(recipe_file):
+    often = load_recipe(recipe_file, {"run.checkpoint_steps": "1"})
+    assert often.hash == load_recipe(recipe_file).hash

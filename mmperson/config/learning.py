@@ -20,7 +20,8 @@ class DataConfig(Section):
         folds: Source-disjoint folds that the training split is cut into when ``held_out`` is given.
         held_out: Fold of the training split that is left out and selected on; None trains on all
             rows.
-        select_split: Split to select on instead; None with no ``held_out`` keeps the last epoch.
+        select_split: Split to select on instead, never the test split; None with no ``held_out``
+            keeps the last epoch.
         targets: What is learned: the five traits, or they and extra columns of the manifest.
         groups: Extra column of the manifest within which clips are ranked, such as the question
             that they answer.
@@ -32,7 +33,7 @@ class DataConfig(Section):
     train_split: str = "train"
     folds: int = Field(5, ge=2, le=50)
     held_out: int | None = Field(None, ge=0)
-    select_split: str | None = None
+    select_split: Literal["validation"] | None = None
     targets: tuple[str, ...] = Field(TRAITS, min_length=1, max_length=64)
     groups: str | None = None
     labels: Literal["none", "robust", "rank", "yeo_johnson"] = "none"
@@ -83,7 +84,7 @@ class LossConfig(Section):
         target_weights: Weight of each target; None weighs them alike.
     """
 
-    name: str = "smooth_l1"
+    name: Literal["smooth_l1", "mse", "mae", "huber", "ccc"] = "smooth_l1"
     beta: float = Field(0.1, gt=0)
     soft_weight: float = Field(0.0, ge=0, le=1)
     ranking_weight: float = Field(0.0, ge=0)

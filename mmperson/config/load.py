@@ -7,6 +7,7 @@ bundle.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from mmperson.config.recipe import Recipe
 from mmperson.config.section import Section
+from mmperson.config.strict_yaml import read_yaml
 from mmperson.errors import ConfigError, did_you_mean
 
 MAX_RECIPE_BYTES = 256 * 1024
@@ -35,14 +37,18 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
         ConfigError: The file cannot be read, or a key or value is wrong.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"The recipe {str(path)!r} is no file.")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_RECIPE_BYTES + 1)
+        text = raw.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {str(path)!r} cannot be read: {error}.") from error
-    if len(text) > MAX_RECIPE_BYTES:
+    if len(raw) > MAX_RECIPE_BYTES:
         raise ConfigError(f"The recipe {str(path)!r} is larger than {MAX_RECIPE_BYTES} bytes.")
     try:
-        content = yaml.safe_load(text)
+        content = read_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"The recipe {str(path)!r} is not valid YAML: {error}.") from error
     if not isinstance(content, dict):
@@ -81,9 +87,9 @@ def _override(content: dict[str, Any], dotted: str, value: str) -> None:
 def _number_or_value(value: str) -> Any:
     # YAML 1.1 reads 1e-4 as text; people mean the number.
     try:
-        return float(value) if "e" in value.lower() else yaml.safe_load(value)
+        return float(value) if "e" in value.lower() else read_yaml(value)
     except ValueError:
-        return yaml.safe_load(value)
+        return read_yaml(value)
 
 
 def _explain(problem: Any) -> str:
@@ -98,7 +104,7 @@ def _explain(problem: Any) -> str:
         name, known = problem["ctx"]["tag"], problem["ctx"]["expected_tags"].replace("'", "")
         hint = did_you_mean(name, known.split(", "))
         return f"'{where}.name' is {name!r}; there are {known}" + (f" ({hint})" if hint else "")
-    return f"{where!r} is {problem['input']!r}: {problem['msg']}"
+    return f"{where!r} is {reprlib.repr(problem['input'])}: {problem['msg']}"
 
 
 def _follow(location: Sequence[Any]) -> tuple[list[str], type[Section]]:

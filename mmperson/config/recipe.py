@@ -26,7 +26,7 @@ class Recipe(Section):
     """A whole training run. Modalities without an encoder are not read."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig
     video: VideoConfig | None = None
     audio: AudioConfig | None = None
@@ -103,7 +103,9 @@ class Recipe(Section):
     @property
     def hash(self) -> str:
         """Return the SHA-256 of everything that can change the result, as 64 hex digits."""
-        unimportant = {"run": {"threads", "device", "workers", "cache", "online"}}
+        unimportant = {
+            "run": {"threads", "device", "workers", "cache", "online", "checkpoint_steps"}
+        }
         content = self.model_dump(mode="json", exclude=unimportant)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

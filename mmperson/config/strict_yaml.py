@@ -1,0 +1,43 @@
+"""YAML as recipes use it: plain values, no aliases, no key twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node
+
+
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses what can blow a small file up, and what silently drops a value."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """Read a node; an alias may stand for any number of others."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(None, None, "aliases are not allowed", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys differ."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def read_yaml(text: str) -> Any:
+    """Read YAML text.
+
+    Raises:
+        yaml.YAMLError: It is no YAML, has an alias or a key twice, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)  # derived from the safe loader
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
