@@ -49,13 +49,15 @@ FUSIONS = (
 Scores = npt.NDArray[np.float64]
 
 
-def impressions(manifest: Manifest, path: Path, seeds: int, folder: Path) -> list[dict[str, Any]]:
+def impressions(
+    manifest: Manifest, path: Path, names: list[str], seeds: int, folder: Path
+) -> list[dict[str, Any]]:
     """Train every fusion on the training split and judge it on validation."""
     learned, rows = manifest.where_split("train"), manifest.where_split("validation")
     judged = {name: select(name, learned, rows) for name in ("official", "unseen")}
     scores: dict[str, list[Scores]] = {}
     facts: dict[str, dict[str, Any]] = {}
-    for name in FUSIONS:
+    for name in names:
         begun = time.process_time()
         for seed in range(seeds):
             changes = {"data.manifest": str(path), "seed": str(seed)}
@@ -68,15 +70,17 @@ def impressions(manifest: Manifest, path: Path, seeds: int, folder: Path) -> lis
     return [
         compared(name, protocol, scores, facts[name], rows, learned, mask)
         for protocol, mask in judged.items()
-        for name in FUSIONS
+        for name in names
     ]
 
 
-def youtube(manifest: Manifest, path: Path, seeds: int, folder: Path) -> list[dict[str, Any]]:
+def youtube(
+    manifest: Manifest, path: Path, names: list[str], seeds: int, folder: Path
+) -> list[dict[str, Any]]:
     """Train every fusion on nine tenths of the vloggers, ten times, and judge the tenth."""
     scores: dict[str, list[Scores]] = {}
     facts: dict[str, dict[str, Any]] = {}
-    for name in FUSIONS:
+    for name in names:
         begun = time.process_time()
         for seed in range(seeds):
             out = np.full(manifest.targets.shape, np.nan)
@@ -94,7 +98,7 @@ def youtube(manifest: Manifest, path: Path, seeds: int, folder: Path) -> list[di
     every = np.ones(len(manifest), dtype=np.bool_)
     return [
         compared(name, "ten folds", scores, facts[name], manifest, manifest, every)
-        for name in FUSIONS
+        for name in names
     ]
 
 
@@ -221,6 +225,7 @@ def main() -> None:
     parser.add_argument("corpus", choices=CORPORA, nargs="?", help="without it, only render")
     parser.add_argument("manifest", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--fusions", default=",".join(FUSIONS), help="concat and others")
     parser.add_argument("--keep", type=Path, help="folder for runs and features; default: none")
     arguments = parser.parse_args()
     if arguments.corpus is not None:
@@ -232,11 +237,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = arguments.keep or Path(temporary)
             measure = CORPORA[arguments.corpus]
-            rows = measure(manifest, arguments.manifest, arguments.seeds, folder)
+            names = arguments.fusions.split(",")
+            rows = measure(manifest, arguments.manifest, names, arguments.seeds, folder)
         now = datetime.now(UTC)
         result = {
             "file": f"{now:%Y-%m-%d-%H%M}-{commit}-fusions-{arguments.corpus}.json",
-            "command": f"python benchmarks/fusions.py {arguments.corpus} {arguments.manifest}",
+            "command": f"python benchmarks/fusions.py {arguments.corpus} {arguments.manifest} "
+            f"--fusions {arguments.fusions} --seeds {arguments.seeds}",
             "made": now.isoformat(timespec="seconds"),
             "commit": commit,
             "seeds": arguments.seeds,
