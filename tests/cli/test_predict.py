@@ -139,6 +139,15 @@ def test_a_file_is_replaced_and_keeps_its_permissions(run, tmp_path):
     assert out.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.fixture
+def interruptible():
+    """Take interrupts, even where these tests run in the background and they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
 def test_ctrl_c_finishes_the_clip_in_hand_and_keeps_the_records(
     run, demo, tmp_path, monkeypatch, form
@@ -166,6 +175,7 @@ def test_ctrl_c_finishes_the_clip_in_hand_and_keeps_the_records(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_ends_at_once_with_what_was_scored(run, tmp_path, monkeypatch):
     predict = Predictor.predict
 
