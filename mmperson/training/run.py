@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from mmperson.config import Recipe, load_recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
-from mmperson.errors import DataError, ResumeMismatch
+from mmperson.errors import DataError, ResumeMismatch, UsageError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
@@ -33,6 +34,7 @@ from mmperson.training.state import TrainingState, load_trainable
 from mmperson.training.step import OnNote
 
 RECIPE_FILE = "recipe.yaml"
+MANIFEST_FILE = "manifest.sha256"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def train(
 
 def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: OnNote) -> RunResult:
     manifest = read_manifest(recipe.data.manifest)
+    split_rows(recipe, manifest)  # Splits that are not there are named before a folder is made.
     spec = input_spec(recipe)
     with team.leader_first():
         if team.leads:
@@ -177,8 +180,14 @@ def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest |
 
 
 def _claim(run: Path, recipe: Recipe) -> None:
-    """Make the run folder this recipe's, before anything in it is read or written."""
-    path = run / RECIPE_FILE
+    """Make the run folder this recipe's, before anything in it is read or written.
+
+    Raises:
+        UsageError: The folder cannot be written.
+        ResumeMismatch: It holds a run of another recipe or of another manifest.
+    """
+    path, corpus = run / RECIPE_FILE, run / MANIFEST_FILE
+    rows = hashlib.sha256(recipe.data.manifest.read_bytes()).hexdigest()
     if path.is_file():
         found, wanted = load_recipe(path).hash, recipe.hash
         if found != wanted:
@@ -186,10 +195,22 @@ def _claim(run: Path, recipe: Recipe) -> None:
                 f"{str(run)!r} holds a run of another recipe ({found[:12]}, now {wanted[:12]}).",
                 hint="Give another --out, or the recipe that the run began with.",
             )
-    run.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(recipe.to_yaml(), encoding="utf-8")
-    unfinished.replace(path)
+    if corpus.is_file() and corpus.read_text(encoding="utf-8") != rows:
+        raise ResumeMismatch(
+            f"{str(run)!r} began with other content of {str(recipe.data.manifest)!r}.",
+            hint="Give another --out, or the manifest that the run began with.",
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        for target, content in ((path, recipe.to_yaml()), (corpus, rows)):
+            unfinished = target.with_suffix(".unfinished")
+            unfinished.write_text(content, encoding="utf-8")
+            unfinished.replace(target)
+    except OSError as error:
+        raise UsageError(
+            f"The run folder {str(run)!r} cannot be written: {error.strerror}.",
+            hint="Give another --out.",
+        ) from error
 
 
 def _prepare(

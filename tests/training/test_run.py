@@ -11,7 +11,7 @@ import torch
 
 from mmperson.config import parse_recipe
 from mmperson.data import read_manifest, write_manifest
-from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingError
+from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingError, UsageError
 from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
 from mmperson.models.network import PersonalityNetwork
@@ -198,3 +198,26 @@ def test_two_processes_take_the_same_steps_as_one(recipe, tmp_path):
         lines = (tmp_path / run / LOG_FILE).read_text(encoding="utf-8").splitlines()
         losses.append([json.loads(line)["loss"] for line in lines if "rate" in line])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def test_a_run_does_not_go_on_with_other_rows(recipe, tmp_path, manifest_file):
+    rows = read_manifest(manifest_file)
+    path = tmp_path / "manifest.parquet"
+    write_manifest(rows, path)
+    recipe = changed(recipe, data={"manifest": str(path)})
+    train(recipe, tmp_path / "run")
+    write_manifest(dataclasses.replace(rows, targets=1 - rows.targets), path)
+    with pytest.raises(ResumeMismatch, match="other content"):
+        train(recipe, tmp_path / "run")
+
+
+def test_a_folder_is_claimed_only_for_a_recipe_that_can_be_trained(recipe, tmp_path):
+    with pytest.raises(DataError):
+        train(changed(recipe, data={"train_split": "bogus"}), tmp_path / "run")
+    train(recipe, tmp_path / "run")
+
+
+def test_a_file_is_no_run_folder(recipe, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="cannot be written"):
+        train(recipe, tmp_path / "file")
