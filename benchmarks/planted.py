@@ -15,7 +15,6 @@ import os
 import platform
 import subprocess
 import tempfile
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +25,7 @@ import numpy as np
 from impressions import render
 
 from mmperson.config import load_recipe
-from mmperson.data import Manifest, write_manifest
+from mmperson.data import Manifest, read_manifest, write_manifest
 from mmperson.data.planted import make_planted
 from mmperson.evaluation.metrics import r2
 from mmperson.export import export_run
@@ -38,15 +37,15 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def measure(footage: Path, folder: Path, clips: int, threads: int) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Make the corpus, train on it twice, and judge both networks on held-out footage."""
-    start = time.monotonic()
-    manifest = make_planted(folder / "corpus", clips=clips, footage=footage)
-    made_s = time.monotonic() - start
+    made = folder / "corpus" / "manifest.parquet"
+    if made.is_file():
+        manifest = read_manifest(made)
+    else:
+        manifest = make_planted(folder / "corpus", clips=arguments.clips, footage=arguments.footage)
     held = manifest.select(manifest.split != "train")
-    start, spent = time.monotonic(), time.process_time()
-    run = learn(manifest, folder, "true", threads)
-    trained = {"wall_s": time.monotonic() - start, "cpu_s": time.process_time() - spent}
+    run = learn(manifest, folder, "true", arguments.threads, None)
     found = {"everything": judge(run, held, MODALITIES)}
     for name in MODALITIES:
         kept = tuple(other for other in MODALITIES if other != name)
@@ -54,29 +53,37 @@ def measure(footage: Path, folder: Path, clips: int, threads: int) -> dict[str, 
     info = export_run(run, folder / "bundle", held)
     order = np.random.default_rng(0).permutation(len(manifest))
     shuffled = replace(manifest, targets=manifest.targets[order])
-    found["shuffled labels"] = judge(learn(shuffled, folder, "shuffled", threads), held, MODALITIES)
+    run = learn(shuffled, folder, "shuffled", arguments.threads, arguments.shuffled_epochs)
+    found["shuffled labels"] = judge(run, held, MODALITIES)
     return {
         "footage": len(np.unique(manifest.source_id)),
         "clips": {
             split: int((manifest.split == split).sum()) for split in np.unique(manifest.split)
         },
-        "made_s": made_s,
-        "trained": trained,
-        "threads": threads,
+        "epochs": {name: epochs(folder / name) for name in ("true", "shuffled")},
+        "threads": arguments.threads,
         "r2": found,
         "parity": info.parity,
     }
 
 
-def learn(manifest: Manifest, folder: Path, name: str, threads: int) -> Path:
+def learn(manifest: Manifest, folder: Path, name: str, threads: int, epochs: int | None) -> Path:
     """Train the recipe on a manifest and return the run folder."""
     path = folder / "corpus" / f"{name}.parquet"
     write_manifest(manifest, path)
     changes = {"data.manifest": str(path), "run.threads": str(threads)}
     changes |= {"run.cache": str(folder / "cache")}
+    if epochs is not None:
+        changes["optim.epochs"] = str(epochs)
     recipe = load_recipe(ROOT / "configs" / "planted.yaml", changes)
     train(recipe, folder / name, lambda epoch, *_: print(name, epoch, flush=True))
     return folder / name
+
+
+def epochs(run: Path) -> int:
+    """Return how many epochs a run has done."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return max(json.loads(line).get("epoch", 0) for line in lines)
 
 
 def judge(run: Path, rows: Manifest, modalities: tuple[str, ...]) -> dict[str, float]:
@@ -96,14 +103,14 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"| *planted in* | {' | '.join(planted)} |")
     for name, values in result["r2"].items():
         lines.append(f"| {name} | {' | '.join(f'{values[trait]:.3f}' for trait in TRAITS)} |")
-    clips, trained = result["clips"], result["trained"]
+    clips = result["clips"]
     return "\n".join([
         *lines,
         "",
         f"{clips['train']} training clips and {clips['validation'] + clips['test']} held-out ones, "
         f"of {result['footage']} videos; one seed, the last epoch, held-out clips read once. "
-        f"Training took {trained['wall_s'] / 60:.0f} minutes on {result['threads']} "
-        f"thread{'s' if result['threads'] > 1 else ''} ({result['hardware']}). "
+        f"{result['epochs']['true']} epochs, {result['epochs']['shuffled']} on shuffled labels "
+        f"({result['hardware']}). "
         f"From `results/{result['file']}`, made by `{result['command']}`.",
     ])  # fmt: skip
 
@@ -113,13 +120,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("footage", type=Path, nargs="?", help="without it, only render")
     parser.add_argument("--clips", type=int, default=300)
+    parser.add_argument("--keep", type=Path, help="folder for corpus and runs; default: none")
+    parser.add_argument("--shuffled-epochs", type=int, help="default: as many as with true ones")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.footage is not None:
         git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(arguments.footage, Path(folder), arguments.clips, arguments.threads)
+            keep = arguments.keep or Path(folder)
+            found = measure(arguments, keep)
         now = datetime.now(UTC)
         result = {
             "file": f"{now:%Y-%m-%d-%H%M}-{commit}-planted.json",
