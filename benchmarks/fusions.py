@@ -209,7 +209,7 @@ def render_readme() -> None:
     path = ROOT / "benchmarks" / "README.md"
     text = path.read_text(encoding="utf-8")
     for corpus in CORPORA:
-        found = sorted(RESULTS.glob(f"*-fusions-{corpus}.json"))
+        found = sorted(RESULTS.glob(f"*-{corpus}-fusions.json"))
         if found:
             result = json.loads(found[-1].read_text(encoding="utf-8"))
             text = render(text, f"fusions {corpus}", table(result))
@@ -241,7 +241,7 @@ def main() -> None:
             rows = measure(manifest, arguments.manifest, names, arguments.seeds, folder)
         now = datetime.now(UTC)
         result = {
-            "file": f"{now:%Y-%m-%d-%H%M}-{commit}-fusions-{arguments.corpus}.json",
+            "file": f"{now:%Y-%m-%d-%H%M}-{commit}-{arguments.corpus}-fusions.json",
             "command": f"python benchmarks/fusions.py {arguments.corpus} {arguments.manifest} "
             f"--fusions {arguments.fusions} --seeds {arguments.seeds}",
             "made": now.isoformat(timespec="seconds"),

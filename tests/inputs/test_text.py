@@ -148,3 +148,24 @@ def test_what_is_no_tokenizer_is_refused(tmp_path, content):
     if content is None:
         with pytest.raises(BundleError):
             tokenizer_sha256(path)
+
+
+PROMPTED = SPEC.model_copy(update={"prompts": ("say it", "tell me more about")})
+
+
+def test_each_prompt_stands_before_the_transcript_and_shorter_rows_are_filled_up(tokenizer):
+    ids = encode_text(" the  river ", tokenizer, PROMPTED)
+    assert ids.dtype == np.int64
+    assert ids.shape == (2, 8)
+    for row, text in zip(ids, ("say it the river", "tell me more about the river"), strict=True):
+        assert row[row >= 0].tolist() == tokenizer.encode(text).ids
+    assert ids[0].tolist()[-2:] == [-1, -1]
+
+
+def test_a_prompted_transcript_that_is_too_long_loses_its_last_words(tokenizer):
+    spec = PROMPTED.model_copy(update={"max_tokens": 8})
+    ids = encode_text("one two three four five six", tokenizer, spec)
+    assert [tokenizer.decode(row.tolist(), skip_special_tokens=False) for row in ids] == [
+        "[CLS] say it one two three four [SEP]",
+        "[CLS] tell me more about one two [SEP]",
+    ]

@@ -4,9 +4,21 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    ModernBertConfig,
+    ModernBertModel,
+    Phi3Config,
+    Phi3Model,
+    RobertaConfig,
+    RobertaModel,
+)
 
-from mmperson.config import TransformerConfig
+from mmperson.config import ContoursConfig, TransformerConfig
 from mmperson.errors import ConfigError
 from mmperson.export.graph import export_graph
 from mmperson.export.wrapper import EncoderGraph, Part
@@ -14,6 +26,8 @@ from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs
 from mmperson.inputs.spec import InputSpec, TextSpec
 from mmperson.inputs.text import encode_text, load_tokenizer
+from mmperson.models.encoders.contours import ContourEncoder
+from mmperson.models.encoders.lora import LowRank
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
 
 
@@ -123,21 +137,107 @@ def test_a_language_model_sees_what_came_before(language_model):
     torch.testing.assert_close(after[..., 16:], expected[2], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"layers": (2,)}, {"layers": (2,), "lora_rank": 2}])
-def test_a_language_model_exports(language_model, options):
-    network = encoder(language_model, **options).eval()
-    ids = torch.randint(100, 3000, (2, 9))
-    axes = {0: "batch", 1: "token"}
+def test_the_first_token_of_a_language_model_is_left_out(language_model):
+    network = encoder(language_model, layers=(2,)).eval()
+    ids, mask = (
+        torch.tensor([[7, 8, 9, 0], [7, 0, 0, 0]]),
+        torch.tensor([[1.0, 1, 1, 0], [1, 0, 0, 0]]),
+    )
+    states = network.states(ids, mask)
+    tokens = network.features(ids, mask)
+    assert tokens.mask.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]
+    expected = (states - network.mean) @ network.basis
+    torch.testing.assert_close(tokens.values[0, :2], expected[0, 1:3])
+    torch.testing.assert_close(tokens.values[1, 0], expected[1, 0])  # All there is.
+    pooled = torch.stack([states[0, 1:3].mean(dim=0), states[1, 0]])
+    torch.testing.assert_close(network.pooled_states(ids, mask), pooled)
+
+
+def test_weights_in_half_precision_are_read_in_full(tmp_path, language_model, tiny_text_weights):
+    LlamaForCausalLM.from_pretrained(language_model).bfloat16().save_pretrained(tmp_path)
+    shutil.copyfile(tiny_text_weights / "tokenizer.json", tmp_path / "tokenizer.json")
+    network = encoder(tmp_path, layers=(2,))
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+SMALL = {"vocab_size": 2000, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+         "num_attention_heads": 1, "pad_token_id": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (lambda: ModernBertModel(ModernBertConfig(**SMALL)), {}, "layers are not known"),
+        (lambda: Phi3Model(Phi3Config(**SMALL)), {"lora_rank": 2}, "no linear layer"),
+        (lambda: BertModel(BertConfig(**SMALL, max_position_embeddings=16)), {}, "for 16 tokens"),
+        (lambda: RobertaModel(RobertaConfig(**SMALL, max_position_embeddings=16)), {}, "15 tokens"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(
+    tmp_path, tiny_text_weights, network, options, message
+):
+    network().save_pretrained(tmp_path)
+    shutil.copyfile(tiny_text_weights / "tokenizer.json", tmp_path / "tokenizer.json")
+    with pytest.raises(ConfigError, match=message):
+        encoder(tmp_path, layers=(1,), **options)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path, tiny_text_weights):
+    shutil.copytree(tiny_text_weights, tmp_path, dirs_exist_ok=True)
+    shape = BertConfig.from_pretrained(tmp_path)
+    shape.intermediate_size = 48
+    shape.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"48, 16"):
+        encoder(tmp_path, layers=(2,))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "prompts", "options"),
+    [
+        (lambda: BertModel(BertConfig(**SMALL)), ("say it", "tell me more"), {}),
+        (lambda: BertModel(BertConfig(**SMALL)), (), {"name": "contours", "window": 4, "step": 2}),
+        (lambda: LlamaModel(LlamaConfig(**SMALL)), (), {"lora_rank": 2}),
+        (lambda: LlamaModel(LlamaConfig(**SMALL)), ("say it", "tell me more"), {}),
+    ],
+    ids=["prompts", "contours", "low_rank", "language_model_prompts"],
+)
+def test_graphs_say_what_the_network_says(tmp_path, tiny_text_weights, backbone, prompts, options):
+    torch.manual_seed(0)
+    backbone().save_pretrained(tmp_path)
+    shutil.copyfile(tiny_text_weights / "tokenizer.json", tmp_path / "tokenizer.json")
+    options = {"weights": str(tmp_path), "layers": (1,), **options}
+    spec = TextSpec(tokenizer_sha256="", prompts=prompts)
+    if "name" in options:
+        network = ContourEncoder(ContoursConfig(**options), spec).eval()
+    else:
+        network = TextEncoder(TransformerConfig(**options), spec).eval()
+    for update in (module for module in network.modules() if isinstance(module, LowRank)):
+        torch.nn.init.normal_(update.up)  # At first it would be nothing, and so say nothing.
+    rows = (len(prompts),) if prompts else ()
+    ids = torch.randint(1, 2000, (2, *rows, 9))
+    axes = {0: "batch", ids.ndim - 1: "token"}
     part = Part(
         EncoderGraph(network),
-        {"text": ids, "text_mask": torch.ones(2, 9)},
+        {"text": ids, "text_mask": torch.ones(ids.shape)},
         {"text": axes, "text_mask": axes},
         ("tokens", "mask"),
     )
     session = onnxruntime.InferenceSession(export_graph(part, {}).SerializeToString())
-    x, mask = torch.randint(100, 3000, (3, 5)), torch.ones(3, 5)
-    mask[1, 3:] = 0
-    (tokens, _) = session.run(None, {"text": x.numpy(), "text_mask": mask.numpy()})
-    torch.testing.assert_close(
-        torch.from_numpy(tokens), network(x, mask).values, atol=1e-4, rtol=1e-4
-    )
+    x = torch.randint(1, 2000, (3, *rows, 6))
+    mask = torch.ones(x.shape)
+    mask[1, ..., 5:] = 0
+    mask[2, ..., 1:] = 0
+    found = session.run(None, {"text": x.numpy(), "text_mask": mask.numpy()})
+    with torch.no_grad():
+        expected = network(x, mask)
+    for given, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(given), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_where_nothing_follows_a_prompt_all_of_it_is_read(tiny_text_weights):
+    spec = TextSpec(tokenizer_sha256="", prompts=("say it",))
+    config = TransformerConfig(weights=str(tiny_text_weights), layers=(2,), prompt="psychology")
+    network = TextEncoder(config, spec).eval()
+    x, mask = torch.tensor([[[101, 2360, 0]]]), torch.tensor([[[1.0, 1, 0]]])
+    expected = network.states(x[0], mask[0])[:, :2].mean(dim=1)
+    torch.testing.assert_close(network.pooled_states(x, mask), expected)

