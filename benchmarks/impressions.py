@@ -128,20 +128,22 @@ def table(result: dict[str, Any]) -> str:
             f"{row['n']:,} | {' | '.join(cells)} | {constant:.4f} | {row['beside'] or ''} |"
         )
     looked_up = {
-        row["split"]: row["baselines"]["source_lookup"]
+        (row["split"], row["n"]): row["baselines"]["source_lookup"]
         for row in result["rows"]
         if "source_lookup" in row["baselines"]
     }
     told = " and ".join(
-        f"{value['accuracy']:.4f} / {value['r2']:.3f} / {value['pcc']:.3f} on {split}"
-        for split, value in looked_up.items()
+        f"{value['accuracy']:.4f} / {value['r2']:.3f} / {value['pcc']:.3f} on the {n:,} scored "
+        f"rows of {split}"
+        for (split, n), value in looked_up.items()
     )
     differences = [clip["difference"] for clip in result["clips"] if clip["difference"] is not None]
     cold = result["cold"]
     lines += [
         "",
         f"Looking up the mean training rating of the source video, no model at all, gives {told} "
-        "(official rows; 1-MAE / R² / PCC).",
+        "(official splits; 1-MAE / R² / PCC). A row without a transcript has no score from text "
+        "alone.",
         "",
         f"From `benchmarks/results/{result['file']}`, made by `{result['command']}`. "
         f"{len(result['clips'])} clips were also scored from mp4 and transcript; where published "
