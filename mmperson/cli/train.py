@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,7 +39,8 @@ def train(
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
 
-    talk = Console(stderr=True, highlight=False)
+    # Under torchrun every process runs this command; one voice is enough.
+    talk = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
     talk.print(
         f"Training [bold]{escape(recipe.name)}[/] into {escape(str(out))}; seed {recipe.seed}."
     )
@@ -49,7 +51,10 @@ def train(
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         talk.print(f"epoch {epoch:>3}/{epochs}  {numbers}  {spent:.0f} s")
 
-    result = train_recipe(recipe, out, on_epoch)
+    def on_note(sentence: str) -> None:
+        talk.print(f"[yellow]{escape(sentence)}[/]")
+
+    result = train_recipe(recipe, out, on_epoch, on_note)
     chosen = "the last epoch" if result.best is None else f"selection metric {result.best:.4f}"
     talk.print(f"Learned from {result.train_rows} rows; kept {chosen}.")
     talk.print(f"Wrote {escape(str(result.run))}.")

@@ -21,6 +21,9 @@ from mmperson.config.strict_yaml import read_yaml
 from mmperson.errors import ConfigError, did_you_mean
 
 MAX_RECIPE_BYTES = 256 * 1024
+MAX_PROBLEMS = 10
+"""How many wrong keys and values one message names."""
+_LONGEST_KEY = 60
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -67,7 +70,10 @@ def parse_recipe(content: Mapping[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        problems = error.errors()
+        lines = [_explain(problem) for problem in problems[:MAX_PROBLEMS]]
+        if len(problems) > MAX_PROBLEMS:
+            lines.append(f"and {len(problems) - MAX_PROBLEMS} more")
         raise ConfigError(f"{source}: " + "; ".join(lines) + ".") from error
 
 
@@ -81,7 +87,7 @@ def _override(content: dict[str, Any], dotted: str, value: str) -> None:
     try:
         content[key] = _number_or_value(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--{dotted}: {value!r} is not a valid value.") from error
+        raise ConfigError(f"--{dotted}: {reprlib.repr(value)} is not a valid value.") from error
 
 
 def _number_or_value(value: str) -> Any:
@@ -94,7 +100,7 @@ def _number_or_value(value: str) -> Any:
 
 def _explain(problem: Any) -> str:
     keys, section = _follow(problem["loc"])
-    where = ".".join(keys) or "recipe"
+    where = ".".join(map(_short, keys)) or "recipe"
     if problem["type"] == "extra_forbidden":
         hint = did_you_mean(keys[-1], list(section.model_fields))
         return f"unknown key {where!r}" + (f" ({hint})" if hint else "")
@@ -103,8 +109,13 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "union_tag_invalid":
         name, known = problem["ctx"]["tag"], problem["ctx"]["expected_tags"].replace("'", "")
         hint = did_you_mean(name, known.split(", "))
-        return f"'{where}.name' is {name!r}; there are {known}" + (f" ({hint})" if hint else "")
+        end = f" ({hint})" if hint else ""
+        return f"'{where}.name' is {reprlib.repr(name)}; there are {known}{end}"
     return f"{where!r} is {reprlib.repr(problem['input'])}: {problem['msg']}"
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
 
 
 def _follow(location: Sequence[Any]) -> tuple[list[str], type[Section]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node
+from yaml.nodes import MappingNode, Node, ScalarNode
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -19,14 +20,17 @@ class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping whose keys differ."""
+        """Build a mapping whose keys are plain and differ."""
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, MappingNode) else ():
+            if not isinstance(key, ScalarNode):
+                raise yaml.MarkedYAMLError(None, None, "a key must be a name", key.start_mark)
             if key.value in seen:
+                name = reprlib.repr(key.value)
                 raise yaml.MarkedYAMLError(
-                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    None, None, f"the key {name} is there twice", key.start_mark
                 )
-            seen.add(str(key.value))
+            seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
@@ -35,9 +39,13 @@ def read_yaml(text: str) -> Any:
     """Read YAML text.
 
     Raises:
-        yaml.YAMLError: It is no YAML, has an alias or a key twice, or is nested too deeply.
+        yaml.YAMLError: It is no YAML, has an alias or a key twice, is nested too deeply, or a value
+            is not of the type that it looks like.
     """
     try:
         return yaml.load(text, _StrictLoader)  # derived from the safe loader
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
+    except (ValueError, LookupError, AttributeError) as error:
+        # Such as the date 2001-99-99, or !!int in front of a word.
+        raise yaml.YAMLError("a value is not of the type that it looks like") from error

@@ -159,21 +159,40 @@ def _identity(manifest: Manifest) -> Iterable[Finding]:
 
 
 def _labels(manifest: Manifest) -> Iterable[Finding]:
-    absent = ~np.isfinite(manifest.targets)
+    absent = np.isnan(manifest.targets)
     outside = (manifest.targets < 0) | (manifest.targets > 1)
-    for code, wrong, what in (
-        ("label-absent", absent, "that are no finite number"),
-        ("label-range", outside, "outside [0, 1]"),
-    ):
-        traits = [trait for i, trait in enumerate(TRAITS) if wrong[:, i].any()]
-        message = f"rows with labels {what} ({', '.join(traits)})"
-        yield from _rows("error", code, message, manifest, wrong.any(axis=1))
-    if len(manifest) >= _MIN_ROWS_FOR_DIRECTION and not absent.any():
-        stability, others = manifest.targets[:, 4], manifest.targets[:, :4].mean(axis=1)
-        covariance = float(np.cov(stability, others)[0, 1])
-        if covariance < 0:
-            message = "emotional stability runs against the other traits: is it neuroticism?"
-            yield Finding("warning", "trait-direction", message, len(manifest))
+    traits = [trait for i, trait in enumerate(TRAITS) if outside[:, i].any()]
+    message = f"rows with labels outside [0, 1] ({', '.join(traits)})"
+    yield from _rows("error", "label-range", message, manifest, outside.any(axis=1))
+
+    if absent.all():
+        yield from _rows(
+            "error", "label-absent", "rows without a single label", manifest, absent[:, 0]
+        )
+        return
+    never = np.asarray(absent.all(axis=0))
+    if never.any():
+        names = ", ".join(trait for trait, lacking in zip(TRAITS, never, strict=True) if lacking)
+        message = f"not a single row has a label of {names}"
+        yield Finding("warning", "trait-unlabelled", message, len(manifest))
+    partly = absent & ~never
+    counts = ", ".join(
+        f"{trait} {count:,}"
+        for trait, count in zip(TRAITS, partly.sum(axis=0), strict=True)
+        if count
+    )
+    message = f"rows that lack a label ({counts})"
+    yield from _rows("warning", "label-absent", message, manifest, partly.any(axis=1))
+    yield from _direction(manifest.targets[~absent.any(axis=1)])
+
+
+def _direction(targets: npt.NDArray[np.float64]) -> Iterable[Finding]:
+    if len(targets) < _MIN_ROWS_FOR_DIRECTION:
+        return
+    stability, others = targets[:, 4], targets[:, :4].mean(axis=1)
+    if float(np.cov(stability, others)[0, 1]) < 0:
+        message = "emotional stability runs against the other traits: is it neuroticism?"
+        yield Finding("warning", "trait-direction", message, len(targets))
 
 
 def _clips(

@@ -23,14 +23,16 @@ import numpy.typing as npt
 
 from mmperson.errors import DataError
 from mmperson.evaluation import resampled
-from mmperson.evaluation.metrics import METRICS, Array, per_trait, score_table
+from mmperson.evaluation.arrays import Array, mean_known, score_table
+from mmperson.evaluation.metrics import METRICS, average, per_trait
 from mmperson.traits import TRAITS
 
 LEVEL: Final = 0.95
 """Share of the draws that an interval holds."""
 
 Intervals = dict[str, dict[str, Any]]
-"""``{"mean": {metric: [low, high]}, "traits": {trait: {metric: [low, high]}}}``."""
+"""``{"mean": {metric: [low, high]}, "traits": {trait: {metric: [low, high]}}}``, [NaN, NaN] for a
+trait without a rating."""
 
 
 def bootstrap(
@@ -46,12 +48,12 @@ def bootstrap(
 ) -> dict[str, Array]:
     """Compute every metric on resampled source videos.
 
-    Two calls with the same sources, strata, draws and seed draw the same videos, so that their
-    results can be subtracted draw by draw.
+    A trait is judged on the rows where it is rated. Two calls with the same sources, strata, draws
+    and seed draw the same videos, so that their results can be subtracted draw by draw.
 
     Args:
         predictions: float (row, trait), in the order of ``TRAITS``.
-        targets: float (row, trait).
+        targets: float (row, trait); NaN where a row has no rating.
         sources: (row,), the source video or person of each row.
         train_mean: float (trait,), mean of the training targets, for ``skill``.
         strata: (row,), folds within which to draw and to judge; the folds' values are averaged.
@@ -60,23 +62,27 @@ def bootstrap(
         metrics: Names from ``METRICS``.
 
     Returns:
-        Metric name to float64 (draw, trait).
+        Metric name to float64 (draw, trait); NaN for a trait without a rating, and for a draw that
+        took no row with one.
 
     Raises:
-        DataError: Shapes differ, a value is not finite, or a stratum has fewer than two sources.
+        DataError: Shapes differ, a value that is judged is not finite, or in a stratum fewer than
+            two sources have ratings of a trait that is rated there.
     """
     p, t, means = score_table(predictions), score_table(targets), np.asarray(train_mean, np.float64)
     source = np.asarray(sources)
     if not len(p) == len(t) == len(source):
         raise DataError(f"{len(p)} predictions, {len(t)} targets and {len(source)} sources differ.")
-    if not all(np.isfinite(values).all() for values in (p, t, means)):
+    known = ~np.isnan(t)
+    judged = (p[known], t[known], means[known.any(axis=0)])
+    if not all(np.isfinite(values).all() for values in judged):
         raise DataError("Predictions, targets and the training mean must be finite numbers.")
     rng = np.random.default_rng(seed)
     parts = [
         _bootstrap_stratum(p[rows], t[rows], source[rows], means, rng, draws, metrics)
         for rows in stratum_rows(strata, len(p))
     ]
-    return {name: np.mean([part[name] for part in parts], axis=0) for name in metrics}
+    return {name: mean_known([part[name] for part in parts]) for name in metrics}
 
 
 def _bootstrap_stratum(
@@ -89,37 +95,78 @@ def _bootstrap_stratum(
     metrics: Sequence[str],
 ) -> dict[str, Array]:
     order = np.argsort(sources, kind="stable")
-    _, starts, sizes = np.unique(sources[order], return_index=True, return_counts=True)
-    if len(starts) < 2:
-        raise DataError("An interval needs rows from at least two source videos.")
-    counts = rng.multinomial(len(starts), np.full(len(starts), 1 / len(starts)), size=draws)
-    sample = resampled.Sample(
-        predictions[order], targets[order], starts, sizes, counts.astype(np.float64)
-    )
+    predictions, targets, sources = predictions[order], targets[order], sources[order]
+    names, source = np.unique(sources, return_inverse=True)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    # The draws are of all sources, so that the traits of a draw belong together.
+    found = {name: np.full((draws, len(TRAITS)), np.nan) for name in metrics}
+    for rows, traits in _rated(targets):
+        drawn, starts, sizes = np.unique(source[rows], return_index=True, return_counts=True)
+        if len(drawn) < 2:
+            raise DataError(
+                "An interval needs rated rows from at least two source videos; "
+                f"{TRAITS[traits[0]]} has {len(drawn)}."
+            )
+        kept = counts[:, drawn].any(axis=1)
+        sample = resampled.Sample(
+            predictions[np.ix_(rows, traits)],
+            targets[np.ix_(rows, traits)],
+            starts,
+            sizes,
+            counts[:, drawn][kept].astype(np.float64),
+        )
+        values = _resampled(sample, train_mean[traits], metrics)
+        for name in metrics:
+            found[name][np.ix_(kept, traits)] = values[name]
+    return found
+
+
+def _rated(targets: Array) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Return (rows, traits) such that the traits are rated in just these rows."""
+    patterns, pattern = np.unique(~np.isnan(targets), axis=1, return_inverse=True)
+    return [
+        (np.flatnonzero(rows), np.flatnonzero(pattern.ravel() == i))
+        for i, rows in enumerate(patterns.T)
+        if rows.any()
+    ]
+
+
+def _resampled(
+    sample: resampled.Sample, train_mean: Array, metrics: Sequence[str]
+) -> dict[str, Array]:
     values = resampled.moment_metrics(sample, train_mean)
     if "spearman" in metrics:
         values["spearman"] = resampled.spearman(sample)
     if "cindex" in metrics:
         values["cindex"] = resampled.cindex(sample)
-    return {name: values[name] for name in metrics}
+    return values
 
 
 def percentile_intervals(draws: dict[str, Array]) -> Intervals:
     """Return the central 95 % of the draws, for each trait and for the mean over traits.
 
     Args:
-        draws: Metric name to float64 (draw, trait), from ``bootstrap``.
+        draws: Metric name to float64 (draw, trait), from ``bootstrap``; a trait that is NaN in
+            every draw is left out of the mean, and a draw with NaN out of the percentiles.
     """
-    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    of_mean = {name: np.percentile(v.mean(axis=1), tails).tolist() for name, v in draws.items()}
-    of_traits = {name: np.percentile(v, tails, axis=0).T.tolist() for name, v in draws.items()}
+    rated = {name: v[:, ~np.isnan(v).all(axis=0)] for name, v in draws.items()}
     return {
-        "mean": of_mean,
+        "mean": {
+            name: _central(v.mean(axis=1) if v.size else np.empty(0)) for name, v in rated.items()
+        },
         "traits": {
-            trait: {name: pairs[i] for name, pairs in of_traits.items()}
+            trait: {name: _central(v[:, i]) for name, v in draws.items()}
             for i, trait in enumerate(TRAITS)
         },
     }
+
+
+def _central(values: Array) -> list[float]:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return [np.nan, np.nan]
+    low, high = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]).tolist()
+    return [low, high]
 
 
 @dataclass(frozen=True)
@@ -196,7 +243,7 @@ def paired_difference(
         trait: {name: a[trait][name] - b[trait][name] for name in metrics} for trait in TRAITS
     }
     return Difference(
-        mean={name: float(np.mean([traits[t][name] for t in TRAITS])) for name in metrics},
+        mean=average(traits),
         traits=traits,
         intervals=percentile_intervals({n: draws_of[0][n] - draws_of[1][n] for n in metrics}),
     )
@@ -215,7 +262,7 @@ def stratified(
         per_trait(p[rows], t[rows], train_mean, metrics) for rows in stratum_rows(strata, len(p))
     ]
     return {
-        trait: {name: float(np.mean([part[trait][name] for part in parts])) for name in metrics}
+        trait: {name: float(mean_known([part[trait][name] for part in parts])) for name in metrics}
         for trait in TRAITS
     }
 

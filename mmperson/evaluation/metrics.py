@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError
+from mmperson.evaluation.arrays import Array, column_pair, concordance, mean_known, score_table
 from mmperson.traits import TRAITS
-
-Array = npt.NDArray[np.float64]
 
 _PAIRS_AT_ONCE: Final = 4_000_000
 """Pairs that are compared in one go: keeps the concordance index within some tens of MB."""
@@ -43,7 +42,7 @@ def accuracy(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> accuracy([0.5, 0.6], [0.4, 0.9])
     0.8
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     return 1.0 - _mean_absolute(p - t)
 
 
@@ -60,7 +59,7 @@ def mse(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> mse([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 6.0])
     1.5
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     return float(np.mean((p - t) ** 2))
 
 
@@ -81,7 +80,7 @@ def r2(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> round(r2([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 6.0]), 6)
     0.571429
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     if _constant(t):
         return 0.0
     return float(1.0 - np.sum((p - t) ** 2) / np.sum((t - t.mean()) ** 2))
@@ -103,7 +102,7 @@ def pcc(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> round(pcc([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 6.0]), 6)
     0.83666
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     if _constant(p) or _constant(t):
         return 0.0
     p, t = p - p.mean(), t - t.mean()
@@ -129,7 +128,7 @@ def ccc(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> round(ccc([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 6.0]), 6)
     0.7
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     if _constant(p) or _constant(t):
         return 0.0
     covariance = np.mean((p - p.mean()) * (t - t.mean()))
@@ -152,7 +151,7 @@ def spearman(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> round(spearman([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 6.0]), 6)
     0.8
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     return pcc(_midranks(p), _midranks(t))
 
 
@@ -177,7 +176,7 @@ def cindex(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     >>> cindex([1.0, 2.0, 2.0], [1.0, 2.0, 3.0])
     0.8333333333333334
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     _, ties = np.unique(t, return_counts=True)
     comparable = (len(t) ** 2 - int(np.sum(ties**2))) / 2
     if not comparable:
@@ -206,7 +205,7 @@ def skill(predictions: npt.ArrayLike, targets: npt.ArrayLike, train_mean: float)
     >>> round(skill([0.5, 0.6], [0.4, 0.9], train_mean=0.5), 6)
     0.2
     """
-    p, t = _pair(predictions, targets)
+    p, t = column_pair(predictions, targets)
     reference = _mean_absolute(train_mean - t)
     return 1.0 - _mean_absolute(p - t) / reference if reference else 0.0
 
@@ -230,72 +229,39 @@ def per_trait(
     train_mean: npt.ArrayLike,
     metrics: Sequence[str] = tuple(METRICS),
 ) -> dict[str, dict[str, float]]:
-    """Judge each trait on its own.
+    """Judge each trait on its own, on the rows where it is rated.
 
     Args:
         predictions: float (row, trait), on [0, 1], in the order of ``TRAITS``.
-        targets: float (row, trait), on [0, 1].
+        targets: float (row, trait), on [0, 1]; NaN where a row has no rating.
         train_mean: float (trait,), mean of the training targets.
         metrics: Names from ``METRICS``.
 
     Returns:
-        Trait name to metric name to value.
+        Trait name to metric name to value; NaN for a trait without a single rating.
 
     Raises:
         DataError: The shapes differ or there is no row.
     """
     p, t = score_table(predictions), score_table(targets)
+    if p.shape != t.shape or not len(t):
+        raise DataError(f"{len(p)} predictions cannot be judged by {len(t)} targets.")
     means = np.asarray(train_mean, dtype=np.float64)
-    return {
-        trait: {name: METRICS[name](p[:, i], t[:, i], float(means[i])) for name in metrics}
-        for i, trait in enumerate(TRAITS)
-    }
+    known = ~np.isnan(t)
+    traits: dict[str, dict[str, float]] = {}
+    for i, trait in enumerate(TRAITS):
+        rows = known[:, i]
+        of_trait = (p[rows, i], t[rows, i], float(means[i]))
+        traits[trait] = {
+            name: METRICS[name](*of_trait) if rows.any() else np.nan for name in metrics
+        }
+    return traits
 
 
 def average(traits: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Average each metric over the traits of ``per_trait``'s result."""
+    """Average each metric over the traits of ``per_trait``'s result that are rated."""
     names = next(iter(traits.values()))
-    return {name: float(np.mean([values[name] for values in traits.values()])) for name in names}
-
-
-def score_table(values: npt.ArrayLike) -> Array:
-    """Return scores as float64 (row, trait), or refuse another shape with a ``DataError``."""
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != len(TRAITS):
-        raise DataError(f"Scores have the shape {table.shape}; (rows, {len(TRAITS)}) is needed.")
-    return table
-
-
-def concordance(
-    predictions: Array, targets: Array, all_predictions: Array, all_targets: Array
-) -> npt.NDArray[np.float32]:
-    """Compare some rows with all rows, for ``cindex`` and its bootstrap.
-
-    Args:
-        predictions: float64 (some,).
-        targets: float64 (some,).
-        all_predictions: float64 (row,).
-        all_targets: float64 (row,).
-
-    Returns:
-        float32 (some, row): 0 unless the other row's target is higher; there 1 where its prediction
-        is higher too, 1/2 where it ties.
-    """
-    agreeing = (predictions[:, None] < all_predictions).astype(np.float32)
-    agreeing += predictions[:, None] <= all_predictions
-    agreeing *= targets[:, None] < all_targets
-    agreeing *= np.float32(0.5)
-    return agreeing
-
-
-def _pair(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Array, Array]:
-    p, t = np.asarray(predictions, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    if p.ndim != 1 or p.shape != t.shape or not len(p):
-        raise DataError(
-            f"Predictions of shape {p.shape} and targets of shape {t.shape} cannot be compared; "
-            "two 1-D arrays of one length, with at least one row, are needed."
-        )
-    return p, t
+    return {name: float(mean_known([v[name] for v in traits.values()])) for name in names}
 
 
 def _mean_absolute(errors: Array) -> float:

@@ -17,8 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError
-from mmperson.evaluation.metrics import Array, score_table
+from mmperson.evaluation.arrays import Array, score_table
 from mmperson.traits import LETTERS
+
+MEAN_RANGE: Final = (-1.0, 2.0)
+"""Where the mean of a trait's scores must lie. Scores are on [0, 1]; regressors may leave it."""
+
+LARGEST: Final = 1e6
+"""Largest score, without its sign: beyond it, squares and sums lose all meaning."""
 
 COLUMNS: Final = ("sample_id", *(f"pred_{letter}" for letter in LETTERS))
 _MEDIA_ENDINGS: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
@@ -69,9 +75,9 @@ def read_predictions(path: str | Path) -> Predictions:
         Its samples in the order of the file.
 
     Raises:
-        DataError: The file cannot be read, a column is missing, it holds no row, or a row repeats a
-        sample or
-            has a score that is no finite number.
+        DataError: The file cannot be read, a column is missing, it holds no row, a row has no
+            sample, repeats one or has a score that is no finite number, or the scores are on
+            another scale than [0, 1].
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -87,11 +93,14 @@ def read_predictions(path: str | Path) -> Predictions:
         raise DataError(f"{path} cannot be read as a prediction file: {error}") from error
     if not lines:
         raise DataError(f"{path} holds no predictions.")
-    _refuse_repeats(path, [(number, row["sample_id"] or "") for number, row in lines])
+    samples = [(number, _sample(path, number, row)) for number, row in lines]
+    _refuse_repeats(path, samples)
     scores = [
         [_score(path, number, row, column) for column in COLUMNS[1:]] for number, row in lines
     ]
-    return Predictions(tuple(row["sample_id"] for _, row in lines), score_table(scores))
+    table = score_table(scores)
+    _refuse_other_scales(path, samples, table)
+    return Predictions(tuple(name for _, name in samples), table)
 
 
 def write_predictions(
@@ -126,6 +135,13 @@ def write_predictions(
     return int(kept.sum())
 
 
+def _sample(path: str | Path, number: int, row: dict[str, str | None]) -> str:
+    name = row["sample_id"]
+    if not name:
+        raise DataError(f"{path}, line {number}: there is no sample_id.")
+    return name
+
+
 def _score(path: str | Path, number: int, row: dict[str, str | None], column: str) -> float:
     text = row[column]
     try:
@@ -151,3 +167,18 @@ def _refuse_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
         raise DataError(
             f"{path} holds {len(repeats)} samples more than once.", findings=repeats[:10]
         )
+
+
+def _refuse_other_scales(path: str | Path, samples: list[tuple[int, str]], scores: Array) -> None:
+    hint = "Scores are on [0, 1], as the ratings are."
+    for row, trait in np.argwhere(np.abs(scores) > LARGEST):
+        number, name = samples[row]
+        raise DataError(
+            f"{path}, line {number}, sample {name!r}: {COLUMNS[1 + trait]} is "
+            f"{scores[row, trait]:g}.",
+            hint=hint,
+        )
+    low, high = MEAN_RANGE
+    for column, mean in zip(COLUMNS[1:], scores.mean(axis=0), strict=True):
+        if not low <= mean <= high:
+            raise DataError(f"{path}: the mean of {column} is {mean:g}.", hint=hint)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.evaluation.metrics import Array, concordance
+from mmperson.evaluation.arrays import Array, concordance
 
 _CELLS_AT_ONCE: Final = 400_000
 """Weights (draw × row) handled in one go, so that the work stays in the processor's cache."""

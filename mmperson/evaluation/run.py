@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mmperson.data.manifest import SPLITS, Manifest
 from mmperson.errors import DataError, UnknownComponent
+from mmperson.evaluation.arrays import mean_known, score_table
 from mmperson.evaluation.baselines import BASELINES, baselines_of
 from mmperson.evaluation.intervals import (
     Difference,
@@ -20,8 +21,9 @@ from mmperson.evaluation.intervals import (
     stratified,
     stratum_rows,
 )
-from mmperson.evaluation.metrics import average, per_trait, score_table
+from mmperson.evaluation.metrics import average, per_trait
 from mmperson.evaluation.protocols import select
+from mmperson.traits import TRAITS
 
 COMPARED: Final = ("accuracy", "r2", "ccc")
 """Metrics of the paired comparison with the best baseline; a constant has no order to compare."""
@@ -45,17 +47,19 @@ class Evaluation:
     """The record of one evaluation.
 
     Attributes:
-        mean: Metric name to average over traits.
-        traits: Trait name to metric name to value.
+        mean: Metric name to average over the traits that are rated.
+        traits: Trait name to metric name to value, on the rows where the trait is rated; NaN for a
+            trait in ``unlabelled``, as in the intervals.
         intervals: 95 % intervals over source videos: the same layout, with pairs [low, high].
-        n: Rows judged.
+        n: Rows judged: those with a prediction and a rating of at least one trait.
+        labelled: Trait name to how many of these rows have a rating of it.
         n_sources: Source videos that they come from.
         draws: Bootstrap draws.
         seed: Seed of the draws.
         protocol: ``official``, ``unseen`` or ``folds``; None without a manifest.
         split: ``train``, ``validation`` or ``test``; None without a manifest.
-        missing: Rows of the protocol that had no prediction; they are judged nowhere, baselines
-            included.
+        missing: Rated rows of the protocol that had no prediction; they are judged nowhere,
+            baselines included.
         baselines: Baseline name to its averages over traits on the same rows.
         best_baseline: The baseline with the highest accuracy.
         difference: The predictions minus the best baseline, paired.
@@ -66,6 +70,7 @@ class Evaluation:
     traits: dict[str, dict[str, float]]
     intervals: Intervals
     n: int
+    labelled: dict[str, int]
     n_sources: int
     draws: int
     seed: int
@@ -77,13 +82,20 @@ class Evaluation:
     difference: Difference | None = None
     folds: Folds | None = None
 
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Names of the traits that could not be judged, for lack of a single rating."""
+        return tuple(trait for trait, rows in self.labelled.items() if not rows)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON-ready values."""
+        """Return the record as plain JSON-ready values; None is what could not be judged."""
         record: dict[str, Any] = {
             "split": self.split,
             "protocol": self.protocol,
             "n": self.n,
             "n_sources": self.n_sources,
+            "labelled": self.labelled,
+            "unlabelled": list(self.unlabelled),
             "missing": self.missing,
             "draws": self.draws,
             "seed": self.seed,
@@ -99,7 +111,8 @@ class Evaluation:
             }
         if self.folds is not None:
             record["folds"] = {"per_fold": list(self.folds.per_fold), "sd": self.folds.sd}
-        return record
+        plain: dict[str, Any] = _plain(record)
+        return plain
 
 
 def evaluate(
@@ -116,7 +129,7 @@ def evaluate(
 
     Args:
         predictions: float (row, trait), in the order of ``TRAITS``.
-        targets: float (row, trait).
+        targets: float (row, trait); NaN where a row has no rating.
         sources: (row,), the source video or person of each row.
         train_mean: float (trait,), mean of the training targets.
         folds: (row,), source-disjoint folds to judge one by one and to average; None for one
@@ -129,17 +142,19 @@ def evaluate(
 
     Raises:
         DataError: Shapes differ, a value is not finite, or there are fewer than two sources (in a
-        fold).
+            fold).
     """
     drawn = bootstrap(
         predictions, targets, sources, train_mean=train_mean, strata=folds, draws=draws, seed=seed
     )
     traits = stratified(predictions, targets, train_mean, folds)
+    rated = (~np.isnan(score_table(targets))).sum(axis=0)
     return Evaluation(
         mean=average(traits),
         traits=traits,
         intervals=percentile_intervals(drawn),
         n=len(np.asarray(targets)),
+        labelled=dict(zip(TRAITS, rated.tolist(), strict=True)),
         n_sources=len(np.unique(np.asarray(sources))),
         draws=draws,
         seed=seed,
@@ -161,7 +176,8 @@ def evaluate_split(
     Args:
         predictions: float (row, trait), a row for each row of ``manifest.where_split(split)`` in
             its order; NaN where a row could not be scored.
-        manifest: All rows; those of its training split fit the baselines.
+        manifest: All rows; those of its training split fit the baselines. A trait that they or the
+            split never rate is not judged.
         split: ``train``, ``validation`` or ``test``.
         protocol: ``official``, ``unseen`` or ``folds``.
         draws: Bootstrap draws.
@@ -172,7 +188,7 @@ def evaluate_split(
 
     Raises:
         UnknownComponent: No such split or protocol.
-        DataError: The manifest has no such rows, none was scored, or their number differs.
+        DataError: The manifest has no such rows, none is rated or scored, or their number differs.
     """
     if split not in SPLITS:
         raise UnknownComponent("split", split, SPLITS)
@@ -187,17 +203,24 @@ def evaluate_split(
         )
     if len(scores) != len(rows):
         raise DataError(f"{len(scores)} predictions were given for {len(rows)} {split} rows.")
-    chosen = select(protocol, train, rows)
+    train_mean = mean_known(train.targets)
+    # Without a training mean there is no skill and no baseline to judge a trait beside.
+    targets = np.where(np.isnan(train_mean), np.nan, rows.targets)
+    chosen = select(protocol, train, rows) & ~np.isnan(targets).all(axis=1)
+    if not chosen.any():
+        raise DataError(
+            f"No {split} row of the {protocol!r} protocol has a rating of a trait that training "
+            "rows are rated for."
+        )
     scored = chosen & np.isfinite(scores).all(axis=1)
     if not scored.any():
         raise DataError(f"None of the {int(chosen.sum())} {split} rows has a prediction.")
-    rows, scores = rows.select(scored), scores[scored]
-    train_mean = train.targets.mean(axis=0)
+    rows, targets, scores = rows.select(scored), targets[scored], scores[scored]
     folds = rows.fold if protocol == "folds" else None
 
     judged = evaluate(
         scores,
-        rows.targets,
+        targets,
         rows.source_id,
         train_mean=train_mean,
         folds=folds,
@@ -206,7 +229,7 @@ def evaluate_split(
     )
     simple = {name: BASELINES[name](train, rows) for name in baselines_of(protocol, split)}
     baselines = {
-        name: average(stratified(values, rows.targets, train_mean, folds))
+        name: average(stratified(values, targets, train_mean, folds))
         for name, values in simple.items()
     }
     best = max(baselines, key=lambda name: baselines[name]["accuracy"])
@@ -220,7 +243,7 @@ def evaluate_split(
         difference=paired_difference(
             scores,
             simple[best],
-            rows.targets,
+            targets,
             rows.source_id,
             train_mean=train_mean,
             strata=folds,
@@ -229,6 +252,15 @@ def evaluate_split(
             metrics=COMPARED,
         ),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _spread(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from rich import box
@@ -29,6 +30,13 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         f"[bold]{result.split}[/], {result.protocol} protocol: "
         f"{result.n:,} clips of {result.n_sources:,} source videos"
     )
+    partly = [
+        f"{trait.replace('_', ' ')} {rows:,}"
+        for trait, rows in result.labelled.items()
+        if rows < result.n
+    ]
+    if partly:
+        console.print(f"Not all of them are rated: {', '.join(partly)}.", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     table.add_column("")
     for name in result.mean:
@@ -65,7 +73,9 @@ def verdict(result: Evaluation) -> str:
             f"Not told apart from the best baseline, {name}: "
             f"1-MAE differs by {difference:+.4f} {interval}"
         )
-    return f"{claim}, R² by {result.difference.mean['r2']:+.3f}."
+    scored = f"{result.n:,} of {result.n + result.missing:,} rows"
+    coverage = f" Judged on {scored}: the others have no prediction." if result.missing else ""
+    return f"{claim}, R² by {result.difference.mean['r2']:+.3f}.{coverage}"
 
 
 def _add(table: Table, label: str, values: dict[str, float], style: str = "") -> None:
@@ -74,4 +84,6 @@ def _add(table: Table, label: str, values: dict[str, float], style: str = "") ->
 
 def _short(value: float, digits: int) -> str:
     """Format without the leading zero, as the field's tables do, so that 80 columns are enough."""
+    if math.isnan(value):
+        return "–"
     return f"{value:z.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"

@@ -1,6 +1,7 @@
 import json
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,34 @@ def test_missing_and_unknown_predictions_are_told(run, file):
     assert json.loads(result.stdout)["missing"] == 1
     assert "1 rows had no prediction" in result.stderr
     assert "'stranger.000'" in result.stderr
+
+
+def test_scores_of_another_scale_are_an_error_and_no_crash(run, file):
+    lines = file.read_text().splitlines()
+    for first, second in (("1e308", "-1e308"), ("55", "61")):
+        name, other = (line.split(",")[0] for line in lines[1:3])
+        rows = [f"{name}" + f",{first}" * 5, f"{other}" + f",{second}" * 5]
+        file.write_text("\n".join([lines[0], *rows]) + "\n")
+        result = run("--predictions", file, "--format", "json")
+        assert isinstance(result.exception, DataError)
+        assert "Scores are on [0, 1]" in str(result.exception)
+
+
+def test_what_was_not_scored_is_in_the_sentence(run, file):
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:-2]) + "\n")
+    assert "Judged on 10 of 12 rows" in run("--predictions", file).stdout
+
+
+def test_a_missing_rating_is_null_in_the_record(run, file, manifest, tmp_path):
+    targets = manifest.targets.copy()
+    targets[0, 0] = np.nan
+    targets[:, 3] = np.nan
+    write_manifest(replace(manifest, targets=targets), tmp_path / "manifest.parquet")
+    record = json.loads(run("--predictions", file, "--format", "json").stdout)
+    assert record["unlabelled"] == ["agreeableness"]
+    assert record["traits"]["agreeableness"]["ccc"] is None
+    assert record["traits"]["openness"]["ccc"] > 0
 
 
 def test_a_file_of_another_corpus_is_an_error(run, file):

@@ -82,8 +82,7 @@ def test_duplicate_samples(make_manifest: Callable[..., Manifest]):
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        (np.nan, "label-absent"),
-        (np.inf, "label-absent"),
+        (np.inf, "label-range"),
         (1.01, "label-range"),
         (-1, "label-range"),
     ],
@@ -97,6 +96,43 @@ def test_labels_out_of_range(make_manifest: Callable[..., Manifest], value: floa
     finding = next(f for f in report.errors if f.code == code)
     assert finding.examples == ("video000002.000",)
     assert "agreeableness" in finding.message
+
+
+def test_missing_labels_are_counted_by_trait(make_manifest: Callable[..., Manifest]):
+    manifest = make_manifest()
+    manifest.targets[[1, 2], 3] = np.nan
+    manifest.targets[2, 4] = np.nan
+
+    report = check_manifest(manifest, probe=False)
+
+    (finding,) = report.findings
+    assert (finding.level, finding.code, finding.count) == ("warning", "label-absent", 2)
+    assert "agreeableness 2, emotional_stability 1" in finding.message
+    assert finding.examples == ("video000001.000", "video000002.000")
+
+
+def test_a_trait_without_labels_can_be_used_without(make_manifest: Callable[..., Manifest]):
+    manifest = make_manifest()
+    manifest.targets[:, 1] = np.nan
+
+    assert found(manifest) == {"trait-unlabelled": ("warning", len(manifest))}
+
+
+def test_a_corpus_without_labels_cannot_be_used(make_manifest: Callable[..., Manifest]):
+    manifest = make_manifest()
+    manifest.targets[:] = np.nan
+
+    assert found(manifest) == {"label-absent": ("error", len(manifest))}
+
+
+def test_the_direction_is_told_from_the_rows_with_all_labels(
+    make_manifest: Callable[..., Manifest],
+):
+    manifest = make_manifest(120)
+    manifest.targets[:, 4] = 1 - manifest.targets[:, 4]
+    manifest.targets[:3, 0] = np.nan
+
+    assert found(manifest)["trait-direction"] == ("warning", 117)
 
 
 def test_unconverted_neuroticism_is_suspected(make_manifest: Callable[..., Manifest]):

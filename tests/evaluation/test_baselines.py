@@ -31,6 +31,17 @@ def test_the_word_count_has_the_known_accuracy(corpus):
     assert measured(corpus, "word_count", "test")["accuracy"] == pytest.approx(0.8843, abs=5e-5)
 
 
+def test_the_source_lookup_has_the_figures_of_the_scored_rows_too(corpus):
+    train, rows = corpus.where_split("train"), corpus.where_split("test")
+    rows = rows.select([bool(text.strip()) for text in rows.transcript])
+    assert len(rows) == 1_997
+    values = average(
+        per_trait(source_lookup(train, rows), rows.targets, train.targets.mean(axis=0))
+    )
+    assert values["r2"] == pytest.approx(0.323, abs=5e-4)
+    assert values["pcc"] == pytest.approx(0.610, abs=5e-4)
+
+
 def test_the_source_lookup_has_the_known_figures(corpus):
     values = measured(corpus, "source_lookup", "test")
     assert values["accuracy"] == pytest.approx(0.9049, abs=5e-5)
@@ -58,6 +69,21 @@ def test_the_source_lookup_averages_siblings_and_falls_back_to_the_constant(made
     scores = source_lookup(train, rows)
     np.testing.assert_allclose(scores[0], train.targets[[0, 2]].mean(axis=0))
     np.testing.assert_allclose(scores[1:], constant(train, rows)[1:])
+
+
+def test_what_is_not_rated_teaches_nothing(made_up):
+    manifest = made_up(
+        ("train", "a", 0, 1), ("train", "a", 0, 2), ("train", "b", 0, 4), ("test", "b", 0, 1)
+    )
+    manifest.targets[2, 0] = np.nan
+    manifest.targets[:3, 4] = np.nan
+    train, rows = manifest.where_split("train"), manifest.where_split("test")
+    rated = train.select([True, True, False])
+    for name in BASELINES:
+        scores = BASELINES[name](train, rows)
+        assert np.isnan(scores[:, 4]).all()
+        np.testing.assert_allclose(scores[:, 0], BASELINES[name](rated, rows)[:, 0])
+        assert np.isfinite(scores[:, 1:4]).all()
 
 
 def test_the_source_lookup_belongs_to_the_official_protocol_alone():

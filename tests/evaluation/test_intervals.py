@@ -98,6 +98,37 @@ def test_strata_are_judged_alone_and_averaged(rated):
     assert interval[0] < np.mean(parts) < interval[1]
 
 
+def test_a_partly_rated_trait_is_drawn_from_its_rated_rows_alone(rated):
+    p, t, source = rated
+    partly = t.copy()
+    partly[::3, 1] = np.nan
+    rows = ~np.isnan(partly[:, 1])
+    drawn = bootstrap(p, partly, source, train_mean=MEAN, draws=50)
+    of_all = bootstrap(p, t, source, train_mean=MEAN, draws=50)
+    of_rated = bootstrap(p[rows], t[rows], source[rows], train_mean=MEAN, draws=50)
+    for name in METRICS:
+        np.testing.assert_allclose(drawn[name][:, 1], of_rated[name][:, 1], rtol=1e-10)
+        np.testing.assert_allclose(drawn[name][:, [0, 4]], of_all[name][:, [0, 4]], rtol=1e-10)
+
+
+def test_draws_without_a_rated_row_are_left_out_of_the_percentiles(rated):
+    p, t, source = rated
+    t[source > 1, 4] = np.nan
+    drawn = bootstrap(p, t, source, train_mean=MEAN, draws=200)
+    empty = np.isnan(drawn["accuracy"][:, 4])
+    assert 0.05 < empty.mean() < 0.25  # (1 - 2 / 60) ** 60 = .13
+    low, high = percentile_intervals(drawn)["traits"]["emotional_stability"]["accuracy"]
+    kept = drawn["accuracy"][~empty, 4]
+    assert (kept.min() <= low < high) & (high <= kept.max())
+
+
+def test_a_trait_that_one_source_is_rated_for_has_no_interval(rated):
+    p, t, source = rated
+    t[source > 0, 3] = np.nan
+    with pytest.raises(DataError, match="at least two source videos; agreeableness has 1"):
+        bootstrap(p, t, source, train_mean=MEAN, draws=10)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -68,6 +68,12 @@ def test_samples_match_with_and_without_the_ending():
         (HEADER + "a,0.1,0.2,nan,0.4,0.5\n", "line 2, sample 'a': pred_E is 'nan'"),
         (HEADER + "a,0.1,0.2,0.3,inf,0.5\n", "pred_A is 'inf'"),
         (HEADER + "a,0.1,0.2\n", "pred_E is None"),
+        ("pred_O,pred_C,pred_E,pred_A,pred_N,sample_id\n" + ROW, "line 2: there is no sample_id"),
+        (HEADER + "a," + ROW + "," + ROW, "line 3: there is no sample_id"),
+        (HEADER + "a," + ROW + "b,1e308,-1e308,0,0,0\n", r"line 3, .*pred_O is 1e\+308\. Scores"),
+        (HEADER + "a,0,1e308,0,0,0\nb,0,-1e308,0,0,0\n", r"line 2, .*pred_C is 1e\+308"),
+        (HEADER + "a,55,60,61,48,50\n", "the mean of pred_O is 55. Scores are on"),
+        (HEADER + "a,-2,0,0,0,0\n", "the mean of pred_O is -2"),
         (HEADER + "a,high,0.2,0.3,0.4,0.5\n", "pred_O is 'high'"),
         (HEADER + "a.000," + ROW + "b," + ROW + "a.000.mp4," + ROW, "in lines 2 and 4"),
     ],
@@ -75,6 +81,11 @@ def test_samples_match_with_and_without_the_ending():
 def test_a_bad_file_is_refused_with_the_place(file, text, message):
     with pytest.raises(DataError, match=message):
         read_predictions(file(text))
+
+
+def test_scores_may_leave_the_scale_a_little(file):
+    predictions = read_predictions(file(HEADER + "a,-0.9,1.9,5,0,0\nb,0.1,0.2,-2,0.4,0.5\n"))
+    assert predictions.scores[0].tolist() == [-0.9, 1.9, 5, 0, 0]
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

@@ -76,7 +76,8 @@ def test_the_record_is_json_with_every_contracted_key(small):
     record = evaluate_split(rows.targets + 0.1, small, "test", draws=50).to_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     contracted = ("mean", "traits", "intervals", "n", "n_sources", "protocol", "split", "baselines")
-    assert {*contracted, "missing", "draws", "seed", "versus_best_baseline"} == set(record)
+    added = ("missing", "labelled", "unlabelled", "draws", "seed", "versus_best_baseline")
+    assert {*contracted, *added} == set(record)
     assert list(record["mean"]) == list(METRICS)
     assert list(record["traits"]) == list(record["intervals"]["traits"]) == list(TRAITS)
     assert set(record["baselines"]) == {"constant", "word_count", "source_lookup"}
@@ -137,10 +138,61 @@ def test_what_cannot_be_judged_is_refused(small, change, error, message):
         evaluate_split(call.pop("predictions"), small, **call)
 
 
-def test_unrated_training_rows_are_refused(small):
+def test_a_missing_training_rating_teaches_nothing(small):
     small.targets[0, 2] = np.nan
-    with pytest.raises(DataError, match="training mean must be finite"):
-        evaluate_split(np.zeros((8, 5)), small, "test")
+    rows = small.where_split("test")
+    result = evaluate_split(rows.targets + 0.1, small, "test", draws=50)
+    assert result.unlabelled == ()
+    mean = small.targets[1:4, 2].mean()
+    expected = 1 - 0.1 / np.abs(rows.targets[:, 2] - mean).mean()
+    assert result.traits["extraversion"]["skill"] == pytest.approx(expected)
+    assert all(np.isfinite(list(values.values())).all() for values in result.baselines.values())
+
+
+def test_a_trait_is_judged_on_the_rows_that_have_a_rating(small):
+    rows = small.where_split("test")
+    scores = np.random.default_rng(0).uniform(size=(8, 5))
+    whole = evaluate_split(scores, small, "test", draws=50)
+    rows.targets[[1, 6], 2] = np.nan
+    small.targets[4:] = rows.targets
+    partly = evaluate_split(scores, small, "test", draws=50)
+
+    error = np.abs(scores - rows.targets)[:, 2]
+    assert partly.traits["extraversion"]["accuracy"] == pytest.approx(1 - np.nanmean(error))
+    assert (partly.n, partly.missing) == (8, 0)
+    assert partly.labelled == {**dict.fromkeys(TRAITS, 8), "extraversion": 6}
+    for trait in TRAITS:
+        same = trait != "extraversion"
+        assert (partly.traits[trait] == whole.traits[trait]) is same
+        assert (partly.intervals["traits"][trait] == whole.intervals["traits"][trait]) is same
+
+
+@pytest.mark.parametrize("unrated", [slice(0, 4), slice(4, None)], ids=["train", "test"])
+@pytest.mark.parametrize("protocol", ["official", "folds"])
+def test_a_trait_without_a_rating_is_listed_and_left_out_of_the_mean(small, unrated, protocol):
+    small.targets[unrated, 3] = np.nan
+    scores = np.random.default_rng(0).uniform(size=(8, 5))
+    result = evaluate_split(scores, small, "test", protocol=protocol, draws=50)
+    record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+
+    assert record["unlabelled"] == ["agreeableness"]
+    assert record["labelled"]["agreeableness"] == 0
+    assert set(record["traits"]["agreeableness"].values()) == {None}
+    assert record["intervals"]["traits"]["agreeableness"]["r2"] == [None, None]
+    others = [record["traits"][trait]["r2"] for trait in TRAITS if trait != "agreeableness"]
+    assert record["mean"]["r2"] == pytest.approx(np.mean(others))
+    low, high = record["intervals"]["mean"]["accuracy"]
+    assert low < record["mean"]["accuracy"] < high
+
+
+def test_rows_without_any_rating_are_not_judged(small):
+    small.targets[[4, 7]] = np.nan
+    scores = np.random.default_rng(0).uniform(size=(8, 5))
+    result = evaluate_split(scores, small, "test", draws=50)
+    assert (result.n, result.missing) == (6, 0)
+    small.targets[4:] = np.nan
+    with pytest.raises(DataError, match="No test row of the 'official' protocol has a rating"):
+        evaluate_split(scores, small, "test")
 
 
 def test_a_manifest_without_training_rows_is_refused(small):

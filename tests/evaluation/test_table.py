@@ -1,6 +1,7 @@
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -57,6 +58,23 @@ def test_the_sentence_follows_the_paired_interval(result, interval, opening):
 
 def test_a_result_without_baselines_says_so(result):
     assert "no baseline" in verdict(replace(result, difference=None))
+
+
+def test_the_sentence_says_on_how_many_rows_it_rests(result):
+    assert "Judged on" not in verdict(result)
+    told = verdict(replace(result, n=30, missing=1_970))
+    assert told.endswith(" Judged on 30 of 2,000 rows: the others have no prediction.")
+
+
+def test_what_is_not_rated_is_told_and_dashed(made_up):
+    train = [("train", f"s{i}", 0, 5 + i) for i in range(4)]
+    manifest = made_up(*train, *[("test", f"s{i}", 0, 4 + i) for i in range(8)])
+    manifest.targets[:, 3] = np.nan
+    manifest.targets[5, 1] = np.nan
+    lines = printed(evaluate_split(np.full((8, 5), 0.5), manifest, "test", draws=50)).splitlines()
+    assert lines[1] == "Not all of them are rated: conscientiousness 7, agreeableness 0."
+    agreeableness = next(line for line in lines if line.startswith("agreeableness "))
+    assert set(agreeableness.split()[1:]) == {"–"}
 
 
 def test_negative_numbers_keep_the_table_within_its_width(result):
