@@ -1,6 +1,9 @@
+import os
+from typing import get_args
+
 import pytest
 
-from mmperson.config import load_recipe
+from mmperson.config import LossConfig, load_recipe
 from mmperson.errors import ConfigError
 
 MINIMAL = "name: tiny\ndata: {manifest: m.parquet}\naudio: {tokens: 2}\n"
@@ -111,6 +114,12 @@ def test_what_does_not_fit_together_is_refused(recipe_file, flags, message):
         ("name: a\nname: b\n", "'name' is there twice"),
         ("optim:\n  lr: 1\n  lr: 2\n", "'lr' is there twice"),
         ("x: " + "[" * 5000, "not valid YAML"),
+        ("? [a]\n: 1\n", "a key must be a name"),
+        ("seed: 2001-99-99\n", "not of the type that it looks like"),
+        ("seed: !!int x\n", "not of the type that it looks like"),
+        ("seed: !!map x\n", "expected a mapping"),
+        ("seed: !!bool x\n", "not of the type that it looks like"),
+        ("seed: !!timestamp x\n", "not of the type that it looks like"),
         ("a" * 300_000, "larger than"),
     ],
 )
@@ -126,15 +135,54 @@ def test_a_folder_is_no_recipe(tmp_path):
         load_recipe(tmp_path)
 
 
-def test_a_message_does_not_repeat_a_huge_value(recipe_file):
+def test_a_pipe_is_no_recipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match="is no file"):
+        load_recipe(tmp_path / "pipe.yaml")
+
+
+def test_no_more_than_the_allowed_bytes_are_read(recipe_file):
+    os.truncate(recipe_file, 1 << 40)  # a file of holes: a terabyte that takes no space
+    with pytest.raises(ConfigError, match="larger than"):
+        load_recipe(recipe_file)
+
+
+HUGE = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"name": "[" + "1, " * 10_000 + "1]"},
+        {"fusion.name": HUGE},
+        {f"optim.{HUGE}": "1"},
+        {"optim.lr": "[" + HUGE},
+        {f"key{i}": "1" for i in range(1_000)},
+    ],
+)
+def test_a_message_does_not_repeat_what_is_huge(recipe_file, flags):
     with pytest.raises(ConfigError) as caught:
-        load_recipe(recipe_file, {"name": "[" + "1, " * 10_000 + "1]"})
+        load_recipe(recipe_file, flags)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_huge_key_that_is_there_twice_is_named_in_short(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(f"{HUGE[:900]}: 1\n" * 2, encoding="utf-8")
+    with pytest.raises(ConfigError, match="is there twice") as caught:
+        load_recipe(tmp_path / "recipe.yaml")
     assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("seed", "-1"), ("optim.lr", ".inf"), ("data.select_split", "test"), ("loss.name", "nope")],
+    [
+        ("seed", "-1"),
+        ("seed", str(2**63)),
+        ("optim.lr", ".inf"),
+        ("loss.target_weights", "[1, 1, 1, 1, .nan]"),
+        ("data.select_split", "test"),
+        ("loss.name", "nope"),
+    ],
 )
 def test_what_would_fail_later_is_refused_at_once(recipe_file, flag, value):
     with pytest.raises(ConfigError, match=flag):
@@ -144,3 +192,8 @@ def test_what_would_fail_later_is_refused_at_once(recipe_file, flag, value):
 def test_checkpoints_make_no_other_recipe(recipe_file):
     often = load_recipe(recipe_file, {"run.checkpoint_steps": "1"})
     assert often.hash == load_recipe(recipe_file).hash
+
+
+def test_every_loss_that_a_recipe_can_name_is_there():
+    losses = pytest.importorskip("mmperson.training.losses")
+    assert set(get_args(LossConfig.model_fields["name"].annotation)) == set(losses.LOSSES)
