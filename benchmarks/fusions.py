@@ -13,21 +13,16 @@ out. A result file is never overwritten.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from impressions import render
+from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import Recipe, load_recipe
 from mmperson.data import Manifest, read_manifest
@@ -38,8 +33,6 @@ from mmperson.models.checkpoint import load_network
 from mmperson.training import score_run, train
 from mmperson.training.run import split_rows
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 METRICS = ("accuracy", "r2", "pcc", "ccc")
 FUSIONS = (
     "concat", "late", "gated_pairs", "trait_query", "ttfn", "ttfn_published", "crmf",
@@ -209,9 +202,8 @@ def render_readme() -> None:
     path = ROOT / "benchmarks" / "README.md"
     text = path.read_text(encoding="utf-8")
     for corpus in CORPORA:
-        found = sorted(RESULTS.glob(f"*-{corpus}-fusions.json"))
-        if found:
-            result = json.loads(found[-1].read_text(encoding="utf-8"))
+        result = newest_result(f"{corpus}-fusions")
+        if result is not None:
             text = render(text, f"fusions {corpus}", table(result))
     path.write_text(text, encoding="utf-8")
 
@@ -231,33 +223,15 @@ def main() -> None:
     if arguments.corpus is not None:
         if arguments.manifest is None:
             parser.error("give the corpus's manifest")
-        git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        facts = circumstances(("numpy", "torch", "transformers"), threads=1)
         manifest = read_manifest(arguments.manifest)
         with tempfile.TemporaryDirectory() as temporary:
             folder = arguments.keep or Path(temporary)
             measure = CORPORA[arguments.corpus]
             names = arguments.fusions.split(",")
             rows = measure(manifest, arguments.manifest, names, arguments.seeds, folder)
-        now = datetime.now(UTC)
-        result = {
-            "file": f"{now:%Y-%m-%d-%H%M}-{commit}-{arguments.corpus}-fusions.json",
-            "command": f"python benchmarks/fusions.py {arguments.corpus} {arguments.manifest} "
-            f"--fusions {arguments.fusions} --seeds {arguments.seeds}",
-            "made": now.isoformat(timespec="seconds"),
-            "commit": commit,
-            "seeds": arguments.seeds,
-            "cpu_s": time.process_time(),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("numpy", "torch", "transformers")},
-            },
-            "hardware": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
-            "rows": rows,
-        }
-        with (RESULTS / result["file"]).open("x", encoding="utf-8") as file:
-            json.dump(result, file, indent=1, allow_nan=False)
-            file.write("\n")
+        figures = {"seeds": arguments.seeds, "cpu_s": time.process_time(), "rows": rows}
+        write_result(f"{arguments.corpus}-fusions", facts, figures)
     render_readme()
 
 

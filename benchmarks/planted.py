@@ -11,18 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import tempfile
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from impressions import render
+from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import load_recipe
 from mmperson.data import Manifest, read_manifest, write_manifest
@@ -32,9 +28,6 @@ from mmperson.export import export_run
 from mmperson.schema import MODALITIES
 from mmperson.training import score_run, train
 from mmperson.traits import TRAITS
-
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -61,7 +54,6 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             split: int((manifest.split == split).sum()) for split in np.unique(manifest.split)
         },
         "epochs": {name: epochs(folder / name) for name in ("true", "shuffled")},
-        "threads": arguments.threads,
         "r2": found,
         "parity": info.parity,
     }
@@ -125,31 +117,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.footage is not None:
-        git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        facts = circumstances(("torch", "onnxruntime", "timm", "av"), arguments.threads)
         with tempfile.TemporaryDirectory() as folder:
-            keep = arguments.keep or Path(folder)
-            found = measure(arguments, keep)
-        now = datetime.now(UTC)
-        result = {
-            "file": f"{now:%Y-%m-%d-%H%M}-{commit}-planted.json",
-            "command": f"python benchmarks/planted.py {arguments.footage.name}",
-            "made": now.isoformat(timespec="seconds"),
-            "commit": commit,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "onnxruntime", "timm", "av")},
-            },
-            "hardware": f"{platform.machine()}, {os.cpu_count()} cores, busy with other work",
-            **found,
-        }
-        with (RESULTS / result["file"]).open("x", encoding="utf-8") as file:
-            json.dump(result, file, indent=1, allow_nan=False)
-            file.write("\n")
-    newest = max(RESULTS.glob("*-planted.json"), default=None)
-    if newest is not None:
+            found = measure(arguments, arguments.keep or Path(folder))
+        write_result("planted", facts, found)
+    result = newest_result("planted")
+    if result is not None:
         path = ROOT / "benchmarks" / "README.md"
-        result = json.loads(newest.read_text(encoding="utf-8"))
         page = render(path.read_text(encoding="utf-8"), "planted", table(result))
         path.write_text(page, encoding="utf-8")
 

@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_file import ROOT, circumstances, write_result
 
 from mmperson.config import load_recipe
 from mmperson.data import read_manifest, write_manifest
@@ -29,15 +25,14 @@ from mmperson.export import export_run
 from mmperson.runtime.predictor import load
 from mmperson.training import score_run, train
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 EPOCHS = 60
+THREADS = 2
 CHANGES = {
     "augment": "null",
     "fusion.modality_dropout": "0.0",
     "optim.ema_decay": "null",
     "optim.epochs": str(EPOCHS),
-    "run.threads": "2",
+    "run.threads": str(THREADS),
 }
 
 
@@ -80,27 +75,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest", type=Path)
     path = parser.parse_args().manifest
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    facts = circumstances(("torch", "onnxruntime", "timm", "av"), THREADS)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(path, Path(folder))
-    now = datetime.now(UTC)
-    result = {
-        "file": f"{now:%Y-%m-%d-%H%M}-{commit}-seven-clips.json",
-        "command": f"python benchmarks/seven_clips.py {path}",
-        "made": now.isoformat(timespec="seconds"),
-        "commit": commit,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "onnxruntime", "timm", "av")},
-        },
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, two threads",
-        **found,
-    }
-    with (RESULTS / result["file"]).open("x", encoding="utf-8") as file:
-        json.dump(result, file, indent=1, allow_nan=False)
-        file.write("\n")
-    print(json.dumps({key: result[key] for key in ("mean_absolute_error", "parity", "trained_s")}))
+    write_result("seven-clips", facts, found)
+    shown = ("mean_absolute_error", "mean_absolute_error_of_their_mean", "parity", "trained_s")
+    print(json.dumps({key: found[key] for key in shown}))
 
 
 if __name__ == "__main__":
