@@ -207,12 +207,13 @@ def _baselines(manifest: Manifest) -> dict[str, dict[str, dict[str, dict[str, fl
     import numpy as np
 
     from mmperson.data import SPLITS
+    from mmperson.evaluation.arrays import mean_known
     from mmperson.evaluation.baselines import BASELINES, baselines_of
     from mmperson.evaluation.metrics import average, per_trait
     from mmperson.evaluation.protocols import PROTOCOLS
 
-    # Errors need all five ratings; some corpora lack a trait.
-    manifest = manifest.select(np.isfinite(manifest.targets).all(axis=1))
+    # Some corpora lack a trait; a row without any rating says nothing.
+    manifest = manifest.select(np.isfinite(manifest.targets).any(axis=1))
     train = manifest.where_split("train")
     results: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for split in SPLITS[1:] if len(train) else ():
@@ -226,7 +227,7 @@ def _baselines(manifest: Manifest) -> dict[str, dict[str, dict[str, dict[str, fl
                     per_trait(
                         BASELINES[name](train, rows),
                         rows.targets,
-                        train.targets.mean(axis=0),
+                        mean_known(train.targets),
                         tuple(_BASELINE_METRICS),
                     )
                 )

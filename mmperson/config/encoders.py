@@ -233,6 +233,12 @@ class ContoursConfig(TransformerConfig):
     step: int = Field(4, ge=1, le=512)
     contour_dim: int = Field(64, ge=8, le=1024, multiple_of=2)
 
+    @model_validator(mode="after")
+    def _no_prompts(self) -> ContoursConfig:
+        if self.prompt != "none":
+            raise ValueError("contours run along the transcript alone: set prompt to none")
+        return self
+
 
 VideoConfig = Annotated[
     FramesConfig | VideoNetworkConfig | ResidualVideoConfig | ColumnsConfig,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmperson.config import Recipe
 from mmperson.data.dataset import Batch, ClipDataset
+from mmperson.evaluation.arrays import mean_known
 from mmperson.evaluation.metrics import accuracy, ccc, pcc, r2
 from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
@@ -135,7 +136,7 @@ def _select(
     metrics = {"accuracy": accuracy, "r2": r2, "pcc": pcc, "ccc": ccc}
     figures = {
         f"select_{name}": float(
-            np.mean(
+            mean_known(
                 [_known(metric, *pair) for pair in zip(scores.T, select.targets.T, strict=True)]
             )
         )
@@ -155,9 +156,9 @@ def _select(
 def _known(
     metric: Callable[..., float], scores: npt.NDArray[Any], targets: npt.NDArray[Any]
 ) -> float:
-    """Measure where both the score and the label are known."""
+    """Measure where both the score and the label are known; NaN where none are."""
     known = np.isfinite(scores) & np.isfinite(targets)
-    return metric(scores[known], targets[known])
+    return metric(scores[known], targets[known]) if known.any() else np.nan
 
 
 def _stalled(state: TrainingState, recipe: Recipe, epoch: int) -> bool:

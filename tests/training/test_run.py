@@ -211,6 +211,15 @@ def test_a_run_does_not_go_on_with_other_rows(recipe, tmp_path, manifest_file):
         train(recipe, tmp_path / "run")
 
 
+def test_a_trait_without_labels_does_not_stop_the_selection(recipe, tmp_path, manifest_file):
+    rows = read_manifest(manifest_file)
+    targets = rows.targets.copy()
+    targets[rows.split == "validation", 1] = np.nan
+    write_manifest(dataclasses.replace(rows, targets=targets), tmp_path / "manifest.parquet")
+    data = {"manifest": str(tmp_path / "manifest.parquet"), "select_split": "validation"}
+    assert train(changed(recipe, data=data), tmp_path / "run").best is not None
+
+
 def test_a_folder_is_claimed_only_for_a_recipe_that_can_be_trained(recipe, tmp_path):
     with pytest.raises(DataError):
         train(changed(recipe, data={"train_split": "bogus"}), tmp_path / "run")
