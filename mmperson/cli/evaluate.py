@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mmperson.errors import MissingExtra, UnknownComponent, UsageError
 from mmperson.schema import MODALITIES
+from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +138,7 @@ def _score_run(
         from mmperson.training import score_run
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
-    return score_run(run, rows, modalities)
+    return score_run(run, rows, modalities)[:, : len(TRAITS)]
 
 
 def _read_scores(
