@@ -36,7 +36,7 @@ first impression that the person makes.
 
 - **Reads:** {reads}. **Does not read:** {unread}.
 - **Scores:** openness, conscientiousness, extraversion, agreeableness and emotional stability on
-  [0, 1], where 0 and 1 are the lowest and highest ratings of the corpus{others}.
+  [0, 1], the scale to which the ratings of the corpus were brought{others}.
 - **Trained on:** {corpus}, split {split}.
 - **Licence:** {licence}.
 
@@ -121,7 +121,7 @@ def model_card(
         name=recipe.name,
         reads=" and ".join(_source(name, spec) for name in spec.modalities),
         unread=" and ".join(unread) or "nothing is left out",
-        others=f"; besides, in the corpus's units, {', '.join(others)}" if others else "",
+        others=f";\n  besides, in the corpus's units, {', '.join(others)}" if others else "",
         corpus=corpus,
         split=recipe.data.train_split,
         licence=licence(provenance),
