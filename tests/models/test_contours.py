@@ -4,7 +4,6 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaConfig, LlamaModel
 
 from mmperson.config import ContoursConfig
-from mmperson.errors import ConfigError
 from mmperson.inputs.spec import TextSpec
 from mmperson.models.encoders.contours import CATEGORIES, ContourEncoder
 
@@ -64,12 +63,6 @@ def test_averaged_tokens_have_contours_too(tiny_text_weights, length):
     values, mask = network(ids, torch.ones(1, length))
     assert values.shape == (1, (length + 3) // 4, network.dim)
     assert mask.all()
-
-
-def test_prompts_are_refused(tiny_text_weights):
-    config = ContoursConfig(weights=str(tiny_text_weights), layers=(2,), prompt="psychology")
-    with pytest.raises(ConfigError, match=r"text\.prompt"):
-        ContourEncoder(config, TextSpec(tokenizer_sha256="", prompts=("say it",)))
 
 
 def test_a_byte_level_vocabulary_marks_where_words_start(tmp_path):

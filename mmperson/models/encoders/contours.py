@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmperson.config import ContoursConfig
-from mmperson.errors import ConfigError
 from mmperson.inputs.spec import TextSpec
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
@@ -69,17 +68,12 @@ class ContourEncoder(TextEncoder):
         pretrained: Load the weights and make the table; False leaves both to a checkpoint.
 
     Raises:
-        ConfigError: As ``TextEncoder``, or there are prompts, which leave no contour.
+        ConfigError: As ``TextEncoder``.
     """
 
     table: Tensor
 
     def __init__(self, config: ContoursConfig, spec: TextSpec, *, pretrained: bool = True) -> None:
-        if spec.prompts:
-            raise ConfigError(
-                f"text.prompt is {config.prompt!r}; contours run along the transcript alone.",
-                hint="Set text.prompt to none, or text.name to transformer.",
-            )
         super().__init__(config, spec, pretrained=pretrained)
         self.window, self.step = config.window, config.step
         self.states_dim, width = self.dim, _SURFACE + len(CATEGORIES)
