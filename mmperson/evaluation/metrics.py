@@ -1,6 +1,6 @@
 """How well predictions agree with observers: eight numbers a trait, and their averages.
 
-Every function takes two 1-D arrays, one entry a row, and returns a float. Traits are judged one at
+Every function takes 1-D arrays, one entry a row, and returns a float. Traits are judged one at
 a time and averaged afterwards: pooling the traits into one long array rewards knowing that their
 means differ.
 
@@ -22,6 +22,9 @@ from mmperson.traits import TRAITS
 
 _PAIRS_AT_ONCE: Final = 4_000_000
 """Pairs that are compared in one go: keeps the concordance index within some tens of MB."""
+
+_NOTHING_LEFT: Final = 1e-9
+"""Shares of variance below this are rounding noise."""
 
 
 def accuracy(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
@@ -153,6 +156,36 @@ def spearman(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """
     p, t = column_pair(predictions, targets)
     return pcc(_midranks(p), _midranks(t))
+
+
+def partial_spearman(
+    predictions: npt.ArrayLike, targets: npt.ArrayLike, given: npt.ArrayLike
+) -> float:
+    r"""Return Spearman's rank correlation with the share of a third variable taken out.
+
+    .. math:: r_{pt \cdot g} = \frac{r_{pt} - r_{pg} r_{tg}}{\sqrt{(1 - r_{pg}^2)(1 - r_{tg}^2)}}
+
+    Args:
+        predictions: float (row,).
+        targets: float (row,).
+        given: float (row,), such as the word count, which drives ratings of interviews by itself.
+
+    Returns:
+        Within [-1, 1]; 0.0 where the third variable orders the rows as one of the sides does, which
+        leaves nothing.
+
+    Source:
+        Kendall 1942, Partial rank correlation, by the formula for Spearman's coefficient.
+
+    >>> partial_spearman([1, 2, 3, 4], [2, 1, 3, 4], [1, 2, 3, 4])
+    0.0
+    """
+    with_given = spearman(predictions, given), spearman(targets, given)
+    left = float(np.prod([1.0 - r**2 for r in with_given]))
+    if left < _NOTHING_LEFT:
+        return 0.0
+    shared = spearman(predictions, targets) - with_given[0] * with_given[1]
+    return float(np.clip(shared / np.sqrt(left), -1.0, 1.0))
 
 
 def cindex(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:

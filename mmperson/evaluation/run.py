@@ -21,7 +21,7 @@ from mmperson.evaluation.intervals import (
     stratified,
     stratum_rows,
 )
-from mmperson.evaluation.metrics import average, per_trait
+from mmperson.evaluation.metrics import average, partial_spearman, per_trait
 from mmperson.evaluation.protocols import select
 from mmperson.traits import TRAITS
 
@@ -64,6 +64,9 @@ class Evaluation:
         best_baseline: The baseline with the highest accuracy.
         difference: The predictions minus the best baseline, paired.
         folds: The spread over folds, for the ``folds`` protocol.
+        given_words: Trait name to Spearman's correlation given the word count of the transcript,
+            and ``mean``; in the ``folds`` protocol the average over folds. Empty without a
+            manifest.
     """
 
     mean: dict[str, float]
@@ -81,6 +84,7 @@ class Evaluation:
     best_baseline: str | None = None
     difference: Difference | None = None
     folds: Folds | None = None
+    given_words: dict[str, float] = field(default_factory=dict)
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
@@ -103,6 +107,7 @@ class Evaluation:
             "traits": self.traits,
             "intervals": self.intervals,
             "baselines": self.baselines,
+            "spearman_given_words": self.given_words,
         }
         if self.difference is not None:
             record["versus_best_baseline"] = {
@@ -240,6 +245,7 @@ def evaluate_split(
         missing=int(chosen.sum() - scored.sum()),
         baselines=baselines,
         best_baseline=best,
+        given_words=_given_words(scores, targets, rows, folds),
         difference=paired_difference(
             scores,
             simple[best],
@@ -252,6 +258,30 @@ def evaluate_split(
             metrics=COMPARED,
         ),
     )
+
+
+def _given_words(
+    scores: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.float64],
+    rows: Manifest,
+    folds: npt.ArrayLike | None,
+) -> dict[str, float]:
+    """Correlate ranks given the word count, trait by trait; NaN where none is rated."""
+    words = np.array([len(text.split()) for text in rows.transcript])
+    found = {}
+    for index, trait in enumerate(TRAITS):
+        parts = [part[~np.isnan(targets[part, index])] for part in stratum_rows(folds, len(words))]
+        found[trait] = float(
+            mean_known(
+                [
+                    partial_spearman(scores[part, index], targets[part, index], words[part])
+                    if len(part)
+                    else np.nan
+                    for part in parts
+                ]
+            )
+        )
+    return {**found, "mean": float(mean_known(list(found.values())))}
 
 
 def _plain(value: Any) -> Any:

@@ -53,6 +53,9 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     for name, values in result.baselines.items():
         _add(table, name.replace("_", " "), values, "cyan")
     console.print(table)
+    if result.given_words:
+        left = _short(result.given_words["mean"], 3)
+        console.print(f"SRCC given the word count of the transcripts: {left}")
     console.print(verdict(result), soft_wrap=True)
 
 

@@ -149,3 +149,24 @@ def test_each_trait_gets_its_own_column():
 def test_a_table_of_another_width_is_refused():
     with pytest.raises(DataError, match=r"\(4, 6\)"):
         metrics.per_trait(np.zeros((4, 6)), np.zeros((4, 6)), np.zeros(6))
+
+
+def test_partial_spearman_is_what_is_left_of_the_ranks():
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=4000)
+    p, t = (given + rng.normal(size=4000) for _ in range(2))
+    assert metrics.spearman(p, t) > 0.4
+    assert metrics.partial_spearman(p, t, given) == pytest.approx(0, abs=0.06)
+    # The textbook's definition: correlate what a linear fit on the given ranks leaves.
+    own = p + t
+    ranks = [scipy.stats.rankdata(values) for values in (own, t, given)]
+    design = np.stack([np.ones_like(ranks[2]), ranks[2]], axis=1)
+    left = [x - design @ np.linalg.lstsq(design, x, rcond=None)[0] for x in ranks[:2]]
+    wanted = scipy.stats.pearsonr(*left).statistic
+    assert metrics.partial_spearman(own, t, given) == pytest.approx(wanted)
+
+
+def test_partial_spearman_of_what_the_given_explains_is_zero():
+    words, scores = np.arange(9.0), np.arange(9.0) ** 2
+    assert metrics.partial_spearman(scores, [3, 1, 2, 6, 4, 5, 9, 7, 8], words) == 0.0
+    assert metrics.partial_spearman(np.ones(9), words, words[::-1]) == 0.0

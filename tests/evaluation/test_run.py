@@ -77,12 +77,26 @@ def test_the_record_is_json_with_every_contracted_key(small):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     contracted = ("mean", "traits", "intervals", "n", "n_sources", "protocol", "split", "baselines")
     added = ("missing", "labelled", "unlabelled", "draws", "seed", "versus_best_baseline")
+    added += ("spearman_given_words",)
     assert {*contracted, *added} == set(record)
     assert list(record["mean"]) == list(METRICS)
     assert list(record["traits"]) == list(record["intervals"]["traits"]) == list(TRAITS)
     assert set(record["baselines"]) == {"constant", "word_count", "source_lookup"}
     assert record["mean"]["accuracy"] == pytest.approx(0.9)
     assert record["intervals"]["mean"]["accuracy"] == pytest.approx([0.9, 0.9])
+
+
+def test_scores_that_count_words_know_nothing_given_the_word_count(made_up):
+    rng = np.random.default_rng(0)
+    rows = [("test", f"s{i}", 0, 20 + i) for i in range(40)]
+    manifest = made_up(*[("train", f"t{i}", 0, 9) for i in range(4)], *rows)
+    words = np.arange(40.0)
+    targets = manifest.where_split("test").targets
+    scores = np.repeat(words[:, np.newaxis] / 40, 5, axis=1)
+    told = evaluate_split(scores, manifest, "test", draws=50)
+    assert told.given_words == dict.fromkeys((*TRAITS, "mean"), 0.0)
+    told = evaluate_split(targets + 0.01 * rng.normal(size=targets.shape), manifest, "test")
+    assert told.given_words["mean"] > 0.9
 
 
 def test_rows_without_a_prediction_are_counted_and_judged_nowhere(small):
