@@ -105,6 +105,9 @@ def youtube_recipe(fusion: str, path: Path, seed: int, fold: int) -> Recipe:
         size |= {"unimodal_dim": 2 * size["dim"]}
     content |= {key: other[key] for key in ("heads", "loss")}
     content |= {"fusion": {**other["fusion"], **size}, "seed": seed}
+    # These traits hardly go together, and members that all of them share learn what they have in
+    # common.
+    content["heads"] |= {"shared": False}
     # The last epoch counts: choosing one on the held-out fold would leak it into its own score.
     content["data"] |= {"manifest": str(path), "held_out": fold}
     content["run"] |= {"select_metric": "last"}

@@ -74,7 +74,8 @@ def fit_text_projection(network: PersonalityNetwork, rows: ClipDataset, folder: 
 
 def _digest(encoder: nn.Module) -> str:
     """Hash what an encoder's features depend on, which is not what is trained; 16 hex digits."""
-    digest = hashlib.sha256(str(getattr(encoder, "stride", 1)).encode())
+    read = [getattr(encoder, name, None) for name in ("stride", "layers")]
+    digest = hashlib.sha256(str(read).encode())
     trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
     for key, tensor in sorted(encoder.state_dict().items()):
         if key in trained:

@@ -42,7 +42,7 @@ class WaveformEncoder(BackboneEncoder):
             dropout=config.dropout,
             trainable=config.trainable,
         )
-        self.stride = config.stride
+        self.layers, self.stride = (config.layer,), config.stride
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a waveform.
