@@ -55,6 +55,7 @@ SYSTEMS = {
     "prompts_smollm2": System("prompts_psychology", SMOLLM2),
     "contours": System("text_contours"),
     "regressor": System("text_regressor"),
+    "dialogue": System("dialogue"),
 }
 """By name in the table; all are compared with the first."""
 

@@ -240,6 +240,18 @@ class ContoursConfig(TransformerConfig):
         return self
 
 
+class DialogueConfig(TransformerConfig):
+    """Utterances, each encoded by itself; the speaker's attend to each other and to the others'."""
+
+    name: Literal["dialogue"] = "dialogue"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _whole_utterances(self) -> DialogueConfig:
+        if self.prompt != "none" or self.stride > 1:
+            raise ValueError("a token is a whole utterance: set prompt to none and stride to 1")
+        return self
+
+
 VideoConfig = Annotated[
     FramesConfig | VideoNetworkConfig | ResidualVideoConfig | ColumnsConfig,
     Field(discriminator="name"),
@@ -256,7 +268,7 @@ AudioConfig = Annotated[
     BeforeValidator(named("descriptors")),
 ]
 TextConfig = Annotated[
-    TransformerConfig | ContoursConfig,
+    TransformerConfig | ContoursConfig | DialogueConfig,
     Field(discriminator="name"),
     BeforeValidator(named("transformer")),
 ]

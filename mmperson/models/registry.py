@@ -9,6 +9,7 @@ from torch import nn
 
 from mmperson.errors import UnknownComponent
 from mmperson.models.encoders.contours import ContourEncoder
+from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.models.encoders.log_mel import LogMelEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
@@ -43,7 +44,11 @@ ENCODERS: Mapping[str, Mapping[str, Builder]] = {
         "residual": ResidualAudioEncoder,
         "columns": VectorEncoder,
     },
-    "text": {"transformer": TextEncoder, "contours": ContourEncoder},
+    "text": {
+        "transformer": TextEncoder,
+        "contours": ContourEncoder,
+        "dialogue": DialogueEncoder,
+    },
 }
 FUSIONS: Mapping[str, Builder] = {
     "ttfn": TextCentricFusion,

@@ -84,6 +84,22 @@ def test_times_before_lines_of_plain_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".txt", "Ann:  Hello.\n\nBob: Hi."),
+        (".txt", "[00:00 - 00:01] Ann: Hello.\n[00:01 - 00:02] Bob: Hi."),
+        (".srt", "00:00:00,0 --> 00:00:01,0\nAnn: Hello.\n\n00:00:01,0 --> 00:00:02,0\nBob: Hi."),
+        (".vtt", "WEBVTT\n\n00:00.0 --> 00:01.0\n<v Ann>Hello.</v>\n\n"
+                 "00:01.0 --> 00:02.0\n<v.loud Bob>Hi."),
+        (".json", '[{"start": 0, "end": 1, "text": "Hello.", "speaker": "Ann"},'
+                  ' {"start": 1, "end": 2, "text": "Hi.", "speaker": "Bob"}]'),
+    ],
+)  # fmt: skip
+def test_turns_keep_lines_and_say_who_speaks(suffix: str, content: str) -> None:
+    assert parse_transcript(content, suffix).turns == "Ann: Hello.\nBob: Hi."
+
+
 def test_words_in_brackets_stay() -> None:
     assert parse_transcript("I said [no] to [NAME].", ".txt").text == "I said [no] to [NAME]."
     assert parse_transcript(f"{VTT}\n00:09.0 --> 00:10.0\n3 < 5 and 6 > 2", ".vtt").text.endswith(
