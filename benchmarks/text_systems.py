@@ -1,11 +1,13 @@
 """Compare the systems that read words alone, on the same clips of First Impressions V2.
 
     python benchmarks/text_systems.py runs/impressions.parquet
+    python benchmarks/text_systems.py runs/impressions.parquet --rows few
     python benchmarks/text_systems.py    # only render, from the newest result file
 
 Every system learns the same seeded part of the training split and scores the same part of the test
-split once per seed: all epochs of its recipe, without selection. A result file is never
-overwritten. SmolLM2 is fetched by ``scripts/fetch_smollm2.py``.
+split once per seed: all epochs of its recipe, without selection. The questionnaire, whose language
+model reads slowly, is compared on few rows, also by its keyed answers without any training. A
+result file is never overwritten. SmolLM2 is fetched by ``scripts/fetch_smollm2.py``.
 """
 
 from __future__ import annotations
@@ -24,9 +26,15 @@ from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import load_recipe
 from mmperson.data import Manifest, read_manifest, write_manifest
+from mmperson.data.dataset import ClipDataset
 from mmperson.evaluation.baselines import BASELINES
 from mmperson.evaluation.protocols import select
+from mmperson.inputs.inventory import trait_scores
+from mmperson.inputs.text import load_tokenizer
+from mmperson.models.checkpoint import load_network
+from mmperson.models.preprocessing import TOKENIZER_FILE
 from mmperson.training import score_run, train
+from mmperson.training.encoding import encode_rows
 
 PROTOCOLS = ("official", "unseen")
 SIMPLE = ("constant", "word_count")
@@ -56,8 +64,32 @@ SYSTEMS = {
     "contours": System("text_contours"),
     "regressor": System("text_regressor"),
     "dialogue": System("dialogue"),
+    "questionnaire": System("questionnaire"),
 }
 """By name in the table; all are compared with the first."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows are drawn, and who is compared on them.
+
+    Attributes:
+        kind: End of the result file's name.
+        train: Training rows.
+        test: Test rows.
+        systems: Names from ``SYSTEMS``.
+    """
+
+    kind: str
+    train: int
+    test: int
+    systems: tuple[str, ...]
+
+
+ROWS = {
+    "many": Rows("text-systems", 2000, 1000, tuple(SYSTEMS)[:-1]),
+    "few": Rows("questionnaire", 250, 250, (PLAIN, "questionnaire")),
+}
 
 
 def draw_rows(manifest: Manifest, train_rows: int, test_rows: int) -> Manifest:
@@ -72,16 +104,21 @@ def draw_rows(manifest: Manifest, train_rows: int, test_rows: int) -> Manifest:
 
 def measure(manifest: Manifest, names: list[str], seeds: int, folder: Path) -> list[dict[str, Any]]:
     """Train every system on the training rows and judge it on the test rows."""
-    path = folder / "rows.parquet"
+    path = folder / f"rows-{len(manifest)}.parquet"
     write_manifest(manifest, path)
     learned, rows = manifest.where_split("train"), manifest.where_split("test")
     scores: dict[str, list[Scores]] = {name: [BASELINES[name](learned, rows)] for name in SIMPLE}
     facts: dict[str, dict[str, Any]] = {name: {"parameters": 0, "cpu_s": 0.0} for name in SIMPLE}
     for name in names:
         begun = time.process_time()
-        scores[name] = [learn(SYSTEMS[name], seed, rows, path, folder) for seed in range(seeds)]
-        run = run_folder(SYSTEMS[name], seeds - 1, folder)
-        facts[name] = {"parameters": learnable(run), "cpu_s": time.process_time() - begun}
+        runs = [folder / f"{name}-{seed}-{len(manifest)}" for seed in range(seeds)]
+        scores[name] = [
+            learn(SYSTEMS[name], seed, path, run, rows, folder) for seed, run in enumerate(runs)
+        ]
+        facts[name] = {"parameters": learnable(runs[0]), "cpu_s": time.process_time() - begun}
+        if name == "questionnaire":
+            scores["keyed answers"] = [trait_scores(answers(runs[0], rows, folder))]
+            facts["keyed answers"] = {"parameters": 0, "cpu_s": 0.0}
         print(name, {k: f"{np.mean(v):.4f}" for k, v in summary(scores[name], rows).items()})
     return [
         {
@@ -95,19 +132,27 @@ def measure(manifest: Manifest, names: list[str], seeds: int, folder: Path) -> l
     ]
 
 
-def learn(system: System, seed: int, rows: Manifest, path: Path, folder: Path) -> Scores:
+def learn(
+    system: System, seed: int, manifest: Path, run: Path, rows: Manifest, folder: Path
+) -> Scores:
     """Train a system, and score rows by its network after the last epoch."""
-    changes = {**system.changes, "data.manifest": str(path), "seed": str(seed)}
+    changes = {**system.changes, "data.manifest": str(manifest), "seed": str(seed)}
     recipe = load_recipe(ROOT / "configs" / f"{system.recipe}.yaml", changes)
-    run = run_folder(system, seed, folder)
     train(shared(recipe, folder), run)
     return score_run(run, rows, cache=folder / "cache")
 
 
-def run_folder(system: System, seed: int, folder: Path) -> Path:
-    """Return where a run lies."""
-    weights = system.changes.get("text.weights", "recipe")
-    return folder / f"{system.recipe}-{weights}-{seed}"
+def answers(run: Path, rows: Manifest, folder: Path) -> Scores:
+    """Return the language model's answers to the inventory, float (row, item) on [-1, 1]."""
+    trained = load_network(run)
+    tokenizer = load_tokenizer(run / TOKENIZER_FILE)
+    encoded = encode_rows(
+        trained.network,
+        ClipDataset.prepare(rows, trained.spec, tokenizer),
+        "text",
+        folder / "cache",
+    )
+    return np.stack([said.numpy()[:, 0] for said in encoded.features["text"]]).astype(np.float64)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -117,10 +162,10 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
-        simple = row["system"] in SIMPLE
+        simple = row["parameters"] == 0
         figures = [f"{row['mean'][m]:.4f}" for m in METRICS] if simple else cells(row)
         parameters = "" if simple else f"{row['parameters']:,}"
-        difference = versus(row["difference"]) if "difference" in row and not simple else ""
+        difference = versus(row["difference"]) if "difference" in row else ""
         lines.append(
             f"| {row['system']} | {row['protocol']}, {row['n']:,} | "
             f"{parameters} | {' | '.join(figures)} | {difference} |"
@@ -142,10 +187,12 @@ def table(result: dict[str, Any]) -> str:
 def render_readme() -> None:
     """Put the newest table into the benchmarks' README."""
     path = ROOT / "benchmarks" / "README.md"
-    result = newest_result("text-systems")
-    if result is not None:
-        text = render(path.read_text(encoding="utf-8"), "text systems", table(result))
-        path.write_text(text, encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    for rows in ROWS.values():
+        result = newest_result(rows.kind)
+        if result is not None:
+            text = render(text, rows.kind, table(result))
+    path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -153,17 +200,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest", type=Path, nargs="?", help="without it, only render")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--systems", default=",".join(SYSTEMS), help="names from SYSTEMS")
-    parser.add_argument("--train", type=int, default=2000, help="training rows")
-    parser.add_argument("--test", type=int, default=1000, help="test rows")
+    parser.add_argument("--rows", choices=ROWS, default="many")
+    parser.add_argument("--systems", help="names from SYSTEMS; default: those of the rows")
+    parser.add_argument("--train", type=int, help="training rows; default: those of --rows")
+    parser.add_argument("--test", type=int, help="test rows; default: those of --rows")
     parser.add_argument("--keep", type=Path, help="folder for runs and features; default: none")
     arguments = parser.parse_args()
     if arguments.manifest is not None:
         facts = circumstances(("numpy", "torch", "transformers"), threads=1)
         manifest = read_manifest(arguments.manifest)
-        manifest = draw_rows(manifest, arguments.train, arguments.test)
+        chosen = ROWS[arguments.rows]
+        manifest = draw_rows(
+            manifest, arguments.train or chosen.train, arguments.test or chosen.test
+        )
         with tempfile.TemporaryDirectory() as temporary:
-            names = arguments.systems.split(",")
+            names = (arguments.systems or ",".join(chosen.systems)).split(",")
             rows = measure(manifest, names, arguments.seeds, arguments.keep or Path(temporary))
         figures = {
             "seeds": arguments.seeds,
@@ -171,7 +222,7 @@ def main() -> None:
             "cpu_s": time.process_time(),
             "rows": rows,
         }
-        write_result("text-systems", facts, figures)
+        write_result(chosen.kind, facts, figures)
     render_readme()
 
 

@@ -252,6 +252,21 @@ class DialogueConfig(TransformerConfig):
         return self
 
 
+class QuestionnaireConfig(Section):
+    """A causal language model answers an inventory in the role of the speaker.
+
+    Attributes:
+        weights: The language model: a local folder, the name of a fetched package, or a hub id.
+        max_tokens: Longest transcript; later words are cut.
+        dim: Width of a token; there is one per item.
+    """
+
+    name: Literal["questionnaire"] = "questionnaire"
+    weights: str
+    max_tokens: int = Field(128, ge=8, le=8192)
+    dim: int = Field(32, ge=8, le=4096)
+
+
 VideoConfig = Annotated[
     FramesConfig | VideoNetworkConfig | ResidualVideoConfig | ColumnsConfig,
     Field(discriminator="name"),
@@ -268,7 +283,7 @@ AudioConfig = Annotated[
     BeforeValidator(named("descriptors")),
 ]
 TextConfig = Annotated[
-    TransformerConfig | ContoursConfig | DialogueConfig,
+    TransformerConfig | ContoursConfig | DialogueConfig | QuestionnaireConfig,
     Field(discriminator="name"),
     BeforeValidator(named("transformer")),
 ]

@@ -11,6 +11,7 @@ from mmperson.config import (
     FramesConfig,
     LogMelConfig,
     ProsodyConfig,
+    QuestionnaireConfig,
     Recipe,
     ResidualAudioConfig,
     TextConfig,
@@ -101,6 +102,8 @@ def _text(config: TextConfig) -> TextSpec | DialogueSpec:
         return DialogueSpec(
             tokenizer_sha256=sha256, max_tokens=config.max_tokens, marker=vocabulary
         )
+    if isinstance(config, QuestionnaireConfig):
+        return TextSpec(tokenizer_sha256=sha256, max_tokens=config.max_tokens)
     return TextSpec(
         tokenizer_sha256=sha256,
         max_tokens=config.max_tokens,

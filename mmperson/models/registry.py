@@ -12,6 +12,7 @@ from mmperson.models.encoders.contours import ContourEncoder
 from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.models.encoders.log_mel import LogMelEncoder
+from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
 from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.encoders.vector import VectorEncoder
@@ -48,6 +49,7 @@ ENCODERS: Mapping[str, Mapping[str, Builder]] = {
         "transformer": TextEncoder,
         "contours": ContourEncoder,
         "dialogue": DialogueEncoder,
+        "questionnaire": QuestionnaireEncoder,
     },
 }
 FUSIONS: Mapping[str, Builder] = {
