@@ -88,7 +88,7 @@ class Rows:
 
 ROWS = {
     "many": Rows("text-systems", 2000, 1000, tuple(SYSTEMS)[:-1]),
-    "few": Rows("questionnaire", 250, 250, (PLAIN, "questionnaire")),
+    "few": Rows("questionnaire", 200, 200, (PLAIN, "questionnaire")),
 }
 
 
