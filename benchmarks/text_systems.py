@@ -174,7 +174,8 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([
         *lines,
         "",
-        f"{drawn['train']:,} training and {drawn['test']:,} test rows with words, drawn once. Mean "
+        f"{drawn['train']:,} training and {drawn['test']:,} test rows with words, drawn once; "
+        "*unseen* are those of whose source video no drawn training row is. Mean "
         f"± standard deviation over {result['seeds']} seeds, per trait, then averaged; parameters "
         "are those that training changes. The last column compares the means of the seeds' scores "
         "on the same rows, with its 95 % interval from a bootstrap over source videos; *noise* "
