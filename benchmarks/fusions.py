@@ -21,25 +21,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from compare import Scores, cells, judge, learnable, shared, summary, versus
 from impressions import render
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import Recipe, load_recipe
 from mmperson.data import Manifest, read_manifest
-from mmperson.evaluation.intervals import paired_difference
 from mmperson.evaluation.protocols import select
-from mmperson.evaluation.run import evaluate
-from mmperson.models.checkpoint import load_network
 from mmperson.training import score_run, train
 from mmperson.training.run import split_rows
 
-METRICS = ("accuracy", "r2", "pcc", "ccc")
 FUSIONS = (
     "concat", "late", "gated_pairs", "trait_query", "ttfn", "ttfn_published", "crmf",
     "crmf_euclidean",
 )  # fmt: skip
-
-Scores = npt.NDArray[np.float64]
 
 
 def impressions(
@@ -114,30 +109,6 @@ def youtube_recipe(fusion: str, path: Path, seed: int, fold: int) -> Recipe:
     return Recipe.model_validate(content)
 
 
-def shared(recipe: Recipe, folder: Path) -> Recipe:
-    """Let all runs share what frozen encoders have said."""
-    run = recipe.run.model_copy(update={"cache": folder / "cache", "threads": 1})
-    return recipe.model_copy(update={"run": run})
-
-
-def learnable(run: Path) -> int:
-    """Count the parameters that training changes."""
-    network = load_network(run).network
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def summary(scores: list[Scores], rows: Manifest) -> dict[str, list[float]]:
-    """Return each metric's mean over traits, a value per seed."""
-    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for predictions in scores:
-        judged = evaluate(
-            predictions, rows.targets, rows.source_id, train_mean=rows.targets.mean(axis=0), draws=1
-        )
-        for metric in METRICS:
-            found[metric].append(judged.mean[metric])
-    return found
-
-
 def compared(
     name: str,
     protocol: str,
@@ -148,28 +119,11 @@ def compared(
     mask: npt.NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Judge a fusion's seeds, and the mean of their scores beside that of ``concat``."""
-    part = rows.select(mask)
-    seeds = summary([predictions[mask] for predictions in scores[name]], part)
-    mean, base = (np.mean(scores[key], axis=0)[mask] for key in (name, "concat"))
-    train_mean = learned.targets.mean(axis=0)
-    judged = evaluate(mean, part.targets, part.source_id, train_mean=train_mean)
-    row: dict[str, Any] = {
-        "fusion": name,
-        "protocol": protocol,
-        "n": judged.n,
-        **facts,
-        "seeds": seeds,
-        "mean": {metric: float(np.mean(values)) for metric, values in seeds.items()},
-        "sd": {metric: float(np.std(values, ddof=1)) for metric, values in seeds.items()},
-        "ensemble": {metric: judged.mean[metric] for metric in METRICS},
-        "intervals": {metric: judged.intervals["mean"][metric] for metric in METRICS},
-    }
-    if name != "concat":
-        difference = paired_difference(
-            mean, base, part.targets, part.source_id, train_mean=train_mean, metrics=METRICS
-        )
-        row["minus_concat"] = difference.to_dict()
-    return row
+    base = None if name == "concat" else scores["concat"]
+    row = judge(scores[name], base, rows, learned, mask)
+    if base is not None:
+        row["minus_concat"] = row.pop("difference")
+    return {"fusion": name, "protocol": protocol, **facts, **row}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -179,15 +133,10 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
-        cells = [f"{row['mean'][metric]:.4f} ± {row['sd'][metric]:.4f}" for metric in METRICS]
-        versus = ""
-        if "minus_concat" in row:
-            low, high = row["minus_concat"]["intervals"]["mean"]["r2"]
-            noise = " (noise)" if low <= 0 <= high else ""
-            versus = f"{row['minus_concat']['mean']['r2']:+.3f} [{low:+.3f}, {high:+.3f}]{noise}"
+        difference = versus(row["minus_concat"]) if "minus_concat" in row else ""
         lines.append(
             f"| {row['fusion']} | {row['protocol']} | {row['parameters']:,} | "
-            f"{' | '.join(cells)} | {versus} |"
+            f"{' | '.join(cells(row))} | {difference} |"
         )
     return "\n".join([
         *lines,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from mmperson.config import Recipe, parse_recipe
 from mmperson.data import Manifest, read_manifest, write_manifest
@@ -55,6 +55,20 @@ def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(shape).save_pretrained(folder)
     shutil.copyfile(text_weights_folder("minilm") / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, tiny_text_weights: Path) -> Path:
+    """Folder of a random two-layer Llama of width 16, with the same tokenizer: for plumbing."""
+    folder = tmp_path_factory.mktemp("tiny_llama")
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=30_522, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128,
+    )  # fmt: skip
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    shutil.copyfile(tiny_text_weights / "tokenizer.json", folder / "tokenizer.json")
     return folder
 
 

@@ -101,6 +101,7 @@ def test_only_a_network_that_the_teacher_knows_is_taught(recipe_file):
         ({"fusion.dim": "10"}, r"dim \(10\) must be a multiple of heads \(4\)"),
         ({"loss.target_weights": "[0, 0, 0, 0, 0]"}, "not all of them 0"),
         ({"text.name": "contours", "text.prompt": "psychology"}, "along the transcript alone"),
+        ({"text.name": "dialogue", "text.stride": "2"}, "a token is a whole utterance"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(recipe_file, flags, message):

@@ -240,6 +240,33 @@ class ContoursConfig(TransformerConfig):
         return self
 
 
+class DialogueConfig(TransformerConfig):
+    """Utterances, each encoded by itself; the speaker's attend to each other and to the others'."""
+
+    name: Literal["dialogue"] = "dialogue"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _whole_utterances(self) -> DialogueConfig:
+        if self.prompt != "none" or self.stride > 1:
+            raise ValueError("a token is a whole utterance: set prompt to none and stride to 1")
+        return self
+
+
+class QuestionnaireConfig(Section):
+    """A causal language model answers an inventory in the role of the speaker.
+
+    Attributes:
+        weights: The language model: a local folder, the name of a fetched package, or a hub id.
+        max_tokens: Longest transcript; later words are cut.
+        dim: Width of a token; there is one per item.
+    """
+
+    name: Literal["questionnaire"] = "questionnaire"
+    weights: str
+    max_tokens: int = Field(128, ge=8, le=8192)
+    dim: int = Field(32, ge=8, le=4096)
+
+
 VideoConfig = Annotated[
     FramesConfig | VideoNetworkConfig | ResidualVideoConfig | ColumnsConfig,
     Field(discriminator="name"),
@@ -256,7 +283,7 @@ AudioConfig = Annotated[
     BeforeValidator(named("descriptors")),
 ]
 TextConfig = Annotated[
-    TransformerConfig | ContoursConfig,
+    TransformerConfig | ContoursConfig | DialogueConfig | QuestionnaireConfig,
     Field(discriminator="name"),
     BeforeValidator(named("transformer")),
 ]

@@ -74,7 +74,8 @@ def parts(network: PersonalityNetwork, spec: InputSpec) -> dict[str, Part]:
     """
     batch = 2
     # Axes of size one are taken for fixed, so that averages of tokens must be several too.
-    tokens = 3 * network.encoders["text"].stride + 4 if "text" in network.encoders else 1
+    stride = getattr(network.encoders["text"], "stride", 1) if "text" in network.encoders else 1
+    tokens = 3 * stride + 4
     found: dict[str, Part] = {}
     fused: dict[str, Tensor] = {"present": torch.ones(batch, 3)}
     axes: dict[str, dict[int, str]] = {"present": {0: "batch"}}

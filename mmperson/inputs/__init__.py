@@ -9,6 +9,7 @@ from mmperson.inputs.prosody import PROSODY, prosody
 from mmperson.inputs.spec import (
     ColumnSpec,
     DescriptorSpec,
+    DialogueSpec,
     FrameSpec,
     InputSpec,
     LogMelSpec,
@@ -25,6 +26,7 @@ __all__ = [
     "ClipInputs",
     "ColumnSpec",
     "DescriptorSpec",
+    "DialogueSpec",
     "FrameSpec",
     "InputSpec",
     "LogMelSpec",

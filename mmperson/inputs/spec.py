@@ -32,6 +32,17 @@ class TextSpec(_Spec):
     prompts: tuple[str, ...] = ()
 
 
+class DialogueSpec(TextSpec):
+    """How a transcript becomes the token ids of utterances, one behind the other.
+
+    Attributes:
+        marker: Id that begins an utterance of the person who is judged, beyond the vocabulary; the
+            next id begins an utterance of somebody else.
+    """
+
+    marker: int = Field(ge=1)
+
+
 class _SoundSpec(_Spec):
     """What every reader of sound needs.
 
@@ -227,7 +238,7 @@ class InputSpec(_Spec):
 
     video: VideoSpec | None = None
     audio: AudioSpec | None = None
-    text: TextSpec | None = None
+    text: TextSpec | DialogueSpec | None = None
 
     @property
     def hash(self) -> str:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from mmperson.errors import BundleError
-from mmperson.inputs.spec import TextSpec
+from mmperson.inputs.dialogue import Utterance, read_utterances
+from mmperson.inputs.spec import DialogueSpec, TextSpec
 
 # Of a long text, so many characters are tried first: real words have about five a token.
 _CHARACTERS_PER_TOKEN: Final = 32
@@ -91,18 +92,34 @@ def encode_text(text: str, tokenizer: Tokenizer, spec: TextSpec) -> npt.NDArray[
     Args:
         text: The transcript.
         tokenizer: From ``load_tokenizer``.
-        spec: The greatest length, and the prompts.
+        spec: The greatest length, and the prompts or the marker.
 
     Returns:
         int64 (token,), at most ``spec.max_tokens``, special tokens included; with prompts (prompt,
-        token), each prompt before the transcript, shorter ones filled up with -1.
+        token), each prompt before the transcript, shorter ones filled up with -1. In a dialogue
+        every utterance has special tokens of its own, and a marker before them.
     """
+    if isinstance(spec, DialogueSpec):
+        return _encode_utterances(text, tokenizer, spec)
     text = clean_text(text)
     if not spec.prompts:
         return _encode(text, tokenizer, spec.max_tokens)
     rows = [_encode(f"{prompt} {text}", tokenizer, spec.max_tokens) for prompt in spec.prompts]
     longest = max(map(len, rows))
     return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows])
+
+
+def _encode_utterances(
+    text: str, tokenizer: Tokenizer, spec: DialogueSpec
+) -> npt.NDArray[np.int64]:
+    ids: list[int] = []
+    # Where names are all that has letters, they are the words.
+    for own, words in read_utterances(text) or [Utterance(True, text)]:
+        if len(ids) + 1 >= spec.max_tokens:
+            break  # A marker alone says nothing.
+        words = clean_text(words)[: _CHARACTERS_PER_TOKEN * spec.max_tokens]
+        ids += [spec.marker if own else spec.marker + 1, *tokenizer.encode(words).ids]
+    return np.array(ids[: spec.max_tokens], dtype=np.int64)
 
 
 def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.int64]:

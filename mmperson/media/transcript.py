@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,18 @@ _BYTE_ORDER_MARKS = {
 _CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
 _CUE_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$", re.ASCII)
 _PREFIX_TIMES = re.compile(rf"\s*\[\s*{_CLOCK}\s*-\s*{_CLOCK}\s*\]", re.ASCII)
+_VOICE = re.compile(r"\s*<v(?:\.[^\s<>]*)?\s+([^<>]+)>")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Words with their time, in seconds from the clip's start."""
+    """Words with their time, in seconds from the clip's start; and who says them, if told."""
 
     start_s: float
     end_s: float
     text: str
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ class Transcript:
         text: All words; runs of white space are single spaces. Empty if nothing was said.
         segments: The timed parts, empty where the file gives no times.
         source: Name of the file, or ``"given"``.
+        turns: The same words, with a line break where a line or a timed part ends; where the file
+            names who speaks, such a line begins with ``Name: ``.
     """
 
     text: str
     segments: tuple[Segment, ...] = ()
     source: str = "given"
+    turns: str = field(default="", compare=False)
 
 
 def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
@@ -122,9 +127,13 @@ def parse_transcript(content: str, suffix: str, source: str = "given") -> Transc
             raise TranscriptError(
                 f"{source!r} ends in {suffix!r}; transcripts end in {', '.join(SUFFIXES)}."
             )
+    lines = (text or "").splitlines()
+    if text is None or any(part.speaker for part in segments):
+        lines = [f"{part.speaker}: {part.text}" if part.speaker else part.text for part in segments]
     if text is None:
         text = " ".join(segment.text for segment in segments if segment.text)
-    return Transcript(_tidy(text), segments, source)
+    turns = "\n".join(line for line in map(_tidy, lines) if line)
+    return Transcript(_tidy(text), segments, source, turns)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -177,7 +186,7 @@ def _parse_text(content: str, source: str) -> tuple[str | None, tuple[Segment, .
             segments.append(Segment(before.start_s, before.end_s, _tidy(f"{before.text} {line}")))
         else:
             untimed.append(line)
-    return " ".join([*untimed, *(segment.text for segment in segments)]), tuple(segments)
+    return "\n".join([*untimed, *(segment.text for segment in segments)]), tuple(segments)
 
 
 def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]:
@@ -197,8 +206,10 @@ def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]
                 f"{source!r}, line {number + bad}: expected times such as "
                 f"'00:00:01.000 --> 00:00:02.500', found {block[bad][:60]!r}."
             )
-        words = html.unescape(_TAG.sub("", " ".join(block[at + 1 :])))
-        yield _segment(times, words, source, number + at)
+        words = " ".join(block[at + 1 :])
+        voice = _VOICE.match(words) if is_vtt else None
+        segment = _segment(times, html.unescape(_TAG.sub("", words)), source, number + at)
+        yield replace(segment, speaker=_name(html.unescape(voice[1]))) if voice else segment
 
 
 def _blocks(content: str) -> Iterator[tuple[int, list[str]]]:
@@ -260,7 +271,14 @@ def _json_segment(item: Any, number: int, source: str) -> Segment:
         raise TranscriptError(f"{problem}'start' and 'end' must be numbers of seconds.")
     if not 0 <= start_s <= end_s < 1e9:
         raise TranscriptError(f"{problem}it lasts from {start_s} to {end_s} s.")
-    return Segment(float(start_s), float(end_s), _tidy(item["text"]))
+    speaker = item.get("speaker")
+    name = _name(speaker) if isinstance(speaker, str) else None
+    return Segment(float(start_s), float(end_s), _tidy(item["text"]), name)
+
+
+def _name(text: str) -> str | None:
+    """Return a speaker's name as three words at most and without colons, which would end it."""
+    return " ".join(_tidy(text.replace(":", " ")).split()[:3]) or None
 
 
 def _tidy(text: str) -> str:

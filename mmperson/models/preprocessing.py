@@ -7,9 +7,11 @@ from pathlib import Path
 from mmperson.config import (
     AudioConfig,
     ColumnsConfig,
+    DialogueConfig,
     FramesConfig,
     LogMelConfig,
     ProsodyConfig,
+    QuestionnaireConfig,
     Recipe,
     ResidualAudioConfig,
     TextConfig,
@@ -22,6 +24,7 @@ from mmperson.inputs.spec import (
     AudioSpec,
     ColumnSpec,
     DescriptorSpec,
+    DialogueSpec,
     FrameSpec,
     InputSpec,
     LogMelSpec,
@@ -30,7 +33,7 @@ from mmperson.inputs.spec import (
     VideoSpec,
     WaveformSpec,
 )
-from mmperson.inputs.text import tokenizer_sha256
+from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
 from mmperson.models.encoders.text import text_weights_folder
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -92,9 +95,17 @@ def _audio(config: AudioConfig) -> AudioSpec:
             return DescriptorSpec()
 
 
-def _text(config: TextConfig) -> TextSpec:
+def _text(config: TextConfig) -> TextSpec | DialogueSpec:
+    sha256 = tokenizer_sha256(tokenizer_file(config))
+    if isinstance(config, DialogueConfig):
+        vocabulary = load_tokenizer(tokenizer_file(config)).get_vocab_size()
+        return DialogueSpec(
+            tokenizer_sha256=sha256, max_tokens=config.max_tokens, marker=vocabulary
+        )
+    if isinstance(config, QuestionnaireConfig):
+        return TextSpec(tokenizer_sha256=sha256, max_tokens=config.max_tokens)
     return TextSpec(
-        tokenizer_sha256=tokenizer_sha256(tokenizer_file(config)),
+        tokenizer_sha256=sha256,
         max_tokens=config.max_tokens,
         prompts=PSYCHOLOGY if config.prompt == "psychology" else (),
     )

@@ -9,8 +9,10 @@ from torch import nn
 
 from mmperson.errors import UnknownComponent
 from mmperson.models.encoders.contours import ContourEncoder
+from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.models.encoders.log_mel import LogMelEncoder
+from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
 from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.encoders.vector import VectorEncoder
@@ -43,7 +45,12 @@ ENCODERS: Mapping[str, Mapping[str, Builder]] = {
         "residual": ResidualAudioEncoder,
         "columns": VectorEncoder,
     },
-    "text": {"transformer": TextEncoder, "contours": ContourEncoder},
+    "text": {
+        "transformer": TextEncoder,
+        "contours": ContourEncoder,
+        "dialogue": DialogueEncoder,
+        "questionnaire": QuestionnaireEncoder,
+    },
 }
 FUSIONS: Mapping[str, Builder] = {
     "ttfn": TextCentricFusion,

@@ -23,8 +23,9 @@ from mmperson.errors import (
 )
 from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs, prepare_clip
+from mmperson.inputs.spec import DialogueSpec
 from mmperson.inputs.text import load_tokenizer
-from mmperson.media import Clip, find_transcript, read_clip, read_transcript
+from mmperson.media import Clip, Transcript, find_transcript, read_clip, read_transcript
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
 from mmperson.runtime.session import Session
 from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, Scores, error_info
@@ -189,15 +190,19 @@ class Predictor:
                 )
             return transcript, None
         if transcript is not None:
-            return read_transcript(transcript).text, None
+            return self._words(read_transcript(transcript)), None
         path = None if self.spec.text is None else find_transcript(clip)
         if path is None:
             return None, None
         try:
-            return read_transcript(path).text, None
+            return self._words(read_transcript(path)), None
         except TranscriptError as error:
             warnings.append(f"{path.name!r}, beside the clip, is not used: {error.message}")
             return None, f"The transcript beside the clip cannot be read: {error.message}"
+
+    def _words(self, transcript: Transcript) -> str:
+        """Return what is said, with the turns of a dialogue where they are read."""
+        return transcript.turns if isinstance(self.spec.text, DialogueSpec) else transcript.text
 
     def _check_graphs(self) -> None:
         """Hold the graphs to what the bundle says that it reads and gives."""

@@ -20,6 +20,7 @@ from mmperson.errors import DataError, ResumeMismatch, UsageError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
+from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.encoders.vector import VectorEncoder
 from mmperson.models.network import PersonalityNetwork
@@ -238,6 +239,10 @@ def _prepare(
     for name in frozen:
         rows = encode_rows(network, rows, name, folder)
         select = select and encode_rows(network, select, name, folder)
+        if isinstance(network.encoders[name], QuestionnaireEncoder):
+            here = rows.present[:, MODALITIES.index(name)] > 0
+            answers = torch.stack(rows.features[name])[..., 0].float()
+            network.encoders[name].fit_answers(answers[torch.from_numpy(here)])
     if recipe.teacher is None:
         return rows, select, None
     known = rows

@@ -1,8 +1,30 @@
-"""What needs a GPU to be of interest must still run on a CPU."""
+"""The scripts of benchmarks/: what they draw, and that those for a GPU run on a CPU."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from benchmarks import training_speed
+from benchmarks import text_systems, training_speed
+from mmperson.config import load_recipe
+from tests.conftest import make_corpus
+
+
+def test_rows_have_words_and_fewer_rows_are_some_of_them():
+    manifest = make_corpus()
+    split = np.where(manifest.split == "train", "train", "test")
+    manifest = replace(manifest, split=split)
+    many, few = (text_systems.draw_rows(manifest, *counts) for counts in ((20, 8), (5, 2)))
+    assert [int((many.split == name).sum()) for name in ("train", "test")] == [20, 8]
+    assert all(text.strip() for text in text_systems.draw_rows(manifest, 99, 99).transcript)
+    assert set(few.sample_id) < set(many.sample_id)
+    assert many.sample_id.tolist() == sorted(many.sample_id.tolist())
+
+
+def test_every_system_is_a_recipe_that_reads_words_alone(project_root):
+    for system in text_systems.SYSTEMS.values():
+        path = project_root / "configs" / f"{system.recipe}.yaml"
+        assert load_recipe(path, system.changes).modalities == ("text",)
 
 
 def test_training_speed_is_measured_on_a_cpu(tmp_path, project_root):

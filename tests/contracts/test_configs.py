@@ -68,7 +68,9 @@ def random_weights(recipe: Recipe, folder: Path) -> dict[str, str]:
     return {f"{name}.weights": str(folder / f"{name}.safetensors") for name in networks}
 
 
-def shortened(path: Path, corpus: Path, tiny_text_weights: Path, folder: Path) -> Recipe:
+def shortened(
+    path: Path, corpus: Path, tiny_text_weights: Path, tiny_language_model: Path, folder: Path
+) -> Recipe:
     """The recipe with the same network in two steps; a tiny text encoder where one is read."""
     recipe = load_recipe(path)
     wanted = {
@@ -81,10 +83,13 @@ def shortened(path: Path, corpus: Path, tiny_text_weights: Path, folder: Path) -
     if recipe.teacher is not None:
         wanted |= {"teacher.steps": "2", "teacher.sources": "8"}
     if recipe.text is not None:
-        wanted |= {"text.weights": str(tiny_text_weights), "text.layers": "[0, 2]"}
-        wanted |= {"text.trainable_layers": str(min(2, recipe.text.trainable_layers))}
         wanted |= {"text.max_tokens": str(min(128, recipe.text.max_tokens))}
-        wanted |= {"text.stride": str(min(2, recipe.text.stride))}
+        if recipe.text.name == "questionnaire":
+            wanted |= {"text.weights": str(tiny_language_model)}
+        else:
+            wanted |= {"text.weights": str(tiny_text_weights), "text.layers": "[0, 2]"}
+            wanted |= {"text.trainable_layers": str(min(2, recipe.text.trainable_layers))}
+            wanted |= {"text.stride": str(min(2, recipe.text.stride))}
     smaller = {"video.frames": "2", "video.size": "64", "audio.window_s": "2.0"}
     for name, value in smaller.items():
         section, key = name.split(".")
@@ -96,8 +101,10 @@ def shortened(path: Path, corpus: Path, tiny_text_weights: Path, folder: Path) -
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_recipe_trains_exports_and_says_the_same(path, corpus, tiny_text_weights, tmp_path):
-    recipe = shortened(path, corpus, tiny_text_weights, tmp_path)
+def test_a_recipe_trains_exports_and_says_the_same(
+    path, corpus, tiny_text_weights, tiny_language_model, tmp_path
+):
+    recipe = shortened(path, corpus, tiny_text_weights, tiny_language_model, tmp_path)
     train(recipe, tmp_path / "run")
     lines = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert max(json.loads(line)["step"] for line in lines) == 2

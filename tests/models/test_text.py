@@ -18,15 +18,16 @@ from transformers import (
     RobertaModel,
 )
 
-from mmperson.config import ContoursConfig, TransformerConfig
+from mmperson.config import ContoursConfig, DialogueConfig, TransformerConfig
 from mmperson.errors import ConfigError
 from mmperson.export.graph import export_graph
 from mmperson.export.wrapper import EncoderGraph, Part
 from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs
-from mmperson.inputs.spec import InputSpec, TextSpec
+from mmperson.inputs.spec import DialogueSpec, InputSpec, TextSpec
 from mmperson.inputs.text import encode_text, load_tokenizer
 from mmperson.models.encoders.contours import ContourEncoder
+from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.lora import LowRank
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
 
@@ -111,34 +112,21 @@ def test_low_rank_updates_start_at_nothing_and_are_all_that_learns(tiny_text_wei
     assert not tuned.frozen
 
 
-@pytest.fixture(scope="module")
-def language_model(tmp_path_factory, tiny_text_weights):
-    folder = tmp_path_factory.mktemp("tiny_llama")
-    torch.manual_seed(0)
-    shape = LlamaConfig(
-        vocab_size=30_522, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128,
-    )  # fmt: skip
-    LlamaForCausalLM(shape).save_pretrained(folder)
-    shutil.copyfile(tiny_text_weights / "tokenizer.json", folder / "tokenizer.json")
-    return folder
-
-
-def test_a_language_model_sees_what_came_before(language_model):
-    network = encoder(language_model, layers=(0, 2)).eval()
+def test_a_language_model_sees_what_came_before(tiny_language_model):
+    network = encoder(tiny_language_model, layers=(0, 2)).eval()
     ids, mask = torch.tensor([[101, 2023, 2025, 102]]), torch.ones(1, 4)
     before = network.states(ids, mask)
     ids[0, 2] = 3000
     after = network.states(ids, mask)
     torch.testing.assert_close(after[:, :2], before[:, :2])
     assert (after[:, 3, 16:] - before[:, 3, 16:]).abs().max() > 1e-4
-    reference = LlamaForCausalLM.from_pretrained(language_model).eval()
+    reference = LlamaForCausalLM.from_pretrained(tiny_language_model).eval()
     expected = reference(ids, output_hidden_states=True).hidden_states
     torch.testing.assert_close(after[..., 16:], expected[2], atol=1e-4, rtol=1e-4)
 
 
-def test_the_first_token_of_a_language_model_is_left_out(language_model):
-    network = encoder(language_model, layers=(2,)).eval()
+def test_the_first_token_of_a_language_model_is_left_out(tiny_language_model):
+    network = encoder(tiny_language_model, layers=(2,)).eval()
     ids, mask = (
         torch.tensor([[7, 8, 9, 0], [7, 0, 0, 0]]),
         torch.tensor([[1.0, 1, 1, 0], [1, 0, 0, 0]]),
@@ -153,8 +141,10 @@ def test_the_first_token_of_a_language_model_is_left_out(language_model):
     torch.testing.assert_close(network.pooled_states(ids, mask), pooled)
 
 
-def test_weights_in_half_precision_are_read_in_full(tmp_path, language_model, tiny_text_weights):
-    LlamaForCausalLM.from_pretrained(language_model).bfloat16().save_pretrained(tmp_path)
+def test_weights_in_half_precision_are_read_in_full(
+    tmp_path, tiny_language_model, tiny_text_weights
+):
+    LlamaForCausalLM.from_pretrained(tiny_language_model).bfloat16().save_pretrained(tmp_path)
     shutil.copyfile(tiny_text_weights / "tokenizer.json", tmp_path / "tokenizer.json")
     network = encoder(tmp_path, layers=(2,))
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
@@ -198,8 +188,19 @@ def test_weights_of_another_shape_are_refused(tmp_path, tiny_text_weights):
         (lambda: BertModel(BertConfig(**SMALL)), (), {"name": "contours", "window": 4, "step": 2}),
         (lambda: LlamaModel(LlamaConfig(**SMALL)), (), {"lora_rank": 2}),
         (lambda: LlamaModel(LlamaConfig(**SMALL)), ("say it", "tell me more"), {}),
+        (lambda: BertModel(BertConfig(**SMALL)), (), {"name": "dialogue"}),
+        (lambda: RobertaModel(RobertaConfig(**SMALL)), (), {"name": "dialogue"}),
+        (lambda: LlamaModel(LlamaConfig(**SMALL)), (), {"name": "dialogue"}),
     ],
-    ids=["prompts", "contours", "low_rank", "language_model_prompts"],
+    ids=[
+        "prompts",
+        "contours",
+        "low_rank",
+        "language_model_prompts",
+        "dialogue",
+        "dialogue_roberta",
+        "dialogue_language_model",
+    ],
 )
 def test_graphs_say_what_the_network_says(tmp_path, tiny_text_weights, backbone, prompts, options):
     torch.manual_seed(0)
@@ -207,7 +208,10 @@ def test_graphs_say_what_the_network_says(tmp_path, tiny_text_weights, backbone,
     shutil.copyfile(tiny_text_weights / "tokenizer.json", tmp_path / "tokenizer.json")
     options = {"weights": str(tmp_path), "layers": (1,), **options}
     spec = TextSpec(tokenizer_sha256="", prompts=prompts)
-    if "name" in options:
+    if options.get("name") == "dialogue":
+        spec = DialogueSpec(tokenizer_sha256="", marker=1500)
+        network = DialogueEncoder(DialogueConfig(**options), spec).eval()
+    elif "name" in options:
         network = ContourEncoder(ContoursConfig(**options), spec).eval()
     else:
         network = TextEncoder(TransformerConfig(**options), spec).eval()

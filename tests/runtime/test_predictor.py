@@ -8,6 +8,7 @@ import pytest
 
 from mmperson.errors import BundleCorrupt, MissingStream, UnknownComponent, UsageError
 from mmperson.inputs.clip import ClipInputs
+from mmperson.inputs.spec import DialogueSpec
 from mmperson.runtime.bundle import Bundle, open_bundle
 from mmperson.runtime.predictor import Predictor, load
 from mmperson.traits import TRAITS
@@ -217,3 +218,28 @@ def test_targets_beyond_the_traits_are_other_scores(tiny_bundle, demo, predictor
     assert record.scores == predictor.predict(demo).scores
     assert record.other_scores == {"tension": pytest.approx(10 * record.scores.conscientiousness)}
     assert predictor.predict(demo).other_scores == {}
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "expected"), [(False, "Hello. Hi."), (True, "Ann: Hello.\nBob: Hi.")]
+)
+def test_who_speaks_is_told_to_networks_that_read_it(
+    tiny_bundle, clip, tmp_path, monkeypatch, dialogue, expected
+):
+    path = tmp_path / "talk.vtt"
+    path.write_text(
+        "WEBVTT\n\n00:00.0 --> 00:01.0\n<v Ann>Hello.\n\n00:01.0 --> 00:02.0\n<v Bob>Hi.",
+        encoding="utf-8",
+    )
+    predictor, heard = load(tiny_bundle), []
+    if dialogue:
+        text = DialogueSpec(tokenizer_sha256="", marker=40_000)
+        predictor.spec = predictor.spec.model_copy(update={"text": text})
+
+    def listen(clip, text, spec, tokenizer):
+        heard.append(text)
+        return ClipInputs()
+
+    monkeypatch.setattr("mmperson.runtime.predictor.prepare_clip", listen)
+    predictor.predict(clip, transcript=path)
+    assert heard == [expected]

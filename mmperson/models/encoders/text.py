@@ -172,9 +172,26 @@ class TextEncoder(Encoder):
         if self.causal:
             place = torch.arange(x.shape[1], device=x.device)
             hidden = torch.maximum(hidden, (place > place.unsqueeze(1)).to(hidden))
-        bias = hidden * MASKED
+        return self.run_backbone(x, hidden)
+
+    def run_backbone(self, x: Tensor, hidden: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return the chosen hidden states, side by side.
+
+        Args:
+            x: int64 (batch, token).
+            hidden: float (batch, 1, 1 or token, token), 1 where a token must not be looked at.
+            positions: int64 (batch, token), from 0; None counts along the row.
+
+        Returns:
+            float (batch, token, layers * hidden).
+        """
+        if positions is not None:
+            positions = positions + _first_position(self.backbone)
         states = self.backbone(
-            input_ids=x, attention_mask=bias, output_hidden_states=True
+            input_ids=x,
+            attention_mask=hidden * MASKED,
+            position_ids=positions,
+            output_hidden_states=True,
         ).hidden_states
         return torch.cat([states[layer] for layer in self.layers], dim=-1)
 
@@ -217,13 +234,19 @@ def _check_positions(backbone: nn.Module, weights: str, max_tokens: int) -> None
     positions = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
     if positions is None:
         return
-    # RoBERTa counts from behind the position of padding.
-    first = 0 if positions.padding_idx is None else positions.padding_idx + 1
+    first = _first_position(backbone)
     if max_tokens > positions.num_embeddings - first:
         raise ConfigError(
             f"text.max_tokens is {max_tokens}; {weights!r} has positions for "
             f"{positions.num_embeddings - first} tokens."
         )
+
+
+def _first_position(backbone: nn.Module) -> int:
+    """Return the number of the first position: RoBERTa counts from behind that of padding."""
+    positions = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return 0 if padding is None else padding + 1
 
 
 def _of_backbone(weights: State) -> State:
