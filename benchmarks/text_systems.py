@@ -1,13 +1,15 @@
 """Compare the systems that read words alone, on the same clips of First Impressions V2.
 
     python benchmarks/text_systems.py runs/impressions.parquet
+    python benchmarks/text_systems.py runs/impressions.parquet --rows prompts
     python benchmarks/text_systems.py runs/impressions.parquet --rows few
     python benchmarks/text_systems.py    # only render, from the newest result file
 
 Every system learns the same seeded part of the training split and scores the same part of the test
-split once per seed: all epochs of its recipe, without selection. The questionnaire, whose language
-model reads slowly, is compared on few rows, also by its keyed answers without any training. A
-result file is never overwritten. SmolLM2 is fetched by ``scripts/fetch_smollm2.py``.
+split once per seed: all epochs of its recipe, without selection. What a language model reads slowly
+is compared on fewer rows: prompts, and the questionnaire, which is also judged by its keyed answers
+without any training. A result file is never overwritten. SmolLM2 is fetched by
+``scripts/fetch_smollm2.py``.
 """
 
 from __future__ import annotations
@@ -87,7 +89,15 @@ class Rows:
 
 
 ROWS = {
-    "many": Rows("text-systems", 2000, 1000, tuple(SYSTEMS)[:-1]),
+    "many": Rows(
+        "text-systems",
+        2000,
+        1000,
+        (PLAIN, "prompts_minilm", "plain_smollm2", "contours", "regressor", "dialogue"),
+    ),
+    "prompts": Rows(
+        "prompts", 600, 300, (PLAIN, "prompts_minilm", "plain_smollm2", "prompts_smollm2")
+    ),
     "few": Rows("questionnaire", 200, 200, (PLAIN, "questionnaire")),
 }
 

@@ -96,7 +96,7 @@ def test_only_a_network_that_the_teacher_knows_is_taught(recipe_file):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"fusion.name": "concat"}, "would score them alike"),
+        ({"fusion.name": "concat", "heads.shared": "true"}, "would score them alike"),
         ({"heads.output": "tanh", "data.labels": "rank"}, r"bound to \[0, 1\]"),
         ({"fusion.dim": "10"}, r"dim \(10\) must be a multiple of heads \(4\)"),
         ({"loss.target_weights": "[0, 0, 0, 0, 0]"}, "not all of them 0"),

@@ -157,8 +157,9 @@ class HeadsConfig(Section):
         name: ``ensemble``, the mean of many small regressors, or ``per_trait``, one regressor for
             each target.
         members: Regressors of the ensemble.
-        shared: Whether the targets share the ensemble's weights, which needs a fusion that gives
-            each target a vector of its own.
+        shared: Whether the targets share the ensemble's weights. It needs a fusion that gives each
+            target a vector of its own, and suits targets that go together; others are not told
+            apart.
         hidden: Width of the hidden layer of ``per_trait``; 0 for a linear one.
         output: What bounds the scores: ``linear`` for none, or ``sigmoid`` or ``tanh``, both on
             [0, 1]. A linear output counts in units of each target's training spread.
@@ -166,6 +167,6 @@ class HeadsConfig(Section):
 
     name: Literal["ensemble", "per_trait"] = "ensemble"
     members: int = Field(32, ge=1, le=256)
-    shared: bool = True
+    shared: bool = False
     hidden: int = Field(32, ge=0, le=4096)
     output: Literal["linear", "sigmoid", "tanh"] = "linear"

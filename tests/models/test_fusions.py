@@ -316,7 +316,7 @@ def test_the_compact_network_has_about_half_a_million_parameters():
 
 def test_the_published_network_has_its_number_of_parameters():
     fusion = PublishedTextCentricFusion(TtfnPublishedConfig(), dict.fromkeys(MODALITIES, 4096), 1)
-    head = EnsembleHead(HeadsConfig(members=32, shared=False), fusion.dim, 1)
+    head = EnsembleHead(HeadsConfig(members=32), fusion.dim, 1)
     assert round((count(fusion) + count(head)) / 1e6, 2) == 6.63
 
 

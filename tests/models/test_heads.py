@@ -6,8 +6,8 @@ from mmperson.models.heads import EnsembleHead, PerTraitHead
 
 NAN = float("nan")
 HEADS = (
+    (EnsembleHead, {"members": 3, "shared": True}),
     (EnsembleHead, {"members": 3}),
-    (EnsembleHead, {"members": 3, "shared": False}),
     (PerTraitHead, {"name": "per_trait", "hidden": 4}),
     (PerTraitHead, {"name": "per_trait", "hidden": 0}),
 )
@@ -26,7 +26,7 @@ def build(request):
 
 def test_the_score_is_the_mean_of_the_members():
     torch.manual_seed(0)
-    head = EnsembleHead(HeadsConfig(members=3), dim=8, targets=5)
+    head = EnsembleHead(HeadsConfig(members=3, shared=True), dim=8, targets=5)
     fused = torch.randn(2, 5, 8)
     members = []
     for member in range(3):
@@ -38,7 +38,7 @@ def test_the_score_is_the_mean_of_the_members():
 
 
 def test_targets_may_have_members_of_their_own():
-    own = EnsembleHead(HeadsConfig(members=3, shared=False), dim=8, targets=2)
+    own = EnsembleHead(HeadsConfig(members=3), dim=8, targets=2)
     fused = torch.randn(4, 2, 8)
     for target in range(2):
         alone = EnsembleHead(HeadsConfig(members=3), dim=8, targets=1)
@@ -89,7 +89,7 @@ def test_scores_are_in_units_of_the_training_labels(build):
 
 
 def test_parameters_keep_the_names_that_checkpoints_know():
-    head = EnsembleHead(HeadsConfig(members=4), dim=8, targets=5)
+    head = EnsembleHead(HeadsConfig(members=4, shared=True), dim=8, targets=5)
     shapes = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
     assert shapes == {
         "base": (5,),
