@@ -97,6 +97,7 @@ def test_only_a_network_that_the_teacher_knows_is_taught(recipe_file):
     ("flags", "message"),
     [
         ({"fusion.name": "concat", "heads.shared": "true"}, "would score them alike"),
+        ({"heads.calibrate": "true"}, "needs rows to select on"),
         ({"heads.output": "tanh", "data.labels": "rank"}, r"bound to \[0, 1\]"),
         ({"fusion.dim": "10"}, r"dim \(10\) must be a multiple of heads \(4\)"),
         ({"loss.target_weights": "[0, 0, 0, 0, 0]"}, "not all of them 0"),

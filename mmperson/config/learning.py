@@ -38,6 +38,11 @@ class DataConfig(Section):
     groups: str | None = None
     labels: Literal["none", "robust", "rank", "yeo_johnson"] = "none"
 
+    @property
+    def selects(self) -> bool:
+        """Whether some rows are held out to choose the epoch by."""
+        return self.held_out is not None or self.select_split is not None
+
     @model_validator(mode="after")
     def _one_selection(self) -> DataConfig:
         if self.targets[: len(TRAITS)] != TRAITS:

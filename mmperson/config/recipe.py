@@ -60,6 +60,13 @@ class Recipe(Section):
                 f"heads.output {self.heads.output} is bound to [0, 1]: it needs data.labels none "
                 "and no targets but the traits"
             )
+        if self.heads.calibrate and (
+            self.heads.output != "linear" or self.data.labels != "none" or not self.data.selects
+        ):
+            raise ValueError(
+                "heads.calibrate needs rows to select on (data.held_out or data.select_split), "
+                "heads.output linear and data.labels none"
+            )
         if self.optim.accumulate > 1 and self.loss.compares:
             raise ValueError(
                 "optim.accumulate cuts a step into parts, and this loss compares clips with each "

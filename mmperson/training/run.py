@@ -103,6 +103,9 @@ def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: On
     resumed = state.restore(run)
     weights = fit(state, rows, select, teach, recipe, run, team, on_epoch, on_note)
     load_trainable(network, weights)
+    if recipe.heads.calibrate and select is not None:
+        scores = torch.from_numpy(score(network, select)).float()
+        network.heads.calibrate(scores, torch.from_numpy(select.targets))
     if team.leads:
         save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
     return RunResult(run, len(rows), len(select or ()), state.progress.best, resumed)

@@ -101,3 +101,16 @@ def test_parameters_keep_the_names_that_checkpoints_know():
         "biases.1": (4, 1, 32),
         "biases.2": (4, 1, 1),
     }
+
+
+def test_calibration_puts_a_line_through_each_targets_scores(build):
+    torch.manual_seed(0)
+    head = build(targets=3)
+    head.fit_scale(torch.rand(20, 3))
+    fused = torch.randn(40, 3, 8)
+    scores = head(fused).detach()
+    targets = torch.stack([0.2 + 0.5 * scores[:, 0], 0.3 - 2 * scores[:, 1], NAN * scores[:, 2]], 1)
+    head.calibrate(scores, targets)
+    lined = head(fused)
+    torch.testing.assert_close(lined[:, :2], targets[:, :2])
+    torch.testing.assert_close(lined[:, 2], scores[:, 2])  # Of the third nothing is known.

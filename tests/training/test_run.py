@@ -230,3 +230,17 @@ def test_a_file_is_no_run_folder(recipe, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="cannot be written"):
         train(recipe, tmp_path / "file")
+
+
+def test_calibration_fits_the_selection_rows_and_nothing_else(recipe, tmp_path):
+    recipe = changed(recipe, data={"held_out": 0}, loss={"name": "mse"})
+    manifest = read_manifest(recipe.data.manifest)
+    _, held = split_rows(recipe, manifest)
+    errors = {}
+    for name in ("plain", "calibrated"):
+        heads = {"calibrate": name == "calibrated", "output": "linear"}
+        train(changed(recipe, heads=heads), tmp_path / name)
+        errors[name] = score_run(tmp_path / name, held) - held.targets
+    assert np.abs(errors["calibrated"].mean(axis=0)).max() < 1e-4
+    assert np.abs(errors["plain"].mean(axis=0)).max() > 1e-3
+    assert ((errors["calibrated"] ** 2).mean(0) <= (errors["plain"] ** 2).mean(0) + 1e-9).all()
