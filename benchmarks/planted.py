@@ -31,9 +31,13 @@ from mmperson.schema import MODALITIES
 from mmperson.training import score_run, train
 from mmperson.traits import TRAITS
 
+SEED = 1
+"""Of the corpus. The recipe's settings were chosen on the corpus of seed 0: other signals, and other
+footage held out."""
+
 SYSTEMS = {
     "prosody": {"optim.epochs": "200"},
-    "deep_impression": {"optim.epochs": "100", "video.size": "112"},
+    "deep_impression": {"optim.epochs": "60", "video.size": "112"},
 }
 """Further recipes that learn the corpus, and what is changed in them."""
 
@@ -44,7 +48,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if made.is_file():
         manifest = read_manifest(made)
     else:
-        manifest = make_planted(folder / "corpus", clips=arguments.clips, footage=arguments.footage)
+        manifest = make_planted(
+            folder / "corpus", clips=arguments.clips, footage=arguments.footage, seed=SEED
+        )
     held = manifest.select(manifest.split != "train")
     changes = {"run.threads": str(arguments.threads), "run.cache": str(folder / "cache")}
     begun = time.monotonic()
@@ -64,6 +70,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         run = learn(name, manifest, folder / name, {**changes, **change})
         found[f"the recipe {name}"] = judge(run, held, MODALITIES)
     return {
+        "seed": SEED,
         "footage": len(np.unique(manifest.source_id)),
         "clips": {
             split: int((manifest.split == split).sum()) for split in np.unique(manifest.split)
@@ -115,7 +122,8 @@ def table(result: dict[str, Any]) -> str:
         *lines,
         "",
         f"{clips['train']} training clips and {clips['validation'] + clips['test']} held-out ones, "
-        f"of {result['footage']} videos; one seed, the last epoch, held-out clips read once. "
+        f"of {result['footage']} videos; one seed, the last epoch, held-out clips read once; settings were chosen on a corpus "
+        "with other signals and other footage held out. "
         f"{result['epochs']} epochs in {result['trained_s'] / 60:.0f} minutes, clips decoded "
         f"meanwhile ({result['hardware']}, {result['threads']} threads). "
         f"From `results/{result['file']}`, made by `{result['command']}`.",
