@@ -32,8 +32,8 @@ from mmperson.training import score_run, train
 from mmperson.traits import TRAITS
 
 SEED = 1
-"""Of the corpus. The recipe's settings were chosen on the corpus of seed 0: other signals, and other
-footage held out."""
+"""Of the corpus. The recipe's settings were chosen on the corpus of seed 0, which has other signals
+and holds out other footage."""
 
 SYSTEMS = {
     "prosody": {"optim.epochs": "200"},
@@ -122,8 +122,8 @@ def table(result: dict[str, Any]) -> str:
         *lines,
         "",
         f"{clips['train']} training clips and {clips['validation'] + clips['test']} held-out ones, "
-        f"of {result['footage']} videos; one seed, the last epoch, held-out clips read once; settings were chosen on a corpus "
-        "with other signals and other footage held out. "
+        f"of {result['footage']} videos; one seed, the last epoch, held-out clips read once; "
+        "settings were chosen on a corpus with other signals and other footage held out. "
         f"{result['epochs']} epochs in {result['trained_s'] / 60:.0f} minutes, clips decoded "
         f"meanwhile ({result['hardware']}, {result['threads']} threads). "
         f"From `results/{result['file']}`, made by `{result['command']}`.",
