@@ -4,10 +4,12 @@
     python benchmarks/fusions.py youtube runs/youtube.parquet
     python benchmarks/fusions.py    # only render, from the newest result files
 
-On First Impressions every recipe of the list learns the training split and scores validation once
-per seed, all epochs, without selection. On YouTube Personality the fusions take the place of the
-one in ``configs/youtube.yaml``, and every vlog is scored by the network of the fold that left it
-out. A result file is never overwritten.
+On First Impressions every recipe of the list learns from the training split as it stands in
+``configs/`` and scores validation once per seed: all epochs without selection, save
+``ttfn_published``, whose epoch is chosen on a fold of the training split. On YouTube Personality
+the fusions take the place of the one in ``configs/youtube.yaml``, whose schedule they share, and
+every vlog is scored by the network of the fold that left it out. A result file is never
+overwritten.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ def test_a_flag_can_take_a_section_away(recipe_file):
         ("name.first", "x", "'name' is not a section"),
         ("data.held_out", "7", r"held_out must be below folds \(5\)"),
         ("loss.soft_weight", "0.5", "teacher and a loss.soft_weight above 0 go together"),
+        ("optim.schedule", "plateau", "give data.held_out or data.select_split"),
         ("optim.lr", "[", "not a valid value"),
     ],
 )
@@ -200,3 +201,10 @@ def test_checkpoints_make_no_other_recipe(recipe_file):
 def test_every_loss_that_a_recipe_can_name_is_there():
     losses = pytest.importorskip("mmperson.training.losses")
     assert set(get_args(LossConfig.model_fields["name"].annotation)) == set(losses.LOSSES)
+
+
+def test_a_plateau_needs_a_metric_that_may_get_better(recipe_file):
+    wanted = {"optim.schedule": "plateau", "data.held_out": "0"}
+    assert load_recipe(recipe_file, wanted).optim.schedule == "plateau"
+    with pytest.raises(ConfigError, match="select_metric other than last"):
+        load_recipe(recipe_file, {**wanted, "run.select_metric": "last"})

@@ -40,7 +40,7 @@ class DataConfig(Section):
 
     @property
     def selects(self) -> bool:
-        """Whether some rows are held out to choose the epoch by."""
+        """Whether there are rows to select on."""
         return self.held_out is not None or self.select_split is not None
 
     @model_validator(mode="after")
@@ -140,7 +140,9 @@ class OptimConfig(Section):
         epochs: Passes over the training rows.
         batch_size: Clips per step, over all processes.
         accumulate: Parts that a step's clips are run in, to save memory; the step stays the same.
-        warmup: Share of the steps in which the rate rises; it then falls along a half cosine.
+        schedule: How the rate falls: ``cosine``, half a cosine down to zero at the last step, or
+            ``plateau``, by a fifth whenever the selection metric has not got better for a while.
+        warmup: Share of the steps in which the rate rises.
         clip_norm: Largest gradient norm.
         ema_decay: Decay of the moving average of the weights; None uses the weights themselves.
         patience: Epochs without a better selection metric before training stops; None runs through.
@@ -153,6 +155,7 @@ class OptimConfig(Section):
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
+    schedule: Literal["cosine", "plateau"] = "cosine"
     warmup: float = Field(0.1, ge=0, lt=1)
     clip_norm: float = Field(1.0, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)

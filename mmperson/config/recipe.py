@@ -72,6 +72,12 @@ class Recipe(Section):
                 "optim.accumulate cuts a step into parts, and this loss compares clips with each "
                 "other: set it to 1, or use another loss"
             )
+        selects = self.data.selects and self.run.select_metric != "last"
+        if self.optim.schedule == "plateau" and not selects:
+            raise ValueError(
+                "optim.schedule plateau waits for a better selection metric: give data.held_out or "
+                "data.select_split, and a run.select_metric other than last"
+            )
         if self.loss.ranking_weight > 0 and self.data.groups is None:
             raise ValueError("loss.ranking_weight ranks within data.groups: give its column")
         weights = self.loss.target_weights

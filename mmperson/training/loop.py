@@ -19,7 +19,7 @@ from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
 from mmperson.training.distributed import Team
 from mmperson.training.feed import Steps
-from mmperson.training.optim import set_rate
+from mmperson.training.optim import set_rate, wait_for_better
 from mmperson.training.state import TrainingState, load_trainable, trainable
 from mmperson.training.step import OnNote, Stepper
 from mmperson.training.tracker import Tracker
@@ -77,7 +77,7 @@ def fit(
                 steps.rows, soft = teach(epoch)
             batch = steps[progress.step] if batches is None else next(batches)
             rows = steps.rows_of(progress.step)
-            rate = set_rate(state.optimizer, progress.step, len(steps), optim.warmup)
+            rate = set_rate(state.optimizer, optim, progress, len(steps))
             value = stepper.take(steps.rows, rows, batch, soft)
             progress.step += 1
             progress.epoch_loss += value
@@ -85,6 +85,8 @@ def fit(
             if progress.step % steps.per_epoch == 0:
                 figures = {"loss": progress.epoch_loss / steps.per_epoch}
                 figures |= _select(state, select, recipe, epoch)
+                if optim.schedule == "plateau":
+                    wait_for_better(progress, epoch)
                 progress.epoch_loss = 0.0
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)

@@ -31,6 +31,8 @@ class Progress:
         epoch_loss: Sum of the losses of this epoch's steps.
         best: Best selection metric so far; None before the first.
         best_epoch: Epoch of the best metric, from 0.
+        waited: Epochs since the best one, or since the rate was lowered.
+        lowered: How often the rate was lowered on a plateau.
         done: The run is complete.
     """
 
@@ -38,6 +40,8 @@ class Progress:
     epoch_loss: float = 0.0
     best: float | None = None
     best_epoch: int = -1
+    waited: int = 0
+    lowered: int = 0
     done: bool = False
 
 

@@ -15,7 +15,7 @@ from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingEr
 from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
 from mmperson.models.network import PersonalityNetwork
-from mmperson.training import score_run, step, train
+from mmperson.training import optim, score_run, step, train
 from mmperson.training.run import split_rows
 from mmperson.training.step import Stepper
 from mmperson.training.tracker import LOG_FILE
@@ -58,6 +58,31 @@ def test_an_interrupted_run_ends_in_the_same_bits(recipe, tmp_path, monkeypatch,
     for name in (NETWORK_FILE, LOG_FILE):
         whole, cut = ((tmp_path / run / name).read_bytes() for run in ("whole", "cut"))
         assert whole == cut
+
+
+def test_a_run_on_a_plateau_ends_in_the_same_bits(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(optim, "_PLATEAU_PATIENCE", 0)
+    settings = {"schedule": "plateau", "epochs": 6, "lr": 0.03, "warmup": 0.0}
+    recipe = changed(recipe, data={"held_out": 0}, optim=settings)
+    train(recipe, tmp_path / "whole")
+    lines = (tmp_path / "whole" / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    rates = [numbers["rate"] for numbers in map(json.loads, lines) if "rate" in numbers]
+    assert rates[0] == 1.0
+    assert min(rates) < 1.0
+    take = Stepper.take
+
+    def interrupted(stepper, *arguments):
+        if stepper.state.progress.step == len(rates) - 1:
+            raise Interrupted
+        return take(stepper, *arguments)
+
+    monkeypatch.setattr(Stepper, "take", interrupted)
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "cut")
+    monkeypatch.setattr(Stepper, "take", take)
+    train(recipe, tmp_path / "cut")
+    for name in (NETWORK_FILE, LOG_FILE):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(recipe, tmp_path):
