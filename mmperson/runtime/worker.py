@@ -20,6 +20,7 @@ from typing import Any, Final
 OUT_OF_MEMORY: Final = os.EX_OSERR
 """Exit code of a worker that was refused memory; a clip was too much for it."""
 _START_S: Final = 120.0
+_SIZE: Final = Path("/proc/self/statm")
 
 
 def main() -> None:
@@ -57,26 +58,26 @@ def main() -> None:
         _answer(answers, record.to_dict())
 
 
-def confine(memory_mb: float) -> bool:
+def limits_memory() -> bool:
+    """Return whether this system keeps a process within a limit of memory, as Linux does."""
+    return _SIZE.exists()
+
+
+def confine(memory_mb: float) -> None:
     """Take from this process the means to do harm: files, core dumps, and memory beyond a limit.
 
     Args:
-        memory_mb: Address space beyond what is in use now, in MiB.
-
-    Returns:
-        Whether the memory is limited. macOS has no such limit.
+        memory_mb: Address space beyond what is in use now, in MiB; without effect where
+            ``limits_memory`` says no.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except OSError:
-        return False
-    wanted = pages * resource.getpagesize() + int(memory_mb * 2**20)
-    _, hardest = resource.getrlimit(resource.RLIMIT_AS)
-    limit = wanted if hardest == resource.RLIM_INFINITY else min(wanted, hardest)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    return True
+    if limits_memory():
+        pages = int(_SIZE.read_text(encoding="ascii").split()[0])
+        wanted = pages * resource.getpagesize() + int(memory_mb * 2**20)
+        _, hardest = resource.getrlimit(resource.RLIMIT_AS)
+        limit = wanted if hardest == resource.RLIM_INFINITY else min(wanted, hardest)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _answer(answers: int, message: dict[str, Any]) -> None:
