@@ -90,7 +90,7 @@ def predict(
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(metavar="MB", help="Memory that a clip may take in a worker, on Linux: 1024."),
+        typer.Option(metavar="MB", help="Memory that a clip may take in a worker, on Linux: 2048."),
     ] = None,
 ) -> None:
     """Score clips: apparent Big Five, as observers would rate the person who speaks.
@@ -98,7 +98,7 @@ def predict(
     Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C;
     the clips in hand were finished, and the records of what was scored are written.
     """
-    clips = _open_folders(clips)
+    clips = open_folders(clips)
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
     if out is not None:
@@ -154,8 +154,12 @@ class _Tally:
     interrupted: bool = False
 
 
-def _open_folders(clips: Sequence[str]) -> list[str]:
-    """Put the media files that lie in a folder in its place."""
+def open_folders(clips: Sequence[str]) -> list[str]:
+    """Put the media files that lie in a folder in its place.
+
+    Raises:
+        UsageError: None lies in it.
+    """
     found: list[str] = []
     for clip in clips:
         if not os.path.isdir(clip):

@@ -26,7 +26,7 @@ from mmperson.runtime.worker import OUT_OF_MEMORY
 from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
 
 DEFAULT_TIMEOUT_S: Final = 300.0
-DEFAULT_MEMORY_MB: Final = 1024.0
+DEFAULT_MEMORY_MB: Final = 2048.0
 _MAX_ANSWER_BYTES: Final = 1 << 22
 _LAST_S: Final = 1.0
 _PROGRAM: Final = (
