@@ -98,6 +98,9 @@ def predict(
     Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C;
     the clips in hand were finished, and the records of what was scored are written.
     """
+    from mmperson.runtime.worker import ONE_THREAD
+
+    os.environ.update(ONE_THREAD)  # before numpy is imported
     clips = open_folders(clips)
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")

@@ -17,6 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+ONE_THREAD: Final = {
+    f"{library}_THREADS": "1"
+    for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM")
+}
+"""Environment in which numpy computes on one thread: on more, sums round differently."""
 OUT_OF_MEMORY: Final = os.EX_OSERR
 """Exit code of a worker that was refused memory; a clip was too much for it."""
 _START_S: Final = 120.0

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,8 @@ from mmperson.cli.app import app
 from mmperson.errors import UsageError
 from mmperson.runtime import batch
 from mmperson.runtime.predictor import Predictor, load
+from mmperson.runtime.worker import ONE_THREAD
+from tests.fixtures.media import write_clip
 
 PROGRAM = "from mmperson.cli.app import main; main()"
 
@@ -55,8 +58,30 @@ def test_a_folder_is_scored_by_workers_in_its_order(run, folder, tiny_bundle):
     found = [json.loads(line) for line in result.stdout.splitlines()]
     clips = [str(folder / name) for name in ("a.MP4", "b.mp4", "c.mp4")]
     assert [record["clip"] for record in found] == clips
-    expected = [record.to_dict()["scores"] for record in load(tiny_bundle).predict(clips)]
-    assert [record["scores"] for record in found] == expected
+    for record, expected in zip(found, load(tiny_bundle).predict(clips), strict=True):
+        assert record["scores"] == pytest.approx(expected.scores.model_dump(), abs=1e-5)
+
+
+def test_scores_are_the_same_bits_in_this_process_and_in_any_number_of_workers(
+    tiny_bundle, tmp_path, project_root
+):
+    for number in range(8):  # of noises of different length: several threads would round otherwise
+        noise = np.random.default_rng(number)
+        tone = lambda time_s, noise=noise: 0.3 * noise.normal(size=len(time_s)).clip(-3, 3)  # noqa: E731
+        path = tmp_path / f"{number}.mp4"
+        write_clip(path, video_codec=None, duration_s=2.0 + 0.37 * number, tone=tone)
+    free = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    command = [sys.executable, "-c", PROGRAM, "predict", str(tmp_path), "--format", "jsonl"]
+    command += ["--bundle", str(tiny_bundle), "--workers"]
+    seen = set()
+    for workers in ("0", "0", "1", "2"):
+        answer = subprocess.run(
+            [*command, workers], cwd=project_root, env=free, capture_output=True, check=True
+        )
+        records = [json.loads(line) for line in answer.stdout.splitlines()]
+        assert len(records) == 8
+        seen.add(json.dumps([record["scores"] for record in records]))
+    assert len(seen) == 1
 
 
 def test_a_folder_without_clips_is_refused(run, tmp_path):
