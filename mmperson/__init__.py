@@ -14,12 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmperson.errors import MMPersonError
+    from mmperson.runtime.batch import predict_many
     from mmperson.runtime.predictor import Predictor, load
     from mmperson.schema import Prediction
     from mmperson.traits import TRAITS
 
 __version__ = "0.1.0"
-__all__ = ["TRAITS", "MMPersonError", "Prediction", "Predictor", "__version__", "load"]
+__all__ = [
+    "TRAITS",
+    "MMPersonError",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "load",
+    "predict_many",
+]
 
 _HOMES = {
     "TRAITS": "mmperson.traits",
@@ -27,6 +36,7 @@ _HOMES = {
     "Prediction": "mmperson.schema",
     "Predictor": "mmperson.runtime.predictor",
     "load": "mmperson.runtime.predictor",
+    "predict_many": "mmperson.runtime.batch",
 }
 
 

@@ -72,6 +72,7 @@ class Prediction(_Record):
             its training labels; empty for most bundles.
         modalities: Which modalities went into the scores, and why the others did not.
         duration_s: Length of the clip in seconds, where known.
+        fingerprint: Hash of what the scores were made from: bundle, clip and transcript.
         model: Name and version of the bundle.
         timing_ms: Wall time per stage in milliseconds.
         warnings: What the reader of the scores should know.
@@ -85,6 +86,7 @@ class Prediction(_Record):
     other_scores: dict[str, float] = Field(default_factory=dict)
     modalities: Modalities
     duration_s: float | None
+    fingerprint: str | None = None
     model: str
     timing_ms: dict[str, float] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()

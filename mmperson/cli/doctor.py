@@ -52,13 +52,16 @@ def _facts() -> dict[str, str]:
     import av
     import onnxruntime
 
+    from mmperson.runtime.batch import processors
+    from mmperson.runtime.worker import limits_memory
+
     cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
     return {
         "mmperson": mmperson.__version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "processors": f"{usable} usable of {cores}; one thread per graph",
+        "processors": f"{processors()} usable of {cores}; one thread per graph",
+        "workers": "limited in time" + (" and memory" if limits_memory() else ", not in memory"),
         "packages": _versions(_PACKAGES),
         "training": _versions(_EXTRAS),
         "ffmpeg of PyAV": "  ".join(f"{name} {version}" for name, version in libraries.items()),

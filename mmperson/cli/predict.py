@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import secrets
-import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
+from mmperson.cli.output import appending, check_out, replacing, settle, tell, to_stdout, write
 from mmperson.cli.records import Format, render
 from mmperson.errors import UsageError
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
-    from mmperson.runtime.predictor import Predictor
+    from mmperson.runtime.batch import Bounds
+    from mmperson.runtime.bundle import Bundle
     from mmperson.schema import Prediction
+
+_ENDINGS: Final = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
+    *(".flv", ".ogv", ".ogg", ".oga", ".opus", ".m4a", ".wav", ".flac", ".mp3"),
+)
 
 
 class ClipCommand(TyperCommand):
@@ -44,7 +49,9 @@ _BadCall: Any = typer.BadParameter.__base__
 
 
 def predict(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIP…", help="Video or audio files.")],
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP…", help="Video or audio files, or folders of them.")
+    ],
     transcript: Annotated[
         Path | None,
         typer.Option(
@@ -59,40 +66,86 @@ def predict(
         Format | None,
         typer.Option(
             help="text is for people and the default on a terminal. json, the default elsewhere, "
-            "is one record for one clip and a list for several."
+            "is one record for one clip and a list for several. A file that ends in .jsonl or "
+            ".csv gets that."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File for the records, not stdout.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the records, not stdout. A file of JSON lines grows, and a second run "
+            "skips the clips in it."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that score side by side. One per processor for several clips; 0, for "
+            "none but this one, is the default for a single clip."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Time that a clip may take in a worker: 300."),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="MB", help="Memory that a clip may take in a worker, on Linux: 2048."),
+    ] = None,
 ) -> None:
     """Score clips: apparent Big Five, as observers would rate the person who speaks.
 
     Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C;
-    the clip in hand was finished, and the records of what was scored are written.
+    the clips in hand were finished, and the records of what was scored are written.
     """
+    from mmperson.runtime.worker import ONE_THREAD
+
+    os.environ.update(ONE_THREAD)  # before numpy is imported
+    clips = open_folders(clips)
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
     if out is not None:
-        _check_out(out, clips, transcript)
+        check_out(out, clips, transcript)
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
-    from mmperson.runtime.predictor import load
+    from mmperson.runtime.bundle import open_bundle
+    from mmperson.runtime.fingerprint import fingerprint
 
-    predictor = load(bundle)
-    form = format or (Format.text if out is None and sys.stdout.isatty() else Format.json)
-    others = predictor.bundle.info.targets[len(TRAITS) :]
+    bounds = _bounds(len(clips), workers, timeout, memory)
+    opened = open_bundle(bundle)
+    form = format or _form_for(out)
+    several = len(clips) > 1
+    grows = out is not None and form is Format.jsonl and (out.is_file() or not out.exists())
+    if out is not None and grows and out.exists():
+        wanted = {clip: fingerprint(opened, clip, transcript) for clip in clips}
+        left = settle(out, clips, wanted)
+        if len(left) < len(clips):
+            tell(f"{len(clips) - len(left)} of {len(clips)} clips are in {out} already.")
+        clips = left
+    others = opened.info.targets[len(TRAITS) :]
     tally = _Tally()
-    with _interruptible(tally), _stdout() if out is None else _file(out) as stream:
-        records = _score(predictor, clips, transcript, tally)
-        _write(render(records, form, stream, several=len(clips) > 1, others=others), stream)
+    upcoming = itertools.takewhile(lambda _: not tally.interrupted, clips)
+    records = _score(opened, upcoming, transcript, bounds, ordered=not grows)
+    outlet = to_stdout() if out is None else appending(out) if grows else replacing(out)
+    with _interruptible(tally), outlet as stream:
+        counted = _count(records, tally)
+        write(render(counted, form, stream, several=several, others=others), stream)
     if out is not None:
-        _tell(f"Wrote {out}.")
+        tell(f"Wrote {out}.")
     if tally.failed:
-        _tell(f"{tally.failed} of {tally.done} clips could not be scored.")
+        tell(f"{tally.failed} of {tally.done} clips could not be scored.")
     if tally.interrupted:
-        _tell(f"Interrupted: {len(clips) - tally.done} of {len(clips)} clips are left.")
+        tell(f"Interrupted: {len(clips) - tally.done} of {len(clips)} clips are left.")
         raise typer.Exit(130)
     if tally.failed:
         raise typer.Exit(1)
+
+
+def _form_for(out: Path | None) -> Format:
+    """Return the format that a file's name asks for, or that suits standard output."""
+    if out is None:
+        return Format.text if sys.stdout.isatty() else Format.json
+    return {".jsonl": Format.jsonl, ".csv": Format.csv}.get(out.suffix.lower(), Format.json)
 
 
 @dataclass
@@ -104,53 +157,81 @@ class _Tally:
     interrupted: bool = False
 
 
-class _Unwritable(Exception):
-    """Records cannot be written; its cause is an ``OSError``."""
+def open_folders(clips: Sequence[str]) -> list[str]:
+    """Put the media files that lie in a folder in its place.
+
+    Raises:
+        UsageError: None lies in it.
+    """
+    found: list[str] = []
+    for clip in clips:
+        if not os.path.isdir(clip):
+            found.append(clip)
+            continue
+        names = sorted(name for name in os.listdir(clip) if name.lower().endswith(_ENDINGS))
+        if not names:
+            raise UsageError(f"In the folder {clip!r} lies no media file.")
+        found += [os.path.join(clip, name) for name in names]
+    return found
+
+
+def _bounds(
+    clips: int, workers: int | None, timeout_s: float | None, memory_mb: float | None
+) -> Bounds | None:
+    """Return what workers may cost; None if the clips are scored in this process."""
+    from mmperson.runtime.batch import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds
+    from mmperson.runtime.worker import limits_memory
+
+    if workers == 0 and (timeout_s is not None or memory_mb is not None):
+        raise UsageError("--timeout and --memory are for workers, and --workers is 0.")
+    if workers == 0 or (clips == 1 and workers is timeout_s is memory_mb is None):
+        return None
+    if memory_mb is not None and not limits_memory():
+        tell("This system keeps no process within a limit of memory: --memory does nothing.")
+    return Bounds(workers, timeout_s or DEFAULT_TIMEOUT_S, memory_mb or DEFAULT_MEMORY_MB)
 
 
 def _score(
-    predictor: Predictor, clips: Sequence[str], transcript: Path | None, tally: _Tally
+    bundle: Bundle,
+    clips: Iterable[str],
+    transcript: Path | None,
+    bounds: Bounds | None,
+    *,
+    ordered: bool,
 ) -> Iterator[Prediction]:
-    """Yield a record per clip, until Ctrl-C."""
-    for clip in clips:
-        if tally.interrupted:
-            return
-        try:
-            record = predictor.predict(clip, transcript)
-        except KeyboardInterrupt:
-            tally.interrupted = True
-            return
-        tally.done += 1
-        tally.failed += record.error is not None
-        yield record
+    """Return a record per clip, in this process or from workers."""
+    if bounds is None:
+        from mmperson.runtime.predictor import Predictor
+
+        predictor = Predictor(bundle)
+        return (predictor.predict(clip, transcript) for clip in clips)
+    from mmperson.runtime.batch import Job, as_done, in_order
+
+    words = None if transcript is None else str(transcript)
+    answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds)
+    return in_order(answers) if ordered else (record for _, record in answers)
 
 
-def _write(pieces: Iterable[str], stream: TextIO) -> None:
-    """Write piece by piece, so that nothing that was scored is held back."""
-    for piece in pieces:
-        with _writing():
-            stream.write(piece)
-            stream.flush()
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """Tell failures of the output from those of anything else."""
+def _count(records: Iterator[Prediction], tally: _Tally) -> Iterator[Prediction]:
+    """Pass records on and count them; a second Ctrl-C ends them."""
     try:
-        yield
-    except OSError as error:
-        raise _Unwritable from error
+        for record in records:
+            tally.done += 1
+            tally.failed += record.error is not None
+            yield record
+    except KeyboardInterrupt:
+        tally.interrupted = True
 
 
 @contextmanager
 def _interruptible(tally: _Tally) -> Iterator[None]:
-    """Let the first Ctrl-C end the run after the clip in hand; the second one ends it at once."""
+    """Let the first Ctrl-C end the run after the clips in hand; the second one ends it at once."""
 
     def note(number: int, frame: object) -> None:
         if tally.interrupted:
             raise KeyboardInterrupt
         tally.interrupted = True
-        _tell("Finishing this clip. Press Ctrl-C again to stop at once.")
+        tell("Finishing the clips in hand. Press Ctrl-C again to stop at once.")
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # such as ignored, as nohup asks for
@@ -161,102 +242,3 @@ def _interruptible(tally: _Tally) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _stdout() -> Iterator[TextIO]:
-    """Standard output that takes any name; a reader that goes away ends the run quietly."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-    try:
-        yield sys.stdout
-    except _Unwritable as unwritable:
-        error = unwritable.__cause__
-        _drop_stdout()
-        if isinstance(error, BrokenPipeError):
-            raise typer.Exit(1) from None
-        raise UsageError(
-            f"Standard output cannot be written: {error}.", hint="Give --out FILE."
-        ) from error
-
-
-def _drop_stdout() -> None:
-    """Send what is still buffered nowhere, as Python would fail on it once more at its end."""
-    with suppress(OSError, ValueError):  # no real file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _file(out: Path) -> Iterator[TextIO]:
-    """Open a file beside ``out`` that takes its place when it is complete."""
-    is_special = out.exists() and not out.is_file()  # a pipe or a device has no place to take
-    target = Path(os.path.realpath(out))
-    unfinished = target.with_name(f".mmperson-{secrets.token_hex(4)}.tmp")
-    try:
-        with _writing():
-            path = out if is_special else unfinished
-            file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
-        with file:
-            yield file
-        if not is_special:
-            with _writing():
-                if target.exists():
-                    shutil.copymode(target, unfinished)
-                os.replace(unfinished, target)
-    except BaseException as error:
-        if unfinished.exists():
-            if unfinished.stat().st_size:
-                _tell(f"What was scored so far is in {unfinished}.")
-            else:
-                unfinished.unlink()
-        if isinstance(error, _Unwritable):
-            raise UsageError(
-                f"--out {str(out)!r} cannot be written: {error.__cause__}.",
-                hint="Give a file in a folder that you may write to and that has space.",
-            ) from error
-        raise
-
-
-def _check_out(out: Path, clips: Sequence[str], transcript: Path | None) -> None:
-    """Refuse what cannot be written, or what would be lost or misread."""
-    from mmperson.media.transcript import SUFFIXES
-
-    try:
-        out.stat()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise UsageError(
-            f"--out {str(out)!r} cannot be written: {error}.", hint="Give another file."
-        ) from error
-    if os.path.isdir(out):
-        raise UsageError(f"--out {str(out)!r} is a folder.", hint="Give a file in it.")
-    if not os.path.isdir(out.parent):
-        raise UsageError(f"--out {str(out)!r}: there is no such folder.", hint="Make it first.")
-    if os.path.exists(out) and not os.access(out, os.W_OK):
-        raise UsageError(f"--out {str(out)!r} may not be written.", hint="Give another file.")
-    for given in [*map(Path, clips), transcript]:
-        if given is not None and _is_same(out, given):
-            raise UsageError(
-                f"--out {str(out)!r} is one of the inputs and would be lost.",
-                hint="Give another file.",
-            )
-    for clip in map(Path, clips):
-        if any(_is_same(out, clip.parent / f"{clip.stem}{suffix}") for suffix in SUFFIXES):
-            raise UsageError(
-                f"--out {str(out)!r} has the name of the transcript of {str(clip)!r}, and would be "
-                "read as that from then on.",
-                hint="Give another file.",
-            )
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there
-        return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _tell(message: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)

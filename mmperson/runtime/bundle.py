@@ -10,6 +10,7 @@ import hashlib
 import importlib.resources
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,6 +111,11 @@ class Bundle:
     def model(self) -> str:
         """Name and version, as records show them."""
         return f"{self.info.name} {self.info.version}"
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of its facts, and through them of its files: 64 hex digits."""
+        return hashlib.sha256(self.info.model_dump_json().encode()).hexdigest()
 
 
 def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:

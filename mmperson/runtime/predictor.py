@@ -27,12 +27,15 @@ from mmperson.inputs.spec import DialogueSpec
 from mmperson.inputs.text import load_tokenizer
 from mmperson.media import Clip, Transcript, find_transcript, read_clip, read_transcript
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
+from mmperson.runtime.fingerprint import fingerprint
 from mmperson.runtime.session import Session
 from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, Scores, error_info
 from mmperson.traits import TRAITS, by_trait, neuroticism
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from mmperson.media.decode import Threads
 
 ClipPath = str | os.PathLike[str]
 TranscriptSource = str | os.PathLike[str] | None
@@ -59,13 +62,15 @@ class Predictor:
     Args:
         bundle: An opened bundle.
         threads: CPU threads per graph.
+        decoding: FFmpeg's threading of video; ``"none"`` suits one of several processes.
 
     Raises:
         BundleCorrupt: Its graphs are not those of what it reads and gives.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, decoding: Threads = "auto") -> None:
         self.bundle = bundle
+        self._decoding = decoding
         self.spec = bundle.info.spec
         self._sessions = {
             name.removesuffix(".onnx"): Session(data, name, bundle.info.spec_hash, threads)
@@ -136,6 +141,7 @@ class Predictor:
 
     def _predict_one(self, path: ClipPath, transcript: TranscriptSource) -> Prediction:
         name = os.fspath(path)
+        seen = fingerprint(self.bundle, name, transcript)  # before the files are read
         timing: dict[str, float] = {}
         clip: Clip | None = None
         warnings: list[str] = []
@@ -172,6 +178,7 @@ class Predictor:
             other_scores=dict(zip(self.bundle.info.targets[len(TRAITS) :], others, strict=False)),
             modalities=self._uses(inputs, failed=scores is None),
             duration_s=None if clip is None else clip.info.duration_s,
+            fingerprint=seen,
             model=self.bundle.model,
             timing_ms={stage: round(value, 2) for stage, value in timing.items()},
             warnings=tuple(dict.fromkeys(warnings)),
@@ -236,7 +243,7 @@ class Predictor:
 
     def _read(self, path: str) -> Clip:
         """Decode what the bundle reads, and nothing else."""
-        return read_clip(path, **self.spec.reading())
+        return read_clip(path, **self.spec.reading(), threads=self._decoding)
 
     def _encode(
         self, inputs: ClipInputs, modalities: Sequence[str]

@@ -19,7 +19,10 @@ from mmperson.schema import Prediction
 @pytest.fixture
 def run(tiny_bundle):
     def invoke(*arguments):
-        return CliRunner().invoke(app, ["predict", "--bundle", str(tiny_bundle), *arguments])
+        options = ["--bundle", str(tiny_bundle)]
+        if not {"--workers", "--timeout", "--memory"} & set(arguments):
+            options += ["--workers", "0"]
+        return CliRunner().invoke(app, ["predict", *options, *arguments])
 
     return invoke
 

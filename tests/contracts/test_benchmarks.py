@@ -1,11 +1,12 @@
-"""The scripts of benchmarks/: what they draw, and that those for a GPU run on a CPU."""
+"""The scripts of benchmarks/: what they draw, and that those whose results are made elsewhere run."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import text_systems, training_speed
+from benchmarks import text_systems, throughput, training_speed
 from mmperson.config import load_recipe
 from tests.conftest import make_corpus
 
@@ -40,3 +41,15 @@ def test_training_speed_is_measured_on_a_cpu(tmp_path, project_root):
     )
     assert whole["share_of_bf16_peak"] is None  # There is no such figure for a CPU.
     assert found["projected_s"]["decoding in one process"] > 0
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
+def test_throughput_is_measured(tiny_bundle, demo):
+    found = throughput.measure(str(tiny_bundle), [str(demo)], rounds=3, repeat=20, most=2)
+    assert [row["workers"] for row in found["rates"]] == [1, 2]
+    assert all(row["clips_per_s"] > 0 and row["clips"] == 3 for row in found["rates"])
+    (clip,) = found["clips"]
+    assert 0 < clip["cpu_s"] < 60
+    assert set(clip["wall_ms"]) == {"decode", "inputs", "encode", "fuse", "total"}
+    assert found["cold"]["first_score_s"] > found["cold"]["import_s"] > 0
+    assert abs(found["memory"]["growth"]) < 0.1

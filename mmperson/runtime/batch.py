@@ -1,0 +1,339 @@
+"""Many clips at the speed of the machine, each at its own risk.
+
+Every worker is a process of its own that opens the bundle once and scores one clip at a time on one
+thread, so the decoding of one clip overlaps the scoring of another. It is started anew, never
+forked: FFmpeg and ONNX Runtime do not survive a fork. A clip that crashes it, hangs it or wants too
+much memory costs its own record, which says so; the worker is replaced, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from mmperson.errors import BundleError, MediaError, MediaTooLarge, UnreadableMedia, UsageError
+from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
+from mmperson.runtime.worker import ONE_THREAD, OUT_OF_MEMORY
+from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
+
+DEFAULT_TIMEOUT_S: Final = 300.0
+DEFAULT_MEMORY_MB: Final = 2048.0
+_MAX_ANSWER_BYTES: Final = 1 << 22
+_LAST_S: Final = 1.0
+_PROGRAM: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from mmperson.runtime.worker import main; main()"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to be scored.
+
+    Attributes:
+        clip: Its path, as its record shows it.
+        transcript: Path of what is said; None for the file beside the clip.
+    """
+
+    clip: str
+    transcript: str | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many workers there are, and what a clip may cost one.
+
+    Attributes:
+        workers: Processes; None for one per processor that this process may use.
+        timeout_s: Wall time per clip, in seconds.
+        memory_mb: Memory of a worker beyond that of the opened bundle, in MiB. Linux only.
+
+    Raises:
+        UsageError: A value out of range.
+    """
+
+    workers: int | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    memory_mb: float = DEFAULT_MEMORY_MB
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and not 1 <= self.workers <= 1024:
+            raise UsageError(f"The number of workers is {self.workers}; 1 to 1024 are allowed.")
+        if not 0 < self.timeout_s <= 1e6:
+            raise UsageError(f"The time per clip is {self.timeout_s} s; it must be above 0.")
+        if not 16 <= self.memory_mb <= 1 << 20:
+            raise UsageError(f"The memory of a worker is {self.memory_mb} MB; at least 16 is.")
+
+
+def predict_many(
+    clips: Iterable[str | os.PathLike[str]],
+    *,
+    bundle: str | Path = DEFAULT_BUNDLE,
+    workers: int | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    memory_mb: float = DEFAULT_MEMORY_MB,
+) -> Iterator[Prediction]:
+    """Score many clips in worker processes, which a bad clip may kill.
+
+    Clips are taken one by one as workers become free, so ``clips`` may be a generator. The
+    transcript of a clip is the file beside it. Scores are the same bits for any number of workers,
+    and those of ``Predictor.predict`` where numpy computes on one thread (OPENBLAS_NUM_THREADS=1);
+    where it uses more, sums round differently, and scores differ by about 1e-6.
+
+    Args:
+        clips: Paths.
+        bundle: Name of a shipped bundle, or a bundle folder.
+        workers: Processes; None for one per processor.
+        timeout_s: Wall time that one clip may take, in seconds.
+        memory_mb: Memory that one clip may take beyond the opened bundle, in MiB. Linux only:
+            macOS keeps no process within such a limit.
+
+    Returns:
+        A record per clip, in the order of the clips, each as soon as it and all before it are
+        there. A clip that cannot be scored has a record with an error.
+
+    Raises:
+        UsageError: A value out of range, or something is no path.
+        BundleError: There is no such bundle, or no worker can open it.
+    """
+    if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
+        raise UsageError(f"Clips are several paths, not {clips!r}.")
+    bounds = Bounds(workers, timeout_s, memory_mb)
+    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds))
+
+
+def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
+    """Yield records by their number, from 0."""
+    early: dict[int, Prediction] = {}
+    wanted = 0
+    for number, record in answers:
+        early[number] = record
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def as_done(
+    bundle: Bundle, jobs: Iterable[Job], bounds: Bounds
+) -> Iterator[tuple[int, Prediction]]:
+    """Score clips in workers; yield each record as soon as it is there.
+
+    Args:
+        bundle: An opened bundle; each worker opens its folder anew.
+        jobs: The clips. When they end, the clips in hand are finished.
+        bounds: Number of workers, and what is refused.
+
+    Yields:
+        The number of the job, from 0, and its record.
+
+    Raises:
+        BundleError: A worker cannot open the bundle, or cannot be started.
+    """
+    tasks = enumerate(jobs)
+    with selectors.DefaultSelector() as crew:
+
+        def hire() -> None:
+            if task := next(tasks, None):
+                worker = _Worker(bundle, bounds, task)
+                crew.register(worker.answers, selectors.EVENT_READ, worker)
+
+        try:
+            for _ in range(bounds.workers or processors()):
+                hire()
+            while crew.get_map():
+                for key, _ in crew.select():
+                    worker: _Worker = key.data
+                    number, job = worker.task
+                    try:
+                        record = worker.receive()
+                    except _Ended as end:
+                        crew.unregister(key.fileobj)
+                        error = _loss(worker.close(_LAST_S), str(end), bounds)
+                        record = _failed(bundle, job, error)
+                        hire()
+                    else:
+                        if record is None:
+                            continue
+                        if task := next(tasks, None):
+                            worker.hand(task)
+                        else:
+                            crew.unregister(key.fileobj)
+                            worker.close()
+                    yield number, record
+        finally:
+            for key in list(crew.get_map().values()):
+                key.data.close()
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Ended(Exception):
+    """A worker has come to its end, or says what no worker says.
+
+    Its argument is what was raised in it, if it could tell.
+    """
+
+
+class _Worker:
+    """One process, and the clip that it has in hand.
+
+    Args:
+        bundle: What it is to open.
+        bounds: What it may cost.
+        task: Its first clip, with its number.
+
+    Attributes:
+        task: The clip in hand, with its number.
+        answers: Where it answers.
+    """
+
+    def __init__(self, bundle: Bundle, bounds: Bounds, task: tuple[int, Job]) -> None:
+        self.task = task
+        self._is_ready = False
+        self._said = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, **ONE_THREAD},
+            process_group=0,  # Ctrl-C is for the parent, who lets the clip in hand be finished
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self.answers: IO[bytes] = self._process.stdout
+        self._say(
+            {
+                "bundle": str(bundle.folder.resolve()),
+                "timeout_s": bounds.timeout_s,
+                "memory_mb": bounds.memory_mb,
+            }
+        )
+
+    def hand(self, task: tuple[int, Job]) -> None:
+        """Give it the next clip."""
+        self.task = task
+        _, job = task
+        self._say([job.clip, job.transcript])
+
+    def receive(self) -> Prediction | None:
+        """Read what it has said; return the record of the clip in hand once it is whole.
+
+        Raises:
+            _Ended: It has ended, or what it says is no record of that clip.
+            BundleError: It could not open the bundle.
+        """
+        heard = os.read(self.answers.fileno(), 1 << 16)
+        self._said += heard
+        if not heard and not self._is_ready:
+            raise BundleError(f"A worker could not be started: it {_end(self.close(_LAST_S))}.")
+        if not heard or len(self._said) > _MAX_ANSWER_BYTES:
+            raise _Ended
+        if not self._said.endswith(b"\n"):
+            return None
+        line, self._said = self._said, b""
+        if not self._is_ready:
+            if problem := json.loads(line).get("failed"):
+                raise BundleError(f"A worker cannot open the bundle: {problem}")
+            self._is_ready = True
+            self.hand(self.task)
+            return None
+        try:
+            message = json.loads(line)
+            if "raised" in message:
+                raise _Ended(message["raised"])
+            record = Prediction.model_validate(message)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _Ended from error
+        if record.clip != self.task[1].clip:
+            raise _Ended
+        return record
+
+    def close(self, patience_s: float = 0.0) -> int:
+        """End it and return its exit code: minus the signal that ended it, if one did.
+
+        Args:
+            patience_s: How long it may take to end by itself, so that its code tells why.
+        """
+        assert self._process.stdin is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience_s)
+        self._process.kill()
+        self._process.stdin.close()
+        self.answers.close()
+        return self._process.wait()
+
+    def _say(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, which is read where it answers
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+
+def _jobs(clips: Iterable[str | os.PathLike[str]]) -> Iterator[Job]:
+    for clip in clips:
+        name = os.fspath(clip) if isinstance(clip, str | os.PathLike) else None
+        if not isinstance(name, str):
+            raise UsageError(f"A clip is a path (str or Path), not {clip!r}.")
+        yield Job(name)
+
+
+def _loss(code: int, raised: str, bounds: Bounds) -> MediaError:
+    """Return what a clip is refused for that has ended its worker."""
+    if code == -signal.SIGALRM:
+        return MediaTooLarge(
+            f"Scoring it took longer than {bounds.timeout_s:g} s.",
+            hint="Allow more time (--timeout, timeout_s), or use a shorter clip.",
+        )
+    if code == OUT_OF_MEMORY:
+        return MediaTooLarge(
+            f"Scoring it needs more than {bounds.memory_mb:g} MB of memory.",
+            hint="Allow more (--memory, memory_mb), or use a shorter or smaller clip.",
+        )
+    if raised:
+        return UnreadableMedia(f"Scoring it raised {raised}.", hint="Please report this.")
+    return UnreadableMedia(
+        f"The process that scored it {_end(code)}.",
+        hint="The clip may be damaged, or made to do harm; the other clips are not affected.",
+    )
+
+
+def _end(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with suppress(ValueError):  # a real-time signal has no name
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
+
+
+def _failed(bundle: Bundle, job: Job, error: MediaError) -> Prediction:
+    """Return the record of a clip that has ended its worker."""
+    uses = {
+        name: ModalityUse(use="absent", why="The clip could not be scored.")
+        if name in bundle.info.modalities
+        else ModalityUse(use="unread", why=f"The bundle does not read {name}.")
+        for name in MODALITIES
+    }
+    return Prediction(
+        clip=job.clip,
+        scores=None,
+        neuroticism=None,
+        modalities=Modalities(**uses),
+        duration_s=None,
+        model=bundle.model,
+        error=error_info(error),
+    )
