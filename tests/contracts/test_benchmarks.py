@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/: what they draw, and that those whose results are made elsewhere run."""
+"""The scripts of benchmarks/: what they draw, and that those run whose results are made elsewhere."""
 
 import os
 from dataclasses import replace
