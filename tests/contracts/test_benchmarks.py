@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/: what they draw, and that those run whose results are made elsewhere."""
+"""The scripts of benchmarks/: what they draw, and that those run that are measured elsewhere."""
 
 import os
 from dataclasses import replace
