@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class Ensemble(PersonalityNetwork):
         nn.Module.__init__(self)  # Its parts are there already.
         self.members = nn.ModuleList(members)
         self.encoders = nn.ModuleDict({
-            name: EnsembleEncoder([member.encoders[name] for member in members])
+            name: EnsembleEncoder([cast(Encoder, member.encoders[name]) for member in members])
             for name in members[0].encoders
         })  # fmt: skip
 
