@@ -17,11 +17,13 @@ class DataConfig(Section):
     Attributes:
         manifest: Parquet file made by ``mmperson data import``.
         train_split: Split that is trained on.
-        folds: Source-disjoint folds that the training split is cut into when ``held_out`` is given.
+        folds: Source-disjoint folds that the training split is cut into when ``held_out`` is given,
+            or for an ensemble.
         held_out: Fold of the training split that is left out and selected on; None trains on all
             rows.
         select_split: Split to select on instead, never the test split; None with no ``held_out``
             keeps the last epoch.
+        ensemble: Train a network for every fold, each with this fold held out; their mean scores.
         targets: What is learned: the five traits, or they and extra columns of the manifest.
         groups: Extra column of the manifest within which clips are ranked, such as the question
             that they answer.
@@ -34,6 +36,7 @@ class DataConfig(Section):
     folds: int = Field(5, ge=2, le=50)
     held_out: int | None = Field(None, ge=0)
     select_split: Literal["validation"] | None = None
+    ensemble: bool = False
     targets: tuple[str, ...] = Field(TRAITS, min_length=1, max_length=64)
     groups: str | None = None
     labels: Literal["none", "robust", "rank", "yeo_johnson"] = "none"
@@ -41,7 +44,7 @@ class DataConfig(Section):
     @property
     def selects(self) -> bool:
         """Whether there are rows to select on."""
-        return self.held_out is not None or self.select_split is not None
+        return self.ensemble or self.held_out is not None or self.select_split is not None
 
     @model_validator(mode="after")
     def _one_selection(self) -> DataConfig:
@@ -49,6 +52,9 @@ class DataConfig(Section):
             raise ValueError(f"targets must begin with {', '.join(TRAITS)}")
         if self.held_out is not None and self.select_split is not None:
             raise ValueError("give held_out or select_split, not both")
+        if self.ensemble and (self.held_out is not None or self.select_split is not None):
+            raise ValueError("an ensemble holds out each fold in turn: set held_out and "
+                             "select_split to null")  # fmt: skip
         if self.held_out is not None and self.held_out >= self.folds:
             raise ValueError(f"held_out must be below folds ({self.folds})")
         return self

@@ -99,6 +99,11 @@ class Recipe(Section):
                 "transformer, and the five traits as they are"
             )
 
+    def member(self, fold: int) -> Recipe:
+        """Return the recipe of an ensemble's member: the same, with one fold held out."""
+        data = self.data.model_copy(update={"ensemble": False, "held_out": fold})
+        return self.model_copy(update={"data": data})
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities that are read, in the order video, audio, text."""

@@ -37,7 +37,7 @@ first impression that the person makes.
 - **Reads:** {reads}. **Does not read:** {unread}.
 - **Scores:** openness, conscientiousness, extraversion, agreeableness and emotional stability on
   [0, 1], the scale to which the ratings of the corpus were brought{others}.
-- **Trained on:** {corpus}, split {split}.
+- **Trained on:** {corpus}, split {split}{members}.
 - **Licence:** {licence}.
 
 ## Use
@@ -65,6 +65,8 @@ _LIMITS = {
 - English speech by YouTube vloggers, about fifteen seconds a clip. Other languages, recordings and
   lengths were not tested.""",
 }
+
+_MEMBERS = "; the mean of {} networks, each trained without one fold of it"
 
 _MEMORY = """\
 - The graphs hold standardised audio features and text vectors of the training clips, as the memory
@@ -124,6 +126,7 @@ def model_card(
         others=f";\n  besides, in the corpus's units, {', '.join(others)}" if others else "",
         corpus=corpus,
         split=recipe.data.train_split,
+        members=_MEMBERS.format(recipe.data.folds) if recipe.data.ensemble else "",
         licence=licence(provenance),
         metrics=_metrics(metrics),
         limits=_LIMITS.get(corpus, "- Clips unlike those of the corpus were not tested."),

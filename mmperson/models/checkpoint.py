@@ -11,12 +11,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mmperson.config import Recipe, parse_recipe
+from mmperson.config import Recipe, load_recipe, parse_recipe
 from mmperson.errors import BundleCorrupt, BundleNotFound
 from mmperson.inputs.spec import InputSpec
+from mmperson.models.ensemble import Ensemble
 from mmperson.models.network import PersonalityNetwork
 
 NETWORK_FILE = "network.safetensors"
+RECIPE_FILE = "recipe.yaml"
 
 
 class Trained(NamedTuple):
@@ -43,13 +45,17 @@ def save_network(
 
 
 def load_network(run: str | Path) -> Trained:
-    """Load the network of a run folder.
+    """Load the network of a run folder, or the ensemble of its members.
 
     Raises:
-        BundleNotFound: The folder holds no network.
-        BundleCorrupt: The file is damaged or fits no network.
+        BundleNotFound: The folder holds no network, or not all members of its ensemble.
+        BundleCorrupt: A file is damaged or fits no network, or a member is of another recipe.
     """
-    path = Path(run) / NETWORK_FILE
+    path, described = Path(run) / NETWORK_FILE, Path(run) / RECIPE_FILE
+    if not path.is_file() and described.is_file():
+        recipe = load_recipe(described)
+        if recipe.data.ensemble:
+            return _load_members(Path(run), recipe)
     weights, facts = read_tensors(path)
     recipe = parse_recipe(json.loads(facts["recipe"]), source=str(path))
     spec = InputSpec.model_validate_json(facts["spec"])
@@ -59,6 +65,30 @@ def load_network(run: str | Path) -> Trained:
     except RuntimeError as error:
         raise BundleCorrupt(f"{str(path)!r} does not fit its own recipe: {error}.") from error
     return Trained(network.eval(), recipe, spec)
+
+
+def member_folder(run: Path, fold: int) -> Path:
+    """Return the run folder of an ensemble's member, within the ensemble's own."""
+    return run / f"fold-{fold}"
+
+
+def _load_members(run: Path, recipe: Recipe) -> Trained:
+    folders = [member_folder(run, fold) for fold in range(recipe.data.folds)]
+    missing = [folder.name for folder in folders if not (folder / NETWORK_FILE).is_file()]
+    if missing:
+        raise BundleNotFound(
+            f"The ensemble {str(run)!r} has {len(folders) - len(missing)} of {len(folders)} "
+            f"members; there is no network in {', '.join(missing)}.",
+            hint="Give the same 'mmperson train' again: it goes on where it stopped.",
+        )
+    members = [load_network(folder) for folder in folders]
+    for fold, member in enumerate(members):
+        if member.recipe.hash != recipe.member(fold).hash or member.spec != members[0].spec:
+            raise BundleCorrupt(
+                f"{str(folders[fold])!r} holds a network of another recipe than its ensemble's."
+            )
+    network = Ensemble([member.network for member in members])
+    return Trained(network.eval(), recipe, members[0].spec)
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> None:

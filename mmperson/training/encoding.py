@@ -20,6 +20,7 @@ from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training.distil import mean_states
 
+_BATCH = 64
 _PROJECTION_ROWS = 2000  # Clips that choose the principal components of the text.
 
 
@@ -37,13 +38,16 @@ def encode_rows(
     folder = folder / f"{name}_{_digest(network.encoders[name])}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
-    missing = np.array([row for row, path in enumerate(paths) if not path.is_file()], dtype=int)
-    if len(missing):
-        encoded = rows.select(missing).with_features(name, partial(network.features, name))
-        for row, states in zip(missing, encoded.features[name], strict=True):
-            unfinished = folder / f".{os.getpid()}.npy"
-            np.save(unfinished, states.numpy(), allow_pickle=False)
-            os.replace(unfinished, paths[row])
+    for batch in rows.by_length(_BATCH):
+        if all(paths[row].is_file() for row in batch):
+            continue
+        # Whole, even if some are there: in another batch, the last bits would be others.
+        encoded = rows.select(batch).with_features(name, partial(network.features, name))
+        for row, states in zip(batch, encoded.features[name], strict=True):
+            if not paths[row].is_file():
+                unfinished = folder / f".{os.getpid()}.npy"
+                np.save(unfinished, states.numpy(), allow_pickle=False)
+                os.replace(unfinished, paths[row])
     kept = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
     return rows.with_kept_features(name, kept)
 

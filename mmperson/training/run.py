@@ -19,7 +19,13 @@ from mmperson.data.manifest import Manifest, read_manifest
 from mmperson.errors import DataError, ResumeMismatch, UsageError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.inputs.text import load_tokenizer
-from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
+from mmperson.models.checkpoint import (
+    NETWORK_FILE,
+    RECIPE_FILE,
+    load_network,
+    member_folder,
+    save_network,
+)
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.encoders.vector import VectorEncoder
@@ -34,7 +40,6 @@ from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
 from mmperson.training.step import OnNote
 
-RECIPE_FILE = "recipe.yaml"
 MANIFEST_FILE = "manifest.sha256"
 
 
@@ -44,9 +49,9 @@ class RunResult:
 
     Attributes:
         run: Run folder.
-        train_rows: Rows that were learned from.
-        select_rows: Rows that chose the epoch.
-        best: Best selection metric, None without selection.
+        train_rows: Rows that were learned from; by any member, if it is an ensemble.
+        select_rows: Rows that chose the epoch; of any member.
+        best: Best selection metric, None without selection; the mean over the members.
         resumed: An interrupted run was taken up.
     """
 
@@ -65,6 +70,8 @@ def train(
 ) -> RunResult:
     """Train a recipe into a run folder; an interrupted run of the same recipe goes on.
 
+    An ensemble's members have folders of their own in it, ``fold-0`` and so on.
+
     Args:
         recipe: The resolved recipe.
         run: Folder for the recipe, the log, the state and the network.
@@ -82,7 +89,32 @@ def train(
     # Some CUDA kernels have no such variant; they say so instead of stopping the run.
     torch.use_deterministic_algorithms(True, warn_only=recipe.run.device == "cuda")
     with joined(recipe.run.device) as team:
-        return _train(recipe, run, team, on_epoch, on_note)
+        start = _train_members if recipe.data.ensemble else _train
+        return start(recipe, run, team, on_epoch, on_note)
+
+
+def _train_members(
+    recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: OnNote
+) -> RunResult:
+    """Train a network for every fold; what is decoded and encoded is shared."""
+    folds = recipe.data.folds
+    split_rows(recipe.member(0), read_manifest(recipe.data.manifest))
+    if team.leads:
+        _claim(run, recipe)
+    shared = recipe.run.model_copy(update={"cache": _cache(recipe, run)})
+    found: list[RunResult] = []
+    for fold in range(folds):
+        on_note(f"Member {fold + 1} of {folds}: fold {fold} is held out.")
+        member = recipe.member(fold).model_copy(update={"run": shared})
+        found.append(_train(member, member_folder(run, fold), team, on_epoch, on_note))
+    bests = [result.best for result in found if result.best is not None]
+    return RunResult(
+        run,
+        train_rows=sum(result.train_rows for result in found) // (folds - 1),
+        select_rows=sum(result.select_rows for result in found),
+        best=float(np.mean(bests)) if bests else None,
+        resumed=any(result.resumed for result in found),
+    )
 
 
 def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: OnNote) -> RunResult:
@@ -92,8 +124,6 @@ def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: On
     with team.leader_first():
         if team.leads:
             _claim(run, recipe)
-            if recipe.text is not None:
-                shutil.copyfile(tokenizer_file(recipe.text), run / TOKENIZER_FILE)
         rows, select = _read_rows(recipe, manifest, run)
         torch.manual_seed(recipe.seed)
         network = PersonalityNetwork(recipe, spec)
@@ -146,7 +176,7 @@ def score_run(
     """Score the rows of a manifest with a run's network.
 
     Args:
-        run: Folder made by ``train``.
+        run: Folder made by ``train``; of an ensemble, the members' scores are averaged.
         manifest: Rows.
         modalities: Modalities to use; None for all that the network reads.
         cache: Folder of decoded and encoded clips, as in ``run.cache``; None computes them anew.
@@ -206,10 +236,14 @@ def _claim(run: Path, recipe: Recipe) -> None:
         )
     try:
         run.mkdir(parents=True, exist_ok=True)
+        for left in run.glob(".*.safetensors.*"):
+            left.unlink()  # A process was killed while it wrote it.
         for target, content in ((path, recipe.to_yaml()), (corpus, rows)):
             unfinished = target.with_suffix(".unfinished")
             unfinished.write_text(content, encoding="utf-8")
             unfinished.replace(target)
+        if recipe.text is not None:
+            shutil.copyfile(tokenizer_file(recipe.text), run / TOKENIZER_FILE)
     except OSError as error:
         raise UsageError(
             f"The run folder {str(run)!r} cannot be written: {error.strerror}.",

@@ -28,7 +28,9 @@ class Tracker:
             return
         path = run / LOG_FILE
         kept = _lines_until(path, step)
-        path.write_text("".join(kept), encoding="utf-8")
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text("".join(kept), encoding="utf-8")
+        unfinished.replace(path)  # A kill must not take what was logged before.
         self._log = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
 

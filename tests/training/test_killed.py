@@ -1,0 +1,82 @@
+"""SIGKILL at any moment costs time alone; benchmarks/crash_safety.py does the same at scale."""
+
+import numpy as np
+
+from benchmarks.crash_safety import kill_often, training
+from mmperson.config import parse_recipe
+from mmperson.data import read_manifest
+from mmperson.data.dataset import ClipDataset
+from mmperson.inputs.text import load_tokenizer
+from mmperson.models.network import PersonalityNetwork
+from mmperson.models.preprocessing import input_spec, tokenizer_file
+from mmperson.training import train
+from mmperson.training.encoding import encode_rows
+from mmperson.training.tracker import LOG_FILE, Tracker
+
+
+def with_frozen_text(recipe, **sections):
+    content = recipe.model_dump(mode="json")
+    for name, values in {"text": {"trainable_layers": 0, "dim": 8}, **sections}.items():
+        content[name] = {**(content[name] or {}), **values}
+    return parse_recipe(content, source="test")
+
+
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(recipe, tmp_path):
+    recipe = with_frozen_text(
+        recipe,
+        data={"held_out": 0},
+        teacher={"steps": 2, "sources": 8},
+        loss={"name": "mse", "soft_weight": 0.5},
+        optim={"epochs": 6, "schedule": "plateau"},
+    )
+    found = kill_often(training(recipe), tmp_path, kills=4, seed=0)
+    assert found["kills"] == 4
+    assert found["differences"] == []
+
+
+def test_what_a_killed_process_was_writing_is_taken_away(recipe, tmp_path):
+    train(recipe, tmp_path)
+    (tmp_path / ".state.safetensors.123").write_bytes(b"half")
+    (tmp_path / "log.unfinished").write_text("half")
+    train(recipe, tmp_path)
+    assert not list(tmp_path.glob(".*.safetensors.*"))
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_the_log_is_whole_at_every_moment(tmp_path, monkeypatch):
+    with Tracker(tmp_path, 0) as tracker:
+        tracker.log(1, loss=0.5)
+    before = (tmp_path / LOG_FILE).read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", killed)
+    try:
+        Tracker(tmp_path, 1)
+    except KeyboardInterrupt:
+        assert (tmp_path / LOG_FILE).read_bytes() == before
+    else:
+        raise AssertionError("the log was not replaced in one go")
+
+
+def test_features_do_not_depend_on_which_were_there_already(recipe, tmp_path):
+    recipe = with_frozen_text(recipe)
+    spec, tokenizer = input_spec(recipe), load_tokenizer(tokenizer_file(recipe.text))
+    rows = ClipDataset.prepare(read_manifest(recipe.data.manifest), spec, tokenizer)
+    network = PersonalityNetwork(recipe, spec)
+    encode_rows(network, rows, "text", tmp_path / "whole")
+    encode_rows(network, rows, "text", tmp_path / "cut")
+    files = sorted((tmp_path / "cut").rglob("*.npy"))
+    for path in files[::3]:
+        path.unlink()
+    batches = []
+    features = network.features
+    network.features = lambda name, batch: (
+        batches.append(len(batch["text"])) or features(name, batch)
+    )
+    encode_rows(network, rows, "text", tmp_path / "cut")
+    assert batches == [len(rows)]  # They are computed beside the rows that they were first beside.
+    for path in files:
+        whole = tmp_path / "whole" / path.relative_to(tmp_path / "cut")
+        np.testing.assert_array_equal(np.load(path), np.load(whole))
