@@ -148,7 +148,9 @@ def _select(
         load_trainable(state.network, current)
         return figures
     metric = figures[f"select_{recipe.run.select_metric}"]
-    if state.progress.best is None or metric > state.progress.best:
+    best = state.progress.best
+    # A correlation of constant scores is no number: it neither wins nor stays.
+    if np.isfinite(metric) and (best is None or metric > best):
         state.progress.best, state.progress.best_epoch = metric, epoch
         state.best_weights = trainable(state.network)
     load_trainable(state.network, current)

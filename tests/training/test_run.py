@@ -15,7 +15,7 @@ from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingEr
 from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
 from mmperson.models.network import PersonalityNetwork
-from mmperson.training import optim, score_run, step, train
+from mmperson.training import loop, optim, score_run, step, train
 from mmperson.training.run import split_rows
 from mmperson.training.step import Stepper
 from mmperson.training.tracker import LOG_FILE
@@ -243,6 +243,13 @@ def test_a_trait_without_labels_does_not_stop_the_selection(recipe, tmp_path, ma
     write_manifest(dataclasses.replace(rows, targets=targets), tmp_path / "manifest.parquet")
     data = {"manifest": str(tmp_path / "manifest.parquet"), "select_split": "validation"}
     assert train(changed(recipe, data=data), tmp_path / "run").best is not None
+
+
+def test_an_epoch_without_a_metric_does_not_win(recipe, tmp_path, monkeypatch):
+    values = iter([np.nan] * 5 + [0.1] * 5)
+    monkeypatch.setattr(loop, "pcc", lambda *_: next(values))
+    recipe = changed(recipe, data={"held_out": 0}, run={"select_metric": "pcc"})
+    assert train(recipe, tmp_path).best == pytest.approx(0.1)
 
 
 def test_a_folder_is_claimed_only_for_a_recipe_that_can_be_trained(recipe, tmp_path):
