@@ -133,7 +133,7 @@ def table(result: dict[str, Any]) -> str:
         f"of {result['footage']} videos; one seed, the last epoch, held-out clips read once; "
         "settings were chosen on a corpus with other signals and other footage held out. "
         f"{result['epochs']} epochs in {result['trained_s'] / 60:.0f} minutes, clips decoded "
-        f"meanwhile ({result['hardware']}, {result['threads']} threads). "
+        f"meanwhile ({result['hardware']}, threads used: {result['threads']}). "
         f"From `results/{result['file']}`, made by `{result['command']}`.",
     ])  # fmt: skip
 

@@ -26,7 +26,9 @@ def circumstances(packages: Sequence[str], threads: int) -> dict[str, Any]:
         threads: Threads that the measurement uses.
     """
     return {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(
+            ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folders, sys.argv[1:])]
+        ),
         "commit": _git("rev-parse", "--short", "HEAD")
         + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""),
         "versions": {
@@ -59,6 +61,11 @@ def newest_result(kind: str) -> dict[str, Any] | None:
     """Return the newest result of a kind, or None; names begin with the date."""
     found = sorted(RESULTS.glob(f"*-{kind}.json"))
     return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
+
+
+def _without_folders(argument: str) -> str:
+    """Shorten a path that means nothing elsewhere to its last part."""
+    return Path(argument).name if os.path.isabs(argument) else argument
 
 
 def _git(*arguments: str) -> str:
