@@ -167,16 +167,14 @@ def _parse_text(content: str, source: str) -> tuple[str | None, tuple[Segment, .
     lines = content.splitlines()
     if not any(_PREFIX_TIMES.match(line) for line in lines):
         return content, ()
-    segments: list[Segment] = []
     untimed: list[str] = []
+    blocks: list[tuple[re.Match[str], int, list[str]]] = []
     for number, line in enumerate(lines, start=1):
         if times := _PREFIX_TIMES.match(line):
-            segments.append(_segment(times, line[times.end() :], source, number))
-        elif segments:
-            before = segments.pop()
-            segments.append(Segment(before.start_s, before.end_s, _tidy(f"{before.text} {line}")))
+            blocks.append((times, number, [line[times.end() :]]))
         else:
-            untimed.append(line)
+            (blocks[-1][2] if blocks else untimed).append(line)
+    segments = [_segment(times, " ".join(words), source, at) for times, at, words in blocks]
     return " ".join([*untimed, *(segment.text for segment in segments)]), tuple(segments)
 
 
@@ -197,8 +195,16 @@ def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]
                 f"{source!r}, line {number + bad}: expected times such as "
                 f"'00:00:01.000 --> 00:00:02.500', found {block[bad][:60]!r}."
             )
-        words = html.unescape(_TAG.sub("", " ".join(block[at + 1 :])))
+        words = _unescape(_TAG.sub("", " ".join(block[at + 1 :])))
         yield _segment(times, words, source, number + at)
+
+
+def _unescape(words: str) -> str:
+    """Return the words with characters for their HTML names, as far as these can be read."""
+    try:
+        return html.unescape(words)
+    except ValueError:  # a number of thousands of digits
+        return words
 
 
 def _blocks(content: str) -> Iterator[tuple[int, list[str]]]:
