@@ -23,6 +23,7 @@ CLIPS = {
     "fragments.mp4": ("libx264", "aac", {"movflags": "frag_keyframe+empty_moov"}),
     "mpeg4.mp4": ("mpeg4", "libmp3lame", {}),
     "jpeg.mov": ("mjpeg", "pcm_s16le", {}),
+    "surround.mp4": ("mpeg4", "aac", {}),
     "old.3gp": ("mpeg4", "aac", {}),
     "h264.mkv": ("libx264", "flac", {}),
     "live.mkv": ("mpeg4", "aac", {"live": "1"}),
@@ -39,7 +40,7 @@ CLIPS = {
     "sound.mp3": (None, "libmp3lame", {}),
     "sound.m4a": (None, "alac", {}),
 }
-"""Video codec, audio codec and the muxer's options of each clip."""
+"""Video codec, audio codec and the muxer's options of each clip; one has eight channels."""
 
 _FPS, _RATE_HZ = 10, 44_100
 _CUES = "1\n{0} --> {1}\nGood <i>morning</i>.\n\n2\n{1} --> {2}\n{{\\an8}}I am &amp; was here.\n"
@@ -99,7 +100,7 @@ def _write_clip(path: Path, video: str | None, audio: str, options: dict[str, st
             picture.pix_fmt = "yuvj420p" if video == "mjpeg" else "yuv420p"
             picture.codec_context.thread_count = 1
         sound = output.add_stream(audio, rate=48_000 if audio == "libopus" else _RATE_HZ)
-        sound.layout = "mono"
+        sound.layout = "7.1" if path.stem == "surround" else "mono"
         ramp = np.add.outer(np.arange(48), np.arange(64))[..., None] + np.arange(3) * 40
         for index in range(6 if picture is not None else 0):
             noise = random.integers(0, 40, ramp.shape)
@@ -108,9 +109,8 @@ def _write_clip(path: Path, video: str | None, audio: str, options: dict[str, st
             output.mux(picture.encode(frame))
         rate_hz = sound.rate
         wave = 0.4 * np.sin(2 * np.pi * 220 * np.arange(rate_hz // 2) / rate_hz)
-        frame = av.AudioFrame.from_ndarray(
-            np.round(wave * 32767).astype(np.int16)[None], format="s16", layout="mono"
-        )
+        samples = np.repeat(np.round(wave * 32767).astype(np.int16), sound.layout.nb_channels)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout=sound.layout.name)
         frame.sample_rate, frame.time_base, frame.pts = rate_hz, Fraction(1, rate_hz), 0
         output.mux(sound.encode(frame))
         for stream in filter(None, (picture, sound)):
