@@ -8,7 +8,8 @@ Bits and runs of bytes change, ranges are dropped, doubled, cut off or taken fro
 sizes in front of MP4, RIFF and Matroska boxes lie, and numbers and marks of the text formats become
 extreme. Mutant number i depends on the seed and on i alone. Batches run in processes of their own,
 which are killed when one mutant takes more than ``HANG_S``; the next process goes on behind it.
-Real clips of at most 130 kB join the seeds where ``MMPERSON_DATA`` names their folder.
+Real clips of at most 130 kB join the seeds where ``MMPERSON_DATA`` names their folder. The result
+is written to a file, and its figures to SECURITY.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from mutant_seeds import write_seeds
-from result_file import circumstances, write_result
+from result_file import ROOT, circumstances, newest_result, write_result
 
 HANG_S = 10.0
 GOAL_MB = 600
@@ -370,6 +371,24 @@ def _peak_mb() -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
+def render(page: str, result: dict[str, Any]) -> str:
+    """Return SECURITY.md with the figures of a result."""
+    values = sum(found.get("a value", 0) for found in result["outcomes"].values())
+    bad = result["crashes"] + result["hangs"] + result["foreign"]
+    text = (
+        f"Of {result['mutants']:,} mutants {values:,} could be read and "
+        f"{result['mutants'] - values - bad:,} were refused with a typed error;\n"
+        f"{result['crashes']} crashed, {result['hangs']} took more than {HANG_S:.0f} s, and "
+        f"{result['foreign']} ended in an exception that is not mmperson's.\nThe largest process "
+        f"had {result['peak_mb']:.0f} MB, where {result['goal_mb']} is the goal; "
+        f"the slowest mutant took {result['slowest']['cpu_s']} s of CPU time\n"
+        f"(`benchmarks/results/{result['file']}`)."
+    )
+    begin, end = "<!-- mutants -->\n", "\n<!-- end mutants -->"
+    before, after = page.split(begin)[0], page.split(end.lstrip())[1]
+    return f"{before}{begin}{text}{end}{after}"
+
+
 def main() -> None:
     """Run all of it, one mutant, or a worker's batch."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -397,6 +416,9 @@ def main() -> None:
         found = run(given.mutants, given.seed, given.workers, given.batch, folder)
     print(json.dumps(found, indent=1))
     write_result("mutants", facts, {"seed": given.seed, **found})
+    result, page = newest_result("mutants"), ROOT / "SECURITY.md"
+    assert result is not None
+    page.write_text(render(page.read_text(encoding="utf-8"), result), encoding="utf-8")
 
 
 if __name__ == "__main__":

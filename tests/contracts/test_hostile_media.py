@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.data import write_manifest
-from mmperson.errors import UnreadableMedia, UsageError
+from mmperson.errors import MediaError, UnreadableMedia, UsageError
 from mmperson.media import AudioWindow, probe_clip, read_clip
 from mmperson.runtime.predictor import load
 from tests.conftest import make_corpus
-from tests.fixtures.bombs import BOMBS
-from tests.fixtures.canary import Canaries, attacks
+from tests.fixtures.bombs import BOMBS, table
+from tests.fixtures.canary import Canaries, attacks, with_outer_track
 from tests.fixtures.media import write_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the canaries need Linux")
@@ -119,6 +119,22 @@ def test_a_manifest_that_names_playlists_is_checked_without_harm(canaries, hosti
     assert finding["count"] == len(hostile)
 
 
+def test_a_track_in_another_file_is_not_followed(tmp_path):
+    inner = write_clip(tmp_path / "inner.mp4", duration_s=0.5, audio_codec=None)
+    attack = with_outer_track(inner, tmp_path / "attack.mp4")
+    canaries = Canaries(inner)
+    try:
+        options = {"enable_drefs": "1"}
+        with canaries.watched() as found, av.open(str(attack), options=options) as container:
+            assert len(list(container.decode(video=0))) == 10
+        assert found == {"opened"}  # without our rules, and with that option
+        with canaries.watched() as found, suppress(MediaError):
+            assert read_clip(attack, frames=2).frames is None
+        assert found == set()
+    finally:
+        canaries.close()
+
+
 READ = """
 import json, os, sys, time
 from mmperson.errors import MMPersonError
@@ -143,6 +159,25 @@ for path in sys.argv[1:]:
     found[os.path.basename(path)] = [*json.loads(os.read(out, 999)), used.ru_maxrss / 1024, cpu_s]
 print(json.dumps(found))
 """
+
+LIMITED = """
+import resource, sys
+from mmperson.errors import MediaError
+from mmperson.media import read_clip
+resource.setrlimit(resource.RLIMIT_AS, (900 << 20, 900 << 20))
+try:
+    read_clip(sys.argv[1], frames=4, threads="none")
+except MediaError as error:
+    print("refused")
+"""
+
+
+def test_where_memory_is_limited_a_lying_table_is_a_typed_error(tmp_path):
+    """Opening it costs more memory than any of our limits can save; the system's limit does."""
+    command = [sys.executable, "-c", LIMITED, str(table(tmp_path / "table.mp4"))]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout == "refused\n"
+
 
 # What each gives with a window of 15 s and with no end to the window, and its peak of memory: the
 # interpreter and FFmpeg alone take about 30 MB.
