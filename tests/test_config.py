@@ -134,6 +134,18 @@ def test_hostile_yaml_is_refused(tmp_path, content, message):
         load_recipe(path)
 
 
+@pytest.mark.parametrize(
+    "number", ["0x" + "f" * 5000, "9" * 5000, "1" + ":1" * 400 + ".0", "1" + ":1" * 9000]
+)
+def test_an_endless_number_is_refused(recipe_file, number):
+    recipe_file.write_text(MINIMAL + f"optim: {{epochs: {number}}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="a number is too long"):
+        load_recipe(recipe_file)
+    recipe_file.write_text(MINIMAL, encoding="utf-8")
+    with pytest.raises(ConfigError, match="not a valid value"):
+        load_recipe(recipe_file, {"optim.epochs": number})
+
+
 def test_a_folder_is_no_recipe(tmp_path):
     with pytest.raises(ConfigError, match="is no file"):
         load_recipe(tmp_path)

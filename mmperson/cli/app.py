@@ -10,9 +10,9 @@ import sys
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from mmperson.cli import data, doctor, evaluate, export, predict, train
+from mmperson.cli.terminal import plain_lines
 from mmperson.errors import MMPersonError
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def main() -> None:
         app()
     except MMPersonError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]{type(error).__name__}[/]: {escape(str(error))}"
+            f"[bold red]{type(error).__name__}[/]: {plain_lines(str(error))}"
         )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

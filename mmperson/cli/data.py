@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mmperson.cli.terminal import plain
 from mmperson.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def import_(
     except OSError as error:
         raise DataError(f"{str(out)!r} cannot be written: {error.strerror}.") from error
     talk = _talk()
-    talk.print(f"{_amounts(manifest)}.\nWrote {escape(str(out))}")
-    talk.print(f"Next: mmperson data check {escape(str(out))}", style="dim")
+    talk.print(f"{_amounts(manifest)}.\nWrote {plain(str(out))}")
+    talk.print(f"Next: mmperson data check {plain(str(out))}", style="dim")
 
 
 @app.command()
@@ -91,7 +91,7 @@ def planted(
             seed=seed,
             on_clip=lambda done, _: bar.update(task, completed=done),
         )
-    talk.print(f"{_amounts(made)}.\nWrote {escape(str(out / 'manifest.parquet'))}")
+    talk.print(f"{_amounts(made)}.\nWrote {plain(str(out / 'manifest.parquet'))}")
 
 
 @app.command()
@@ -136,7 +136,7 @@ def check(
     looked = "opened" if probe else "looked for, not opened"
     talk.print(
         f"No errors and {warnings or 'no'} warning{'' if warnings == 1 else 's'} "
-        f"in {escape(str(manifest))}; clips were {looked}."
+        f"in {plain(str(manifest))}; clips were {looked}."
     )
 
 
@@ -152,7 +152,7 @@ def stats(manifest: ManifestFile, format: FormatOption = Format.text) -> None:
         typer.echo(json.dumps({**described.to_dict(), "baselines": baselines}, indent=2))
     else:
         _print_stats(described, baselines)
-    _talk().print(f"Figures of {escape(str(manifest))}; a result means what it adds to them.")
+    _talk().print(f"Figures of {plain(str(manifest))}; a result means what it adds to them.")
 
 
 @app.command("fit-pairwise")
@@ -187,10 +187,10 @@ def fit_pairwise(
         named = ", ".join(repr(group) for group in groups[:_EXAMPLES_SHOWN])
         talk.print(
             f"Warning: no comparison links all the clips of {len(groups):,} groups, such as "
-            f"{escape(named)}; scores of clips that nothing links cannot be compared.",
+            f"{plain(named)}; scores of clips that nothing links cannot be compared.",
             style="yellow",
         )
-    talk.print(f"Wrote {escape(str(out))}")
+    talk.print(f"Wrote {plain(str(out))}")
 
 
 def _amounts(manifest: Manifest) -> str:
@@ -251,7 +251,7 @@ def _print_report(report: Report) -> None:
         more = ", …" if finding.count > len(shown) else ""
         findings.add_row(
             f" [{colour}]{finding.level}[/]",
-            f"{escape(finding.message)}\n[dim]{escape(', '.join(shown))}{more}[/]",
+            f"{plain(finding.message)}\n[dim]{plain(', '.join(shown))}{more}[/]",
         )
     out.print(findings)
 
@@ -261,7 +261,7 @@ def _print_stats(stats: Stats, baselines: dict[str, Any]) -> None:
     labels = _table("Label (training split)", "Mean", "Std", "Min", "Max")
     for name, label in stats.labels.items():
         figures = (label.mean, label.std, label.minimum, label.maximum)
-        labels.add_row(name.replace("_", " "), *map("{:.4f}".format, figures))
+        labels.add_row(plain(name.replace("_", " ")), *map("{:.4f}".format, figures))
     words = _table("Words per transcript", "Clips", "Blank", "Mean", "Median", "Max")
     for split, count in stats.words.items():
         clips = (f"{stats.rows[split]:,}", f"{count.blank:,}")

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 import mmperson
+from mmperson.cli.terminal import plain, plain_lines
 from mmperson.errors import BundleError
 
 _PACKAGES = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers", "pyarrow")
@@ -31,7 +31,7 @@ def doctor(
     console = Console(highlight=False)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts().items():
-        table.add_row(f"[bold]{name}[/]", escape(value))
+        table.add_row(f"[bold]{name}[/]", plain(value))
     console.print(table)
     names = [bundle] if bundle is not None else shipped_bundles()
     if not names:
@@ -42,8 +42,8 @@ def doctor(
             _report_bundle(name, console)
         except BundleError as error:
             failed = True
-            told = f"[red]{type(error).__name__}[/]: {escape(str(error))}"
-            console.print(f"\n[bold]{escape(name)}[/]  {told}")
+            told = f"[red]{type(error).__name__}[/]: {plain_lines(str(error))}"
+            console.print(f"\n[bold]{plain(name)}[/]  {told}")
     if failed:
         raise typer.Exit(BundleError.exit_code)
 
@@ -89,12 +89,12 @@ def _report_bundle(name: str, console: Console) -> None:
     Predictor(bundle)
     info: Any = bundle.info
     unread = [m for m in MODALITIES if m not in info.modalities]
-    where = escape(str(bundle.folder))
-    console.print(f"\n[bold]{escape(bundle.model)}[/]  [green]whole[/]  {where}")
+    where = plain(str(bundle.folder))
+    console.print(f"\n[bold]{plain(bundle.model)}[/]  [green]whole[/]  {where}")
     console.print(f"  reads {', '.join(info.modalities)}; does not read {', '.join(unread) or '—'}")
-    console.print(f"  input spec {info.spec_hash[:12]}, opset {info.opset}, {escape(info.licence)}")
+    console.print(f"  input spec {info.spec_hash[:12]}, opset {info.opset}, {plain(info.licence)}")
     for file, facts in info.files.items():
         kind = info.precision.get(file.removesuffix(".onnx"), "")
         console.print(
-            f"  [dim]{facts.sha256[:12]}  {facts.bytes:>10,}  {escape(f'{file} {kind}')}[/]"
+            f"  [dim]{facts.sha256[:12]}  {facts.bytes:>10,}  {plain(f'{file} {kind}')}[/]"
         )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from mmperson.cli.terminal import plain
 from mmperson.errors import DataError, ExportError, MissingExtra
 from mmperson.traits import TRAITS
 
@@ -79,5 +79,5 @@ def export(
     for gate, difference in info.parity.items():
         talk.print(f"Scores of the {gate} graphs differ by at most {difference:.2g}.")
     size = sum(file.bytes for file in info.files.values()) / 1e6
-    talk.print(f"Wrote {escape(str(out))} ({size:.1f} MB).")
-    talk.print(f"Next: mmperson predict CLIP --bundle {escape(str(out))}")
+    talk.print(f"Wrote {plain(str(out))} ({size:.1f} MB).")
+    talk.print(f"Next: mmperson predict CLIP --bundle {plain(str(out))}")

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 
+from mmperson.cli.terminal import plain, visible
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def render(
         case Format.jsonl:
             yield from (json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
         case Format.csv:
-            yield _line([*_COLUMNS, "warnings", "error", *others])
-            yield from (_line(_cells(record.to_dict(), others)) for record in records)
+            shown = visible if stream.isatty() else str  # a file keeps names as they are
+            yield _line([*_COLUMNS, "warnings", "error", *others], shown)
+            yield from (_line(_cells(record.to_dict(), others), shown) for record in records)
 
 
 def _json(records: Iterable[Prediction], *, several: bool) -> Iterator[str]:
@@ -71,10 +72,12 @@ def _json(records: Iterable[Prediction], *, several: bool) -> Iterator[str]:
         yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _line(cells: Iterable[Any]) -> str:
+def _line(cells: Iterable[Any], shown: Callable[[str], str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    written = (shown(cell) if isinstance(cell, str) else cell for cell in cells)
+    # The end of a line decides what is quoted: with "\n" alone, "\r" would begin a row of its own.
+    csv.writer(text, lineterminator="\r\n").writerow(written)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cells(row: dict[str, Any], others: Sequence[str]) -> list[Any]:
@@ -99,25 +102,20 @@ def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:
 
 def _draw(record: Prediction, console: Console) -> None:
     length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
-    console.print(f"\n[bold]{_plain(record.clip)}[/]{length}")
+    console.print(f"\n[bold]{plain(record.clip)}[/]{length}")
     if record.scores is None:
         assert record.error is not None
-        console.print(f"  [red]not scored[/]  {_plain(record.error.message)}")
+        console.print(f"  [red]not scored[/]  {plain(record.error.message)}")
         return
     for trait, score in record.scores.model_dump().items():
         bar = "█" * round(24 * score)
         name = trait.replace("_", " ")
         console.print(f"  {name:<20}[cyan]{bar:<24}[/] {score:.2f}")
     for name, score in record.other_scores.items():
-        console.print(f"  {_plain(name):<44} {score:.2f}")
+        console.print(f"  {plain(name):<44} {score:.2f}")
     uses = record.modalities.model_dump()
     told = "  ".join(f"{name} {use['use']}" for name, use in uses.items())
     took = f"{record.timing_ms['total']:.0f} ms"
-    console.print(f"  [dim]{told}  ·  {_plain(record.model)}  ·  {took}[/]")
+    console.print(f"  [dim]{told}  ·  {plain(record.model)}  ·  {took}[/]")
     for warning in record.warnings:
-        console.print(f"  [yellow]{_plain(warning)}[/]")
-
-
-def _plain(text: str) -> str:
-    """Make a name or message safe to print: no control characters, no markup."""
-    return escape("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
+        console.print(f"  [yellow]{plain(warning)}[/]")

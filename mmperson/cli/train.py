@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from mmperson.cli.terminal import plain
 from mmperson.errors import MissingExtra, UsageError
 
 
@@ -42,7 +42,7 @@ def train(
     # Under torchrun every process runs this command; one voice is enough.
     talk = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
     talk.print(
-        f"Training [bold]{escape(recipe.name)}[/] into {escape(str(out))}; seed {recipe.seed}."
+        f"Training [bold]{plain(recipe.name)}[/] into {plain(str(out))}; seed {recipe.seed}."
     )
     start = time.monotonic()
 
@@ -52,13 +52,13 @@ def train(
         talk.print(f"epoch {epoch:>3}/{epochs}  {numbers}  {spent:.0f} s")
 
     def on_note(sentence: str) -> None:
-        talk.print(f"[yellow]{escape(sentence)}[/]")
+        talk.print(f"[yellow]{plain(sentence)}[/]")
 
     result = train_recipe(recipe, out, on_epoch, on_note)
     chosen = "the last epoch" if result.best is None else f"selection metric {result.best:.4f}"
     talk.print(f"Learned from {result.train_rows} rows; kept {chosen}.")
-    talk.print(f"Wrote {escape(str(result.run))}.")
-    talk.print(f"Next: mmperson export {escape(str(result.run))} --out BUNDLE --data MANIFEST")
+    talk.print(f"Wrote {plain(str(result.run))}.")
+    talk.print(f"Next: mmperson export {plain(str(result.run))} --out BUNDLE --data MANIFEST")
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, str]:

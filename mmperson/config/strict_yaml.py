@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+LONGEST_NUMBER = 40
+"""Characters: longer ones become numbers that can hardly be computed, and not be printed."""
+
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
     """Refuses what can blow a small file up, and what silently drops a value."""
@@ -33,6 +36,20 @@ class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
             seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
+
+    def construct_number(self, node: ScalarNode) -> int | float:
+        """Build a number that is not endlessly long."""
+        if len(node.value) > LONGEST_NUMBER:
+            raise yaml.MarkedYAMLError(None, None, "a number is too long", node.start_mark)
+        is_whole = node.tag.endswith("int")
+        number: int | float = (
+            self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
+        )
+        return number
+
+
+for _tag in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _StrictLoader.construct_number)
 
 
 def read_yaml(text: str) -> Any:

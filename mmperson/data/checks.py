@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -202,7 +202,7 @@ def _clips(
     missing: list[str] = []
     unreadable: list[str] = []
     for done, (name, clip) in enumerate(named, start=1):
-        if not Path(clip).is_file():
+        if not os.path.isfile(clip):  # Path.is_file fails on a name that is too long
             missing.append(str(name))
         elif probe and (reason := _unreadable(clip)):
             unreadable.append(f"{name} ({reason})")

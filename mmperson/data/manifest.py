@@ -167,8 +167,11 @@ def read_manifest(path: str | Path) -> Manifest:
         # Not read_table: that would take folder names such as split=test for columns.
         with pq.ParquetFile(path) as file:
             table = file.read()
-    except (pa.ArrowException, OSError) as error:
+        names = table.schema.names
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names in no encoding
         raise DataError(f"{str(path)!r} is no readable Parquet file: {error}.") from error
+    if len(set(names)) < len(names):
+        raise DataError(f"{str(path)!r} has two columns of one name.", hint=_REIMPORT)
     facts = _facts(table, path)
     try:
         return _from_table(table, facts, path.parent.resolve())
@@ -182,7 +185,12 @@ def _facts(table: pa.Table, path: Path) -> dict[str, Any]:
     stored = (table.schema.metadata or {}).get(_METADATA_KEY)
     if stored is None:
         raise DataError(f"{str(path)!r} is a Parquet file, but no manifest.", hint=_REIMPORT)
-    facts: dict[str, Any] = json.loads(stored)
+    try:
+        facts = json.loads(stored)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{str(path)!r} is damaged: its facts are no JSON: {error}.") from error
+    if not isinstance(facts, dict):
+        raise DataError(f"{str(path)!r} is damaged: its facts are no object.", hint=_REIMPORT)
     for name, expected in (("schema_version", SCHEMA_VERSION), ("descriptors", [*DESCRIPTORS])):
         if facts.get(name) != expected:
             raise DataError(
@@ -190,6 +198,8 @@ def _facts(table: pa.Table, path: Path) -> dict[str, Any]:
                 f"this mmperson reads {expected}.",
                 hint=_REIMPORT,
             )
+    if not isinstance(facts.get("provenance"), dict):
+        raise DataError(f"{str(path)!r} does not say where it comes from.", hint=_REIMPORT)
     return facts
 
 
@@ -204,7 +214,7 @@ def _from_table(table: pa.Table, facts: dict[str, Any], folder: Path) -> Manifes
         clips = table["clip"].to_pylist()
         return Manifest(
             **{name: _strings(table[name]) for name in _TEXT_COLUMNS},
-            fold=np.asarray(table["fold"], dtype=np.int64),
+            fold=_whole(table["fold"]),
             clip=tuple(None if clip is None else str(folder / clip) for clip in clips),
             transcript=tuple(map(str, table["transcript"].to_pylist())),
             targets=np.stack([np.asarray(table[t], dtype=np.float64) for t in TRAITS], axis=1),
@@ -216,7 +226,7 @@ def _from_table(table: pa.Table, facts: dict[str, Any], folder: Path) -> Manifes
             },
             provenance=facts["provenance"],
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise DataError("A column is of a wrong type.", findings=[str(error)]) from error
 
 
@@ -225,6 +235,12 @@ def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
     if not all(isinstance(value, str) for value in values):
         raise TypeError("a column of names holds something other than text")
     return np.array(values, dtype=np.str_)
+
+
+def _whole(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    if column.null_count or np.asarray(column).dtype.kind not in "iu":
+        raise TypeError("the folds hold something other than whole numbers")
+    return np.asarray(column, dtype=np.int64)
 
 
 def _lists(column: pa.ChunkedArray, size: int) -> npt.NDArray[np.float32]:

@@ -88,8 +88,11 @@ def read_texts(path: str | Path) -> dict[str, str]:
 def _read_dict(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     if len(content) > MAX_BYTES:
         raise DataError(
             f"{str(path)!r} has {path.stat().st_size:,} bytes; a label pickle may have "

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import soxr
@@ -31,6 +32,9 @@ _JITTER_S = 0.05
 _RUN_UP_S = 0.5
 # Beyond these the resampler's filters grow without use; no microphone records so.
 _RATES_HZ = (1_000, 768_000)
+# PyAV (18.1) counts planes up to a null pointer, which the list lacks from eight on: it would read
+# beyond the list's end, and the process would crash.
+_TOO_MANY_PLANES = 8
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def to_mono(frame: AudioFrame) -> Waveform:
     Returns:
         float32 (sample,); integer formats are scaled to [-1, 1).
     """
+    if frame.format.is_planar and frame.layout.nb_channels >= _TOO_MANY_PLANES:
+        frame = _packed(frame)
     data: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
@@ -78,6 +84,13 @@ def to_mono(frame: AudioFrame) -> Waveform:
         scale = 1.0 if data.dtype.kind == "f" else float(np.iinfo(data.dtype).max) + 1.0
     mono: Waveform = data.astype(np.float32).mean(axis=0)
     return mono / np.float32(scale)
+
+
+def _packed(frame: AudioFrame) -> AudioFrame:
+    """Return the same samples in one plane, channel after channel."""
+    resampler = av.AudioResampler(format=frame.format.packed, layout=frame.layout)
+    (packed,) = [found for found in resampler.resample(frame) if found is not None]
+    return packed
 
 
 class WaveformCollector:

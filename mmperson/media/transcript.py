@@ -176,16 +176,14 @@ def _parse_text(content: str, source: str) -> tuple[str | None, tuple[Segment, .
     lines = content.splitlines()
     if not any(_PREFIX_TIMES.match(line) for line in lines):
         return content, ()
-    segments: list[Segment] = []
     untimed: list[str] = []
+    blocks: list[tuple[re.Match[str], int, list[str]]] = []
     for number, line in enumerate(lines, start=1):
         if times := _PREFIX_TIMES.match(line):
-            segments.append(_segment(times, line[times.end() :], source, number))
-        elif segments:
-            before = segments.pop()
-            segments.append(Segment(before.start_s, before.end_s, _tidy(f"{before.text} {line}")))
+            blocks.append((times, number, [line[times.end() :]]))
         else:
-            untimed.append(line)
+            (blocks[-1][2] if blocks else untimed).append(line)
+    segments = [_segment(times, " ".join(words), source, at) for times, at, words in blocks]
     return "\n".join([*untimed, *(segment.text for segment in segments)]), tuple(segments)
 
 
@@ -208,8 +206,16 @@ def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]
             )
         words = " ".join(block[at + 1 :])
         voice = _VOICE.match(words) if is_vtt else None
-        segment = _segment(times, html.unescape(_TAG.sub("", words)), source, number + at)
-        yield replace(segment, speaker=_name(html.unescape(voice[1]))) if voice else segment
+        segment = _segment(times, _unescape(_TAG.sub("", words)), source, number + at)
+        yield replace(segment, speaker=_name(_unescape(voice[1]))) if voice else segment
+
+
+def _unescape(words: str) -> str:
+    """Return the words with characters for their HTML names, as far as these can be read."""
+    try:
+        return html.unescape(words)
+    except ValueError:  # a number of thousands of digits
+        return words
 
 
 def _blocks(content: str) -> Iterator[tuple[int, list[str]]]:

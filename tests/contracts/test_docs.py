@@ -19,13 +19,6 @@ def test_links_lead_to_files(page):
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
-def test_the_tests_that_hold_security_promises_exist():
-    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", page)
-    assert named
-    assert not [name for name in named if not list(ROOT.glob(f"tests/**/{Path(name).name}"))]
-
-
 def verbs():
     """Return name to options of every verb, groups opened."""
     found = {}

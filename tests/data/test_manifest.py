@@ -1,6 +1,7 @@
 """The table of clips and its file."""
 
 import builtins
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mmperson.data import SPLITS, Manifest, read_manifest, write_manifest
+from mmperson.data import SPLITS, Manifest, check_manifest, read_manifest, write_manifest
 from mmperson.errors import DataError, MissingExtra
 from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
@@ -234,3 +235,69 @@ def test_a_missing_pyarrow_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
     with pytest.raises(MissingExtra, match=r"mmperson\[parquet\]"):
         read_manifest(tmp_path / "corpus.parquet")
+
+
+def rewritten(path: Path, **columns: pa.Array) -> Path:
+    """Put other columns into a manifest's file."""
+    table = pq.read_table(path)
+    for name, column in columns.items():
+        table = table.set_column(table.schema.names.index(name), name, column)
+    pq.write_table(table, path)
+    return path
+
+
+ODD = {
+    "nulls": pa.nulls(2),
+    "some nulls": pa.array([1, None]),
+    "floats": pa.array([1.5, float("nan")]),
+    "bytes": pa.array([b"\xff", b""]),
+    "lists": pa.array([[1.0], [1.0] * 51]),
+    "structs": pa.array([{"a": 1}, {"a": 2}]),
+    "large numbers": pa.array([2**63, 0], pa.uint64()),
+    "odd names": pa.array(["a\0b", "x" * 5000]),
+    "durations": pa.array([1, 2], pa.duration("s")),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_column_of_any_type_is_read_or_refused(
+    make_manifest: Callable[..., Manifest], tmp_path: Path, odd: str
+):
+    path = tmp_path / "corpus.parquet"
+    names = ("sample_id", "split", "fold", "clip", "transcript", TRAITS[0], "descriptors")
+    for name in names:
+        write_manifest(make_manifest(2), path)
+        with contextlib.suppress(DataError):
+            check_manifest(read_manifest(rewritten(path, **{name: ODD[odd]})), probe=True)
+
+
+@pytest.mark.parametrize("fold", ["floats", "some nulls"])
+def test_folds_are_whole_numbers(make_manifest: Callable[..., Manifest], tmp_path: Path, fold: str):
+    write_manifest(make_manifest(2), tmp_path / "corpus.parquet")
+    with pytest.raises(DataError, match="folds hold something other than whole numbers"):
+        read_manifest(rewritten(tmp_path / "corpus.parquet", fold=ODD[fold]))
+
+
+@pytest.mark.parametrize(
+    "facts", [b"{", b"\xff", b"[" * 100_000, b"[]", b'{"schema_version": 1}', b'{"a": 1}']
+)
+def test_damaged_facts_are_an_error(
+    make_manifest: Callable[..., Manifest], tmp_path: Path, facts: bytes
+):
+    path = tmp_path / "corpus.parquet"
+    write_manifest(make_manifest(2), path)
+    table = pq.read_table(path).replace_schema_metadata({b"mmperson.manifest": facts})
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=r"corpus\.parquet"):
+        read_manifest(path)
+
+
+def test_two_columns_of_one_name_are_an_error(
+    make_manifest: Callable[..., Manifest], tmp_path: Path
+):
+    path = tmp_path / "corpus.parquet"
+    write_manifest(make_manifest(2), path)
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("fold", table["fold"]), path)
+    with pytest.raises(DataError, match="two columns of one name"):
+        read_manifest(path)

@@ -1,6 +1,5 @@
 import inspect
 import os
-import socket
 from pathlib import Path
 
 import av
@@ -45,50 +44,6 @@ def test_foreign_error_is_kept_as_cause(tmp_path: Path) -> None:
         probe_clip(path)
     assert isinstance(caught.value.__cause__, av.FFmpegError)
     assert caught.value.clip == str(path)
-
-
-@pytest.fixture
-def canary(tmp_path: Path, clip_mp4: Path) -> Path:
-    """A file beside the clip that a playlist must not make us read."""
-    path = tmp_path / "canary.mp4"
-    path.write_bytes(clip_mp4.read_bytes())
-    return path
-
-
-PLAYLISTS = {
-    "ffconcat": "ffconcat version 1.0\nfile canary.mp4\n",
-    "hls": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\n{url}\n"
-    "#EXT-X-ENDLIST\n",
-    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-    'mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="video/mp4"><Representation '
-    'id="1" bandwidth="9"><BaseURL>canary.mp4</BaseURL></Representation>'
-    "</AdaptationSet></Period></MPD>",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
-    "m=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-}
-
-
-def test_the_ffconcat_attack_works_without_the_whitelist(canary: Path) -> None:
-    attack = canary.with_name("attack.mp4")
-    attack.write_text(PLAYLISTS["ffconcat"])
-    with av.open(str(attack)) as container:
-        assert container.streams.video[0].width == 64
-
-
-@pytest.mark.parametrize("name", ["attack.mp4", "attack.m3u8", "attack.sdp", "attack.mpd"])
-@pytest.mark.parametrize("kind", PLAYLISTS)
-def test_playlists_are_refused_whatever_their_name(canary: Path, kind: str, name: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    attack = canary.with_name(name)
-    attack.write_text(
-        PLAYLISTS[kind].replace("{url}", canary.as_uri()).replace("{port}", str(port))
-    )
-    with pytest.raises(UnreadableMedia):
-        probe_clip(attack)
-    with pytest.raises(UnreadableMedia):
-        read_clip(attack, frames=2, audio=AudioWindow(16_000))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,20 @@ def test_what_is_malformed_is_named(suffix: str, content: str, where: str) -> No
     with pytest.raises(TranscriptError, match=where) as caught:
         parse_transcript(content, suffix, "talk.x")
     assert "'talk.x'" in str(caught.value)
+
+
+def test_a_character_that_is_no_number_stays() -> None:
+    words = f"&#{'9' * 5000}; &amp; more"
+    assert parse_transcript(f"00:01.0 --> 00:02.0\n{words}", ".vtt").text == words
+
+
+def test_lines_without_times_are_read_in_one_go() -> None:
+    lines = 100_000  # minutes, if each line were joined to all the ones before it
+    begun = time.process_time()
+    transcript = parse_transcript("[00:00 - 00:01] a\n" + "b\n" * lines, ".txt")
+    assert time.process_time() - begun < 2.0
+    assert len(transcript.segments) == 1
+    assert transcript.text == " ".join(["a", *"b" * lines])
 
 
 # Lines that belong to the formats, in impossible orders and with impossible times.

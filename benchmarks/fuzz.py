@@ -1,0 +1,99 @@
+"""Search the parsers of mmperson for foreign exceptions, led by the code that is reached.
+
+    pip install atheris
+    python benchmarks/fuzz.py srt -max_total_time=300
+    python benchmarks/fuzz.py bundle corpus/ -max_total_time=300    # keeps what it finds
+
+Targets: srt, vtt, txt, json, manifest, labels, texts, bundle and recipe. What follows the target
+goes to libFuzzer: folders of inputs, and options such as ``-timeout=10`` (seconds of one input, its
+default here) and ``-rss_limit_mb=2048``. It begins with the seeds of ``mutants.py`` and ends at the
+first foreign exception, which it prints; the input lies in ``crash-<hash>``. Atheris is no
+dependency of the project, and continuous integration runs the mutants instead.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
+    import mmperson.config
+    import mmperson.data
+    import mmperson.media.transcript
+    import mmperson.runtime.bundle
+import contextlib
+
+from mutant_seeds import write_seeds
+
+from mmperson.errors import MMPersonError
+
+
+def _transcript(suffix: str) -> Callable[[bytes], object]:
+    from mmperson.media.transcript import _decode, parse_transcript
+
+    return lambda content: parse_transcript(_decode(content), suffix)
+
+
+def _in_file(read: Callable[[Path], object], path: Path) -> Callable[[bytes], object]:
+    def feed(content: bytes) -> object:
+        path.write_bytes(content)
+        return read(path)
+
+    return feed
+
+
+def _check_manifest(path: Path) -> None:
+    mmperson.data.check_manifest(mmperson.data.read_manifest(path), probe=False)
+
+
+def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
+    """Return the kind of seeds and the function under test, by name."""
+    found = {kind: ("transcript", _transcript(f".{kind}")) for kind in ("srt", "vtt", "txt")}
+    found["json"] = ("transcript", _transcript(".json"))
+    for kind, read in (
+        ("manifest", _check_manifest),
+        ("labels", mmperson.data.read_labels),
+        ("texts", mmperson.data.read_texts),
+        ("recipe", mmperson.config.load_recipe),
+    ):
+        found[kind] = (kind, _in_file(read, folder / "input"))
+    described = folder / "bundle" / mmperson.runtime.bundle.INFO_FILE
+    found["bundle"] = (
+        "bundle",
+        _in_file(lambda path: mmperson.runtime.bundle.open_bundle(path.parent), described),
+    )
+    return found
+
+
+def main() -> None:
+    """Feed one target until the time is over or something escapes."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        seeds = write_seeds(folder)
+        targets = _targets(folder)
+        name = sys.argv[1] if len(sys.argv) > 1 else ""
+        if name not in targets:
+            sys.exit(f"There is no target {name!r}; there are {', '.join(targets)}.")
+        kind, feed = targets[name]
+        corpus = folder / "corpus"
+        corpus.mkdir()
+        for seed in seeds[kind]:
+            (corpus / seed.name).write_bytes(seed.read_bytes())
+
+        def test_one_input(content: bytes) -> None:
+            with contextlib.suppress(MMPersonError):
+                feed(content)
+
+        own = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
+        options = [argument for argument in sys.argv[2:] if argument.startswith("-")]
+        command = [sys.argv[0], "-timeout=10", "-max_len=65536", *options, *own, str(corpus)]
+        atheris.Setup(command, test_one_input)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

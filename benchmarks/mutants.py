@@ -1,0 +1,425 @@
+"""Damage small files of every kind that mmperson reads, and see what becomes of each mutant.
+
+    python benchmarks/mutants.py --mutants 10000
+    python benchmarks/mutants.py --only 4711 --keep mutant.bin    # one of them again
+
+Every mutant must give a value or an error of mmperson: no crash, no hang, no foreign exception.
+Bits and runs of bytes change, ranges are dropped, doubled, cut off or taken from another file, the
+sizes in front of MP4, RIFF and Matroska boxes lie, and numbers and marks of the text formats become
+extreme. Mutant number i depends on the seed and on i alone. Batches run in processes of their own,
+which are killed when one mutant takes more than ``HANG_S``; the next process goes on behind it.
+Real clips of at most 130 kB join the seeds where ``MMPERSON_DATA`` names their folder. The result
+is written to a file, and its figures to SECURITY.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mutant_seeds import write_seeds
+from result_file import ROOT, circumstances, newest_result, write_result
+
+HANG_S = 10.0
+GOAL_MB = 600
+LARGEST_REAL = 130_000
+SHARES = {
+    "clip": 60,
+    "transcript": 12,
+    "manifest": 8,
+    "labels": 4,
+    "texts": 2,
+    "bundle": 6,
+    "recipe": 8,
+}
+"""How many of a hundred mutants are of each kind."""
+
+_MARKS = re.compile(
+    rb"moov|mvhd|trak|tkhd|mdia|mdhd|hdlr|stbl|stsd|stts|stsc|stsz|stco|ctts|elst|avcC|esds|moof"
+    rb"|traf|trun|tfdt|mdat|RIFF|LIST|avih|strh|strf|movi|idx1|fmt |data|PAR1|OggS|fLaC|FLV"
+    rb"|\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x16\x54\xae\x6b|\x1f\x43\xb6\x75|\xae|\xe0|\xe1|\xa3"
+)
+_SIZES = (0, 1, 7, 8, 16, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+_NUMBERS = (
+    *("0", "-1", "00", "99", "4294967296", "1e999", "NaN", "-0.0", "9" * 30, "9" * 5000),
+    *("0x" + "f" * 5000, "1" + ":1" * 400 + ".0", "1.5", "true", "null", '"1"', "[]", "{}"),
+)
+_TOKENS = (
+    *("-->", "WEBVTT", "NOTE", "\n\n", "\r", "\x85", "\u2028", "\0", "\x1b[31m", "\ufeff", "<b>"),
+    *("&#" + "9" * 5000 + ";", "&#xD800;", "{\\", "[00:01 - 00:02]", "[" * 3000, '{"a":' * 3000),
+    *("\\ud800", "NaN", "!!int x", "!!python/name:os.system", "*a", "&a", "? ", "<<: ", "- ", ": "),
+    *("'", '"', "2001-99-99", "null", "../", "/etc/hostname", "٣", "x" * 5000),
+)
+
+
+def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Return a file with one to three kinds of damage.
+
+    Args:
+        content: A whole file.
+        other: A file of the same kind, of which a piece may be taken.
+        chance: What decides.
+    """
+    is_text = b"\0" not in content[:4096]
+    ways = [*_BINARY, *(_TEXTUAL * 2 if is_text else [_resize, _resize])]
+    for way in chance.choices(ways, k=chance.randint(1, 3)):
+        content = way(content, other, chance)
+    return content
+
+
+def _span(content: bytes, chance: random.Random, longest: int = 4096) -> tuple[int, int]:
+    """Return where a range begins and ends; short ones are likelier."""
+    begin = chance.randrange(len(content) + 1)
+    length = int(2 ** chance.uniform(0, longest.bit_length() - 1))
+    return begin, min(begin + length, len(content))
+
+
+def _flip(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 16) if content else 0):
+        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def _overwrite(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    begin, end = _span(content, chance, 256)
+    fill = chance.choice((b"\0", b"\xff", None))
+    run = chance.randbytes(end - begin) if fill is None else fill * (end - begin)
+    return content[:begin] + run + content[end:]
+
+
+def _truncate(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    return content[: chance.randrange(len(content) + 1)]
+
+
+def _drop(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    begin, end = _span(content, chance)
+    return content[:begin] + content[end:]
+
+
+def _double(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    begin, end = _span(content, chance)
+    times = chance.choice((1, 1, 1, 30))
+    return content[:end] + times * content[begin:end] + content[end:]
+
+
+def _splice(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    begin, end = _span(other, chance)
+    at, until = _span(content, chance)
+    return chance.choice(
+        (
+            content[:at] + other[begin:end] + content[until:],
+            content[:at] + other[begin:],
+            content + other,
+        )
+    )
+
+
+def _resize(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Let a size before or behind the name of a box lie."""
+    marks = list(_MARKS.finditer(content))
+    if not marks:
+        return _overwrite(content, other, chance)
+    mark = chance.choice(marks)
+    order = chance.choice(("big", "little"))
+    at = max(0, chance.choice((mark.start() - 4, mark.end(), mark.end() + 4 * chance.randrange(6))))
+    size = chance.choice(_SIZES).to_bytes(4, order)[: chance.choice((1, 4, 4))]
+    return content[:at] + size + content[at + len(size) :]
+
+
+def _number(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    numbers = list(re.finditer(rb"[0-9.]+", content))
+    if not numbers:
+        return content
+    found = chance.choice(numbers)
+    extreme = chance.choice(_NUMBERS).encode()
+    return content[: found.start()] + extreme + content[found.end() :]
+
+
+def _token(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(content) + 1)
+    return content[:at] + chance.choice(_TOKENS).encode() + content[at:]
+
+
+_BINARY = [_flip, _overwrite, _truncate, _drop, _double, _splice]
+_TEXTUAL = [_number, _token]
+
+
+def make_mutant(seeds: dict[str, list[Path]], seed: int, number: int) -> tuple[str, Path, bytes]:
+    """Return a mutant's kind, the file it comes from, and its content."""
+    chance = random.Random(f"{seed}-{number}")
+    kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
+    source, other = chance.choice(seeds[kind]), chance.choice(seeds[kind])
+    return kind, source, mutate(source.read_bytes(), other.read_bytes(), chance)
+
+
+def outcome(kind: str, path: Path) -> str:
+    """Read a file and say what became of it: a value, one of our errors, or FOREIGN and what."""
+    from mmperson.errors import MMPersonError
+
+    try:
+        READERS[kind](path)
+    except MMPersonError as error:
+        return type(error).__name__
+    except Exception as error:  # What escapes is what is looked for.
+        trace, place = error.__traceback__, ""
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if "mmperson" in code.co_filename:
+                place = f"{Path(code.co_filename).name}:{code.co_name}"
+            trace = trace.tb_next
+        return f"FOREIGN {type(error).__name__} in {place}: {str(error)[:120]}"
+    return "a value"
+
+
+def _read_clip(path: Path) -> None:
+    from mmperson.media import AudioWindow, probe_clip, read_clip
+
+    window = AudioWindow(16_000, duration_s=15.0)
+    clip = read_clip(path, frames=4, audio=window, threads="none")
+    assert clip.frames is not None or clip.waveform is not None or clip.warnings
+    probe_clip(path)
+
+
+def _read_transcript(path: Path) -> None:
+    from mmperson.media import read_transcript
+
+    read_transcript(path)
+
+
+def _read_manifest(path: Path) -> None:
+    from mmperson.data import check_manifest, compute_stats, read_manifest
+
+    rows = read_manifest(path)
+    check_manifest(rows, probe=True)
+    compute_stats(rows)
+
+
+def _read_labels(path: Path) -> None:
+    from mmperson.data import read_labels
+
+    read_labels(path)
+
+
+def _read_texts(path: Path) -> None:
+    from mmperson.data import read_texts
+
+    read_texts(path)
+
+
+def _read_bundle(path: Path) -> None:
+    from mmperson.runtime.bundle import open_bundle
+
+    open_bundle(path.parent)
+
+
+def _read_recipe(path: Path) -> None:
+    from mmperson.config import load_recipe
+
+    load_recipe(path)
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    "clip": _read_clip,
+    "transcript": _read_transcript,
+    "manifest": _read_manifest,
+    "labels": _read_labels,
+    "texts": _read_texts,
+    "bundle": _read_bundle,
+    "recipe": _read_recipe,
+}
+
+
+def read_batch(folder: Path, seed: int, first: int, count: int) -> None:
+    """Read mutants one after the other and print a line of JSON for each: a worker's whole life."""
+    seeds = _listed(folder)
+    warnings.simplefilter("ignore")
+    for kind, paths in seeds.items():  # Imports and decoders, before anything is measured.
+        READERS[kind](paths[0])
+    print(json.dumps({"idle_mb": _peak_mb()}), flush=True)
+    for number in range(first, first + count):
+        kind, source, content = make_mutant(seeds, seed, number)
+        # In a folder of its own, beside whatever belongs to it.
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / source.name
+            for file in source.parent.iterdir() if kind == "bundle" else ():
+                (Path(place) / file.name).write_bytes(file.read_bytes())
+            path.write_bytes(content)
+            before = time.process_time()
+            found = outcome(kind, path)
+            cpu_s = time.process_time() - before
+        line = {"number": number, "kind": kind, "source": source.name, "outcome": found}
+        print(json.dumps(line | {"cpu_s": cpu_s, "peak_mb": _peak_mb()}), flush=True)
+
+
+def run_batch(folder: Path, seed: int, first: int, count: int) -> list[dict[str, Any]]:
+    """Have workers read mutants; one that dies or hangs is noted, and the next goes on behind."""
+    lines: list[dict[str, Any]] = []
+    while count > 0:
+        found, failure = _run_worker(folder, seed, first, count)
+        lines += found
+        done = len([line for line in found if "number" in line])
+        if failure is not None:
+            kind, source, _ = make_mutant(_listed(folder), seed, first + done)
+            lines.append({"number": first + done, "kind": kind, "source": source.name})
+            lines[-1] |= {"outcome": failure}
+            done += 1
+        first, count = first + done, count - done
+    return lines
+
+
+def _run_worker(
+    folder: Path, seed: int, first: int, count: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    arguments = ["--worker", folder, "--seed", seed, "--first", first, "--mutants", count]
+    command = [sys.executable, __file__, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Without a buffer: lines that wait in one are not seen by select.
+    with subprocess.Popen(
+        command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as worker:
+        assert worker.stdout is not None
+        lines: list[dict[str, Any]] = []
+        patience_s = 60.0  # for imports; from then on for one mutant
+        while True:
+            if not select.select([worker.stdout], [], [], patience_s)[0]:
+                worker.kill()
+                return lines, f"HANG of more than {patience_s:.0f} s"
+            line = worker.stdout.readline()
+            if not line:
+                break
+            lines.append(json.loads(line))
+            patience_s = HANG_S
+    if worker.returncode == 0:
+        return lines, None
+    if not lines:
+        raise RuntimeError(f"The worker cannot start: {shlex.join(command)}")
+    return lines, f"CRASH with status {worker.returncode}"
+
+
+def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Count what became of the mutants, and name those that must not be."""
+    mutants = [line for line in lines if "number" in line]
+    bad = [line for line in mutants if line["outcome"].split()[0] in ("FOREIGN", "HANG", "CRASH")]
+    counts: dict[str, Counter[str]] = {}
+    for line in mutants:
+        name = line["outcome"].split(":")[0]
+        counts.setdefault(line["kind"], Counter())[name] += 1
+    measured = [line for line in mutants if "peak_mb" in line]
+    slowest = max(measured, key=lambda line: line["cpu_s"])
+    return {
+        "mutants": len(mutants),
+        "crashes": sum(line["outcome"].startswith("CRASH") for line in bad),
+        "hangs": sum(line["outcome"].startswith("HANG") for line in bad),
+        "foreign": sum(line["outcome"].startswith("FOREIGN") for line in bad),
+        "peak_mb": round(max(line["peak_mb"] for line in measured), 1),
+        "goal_mb": GOAL_MB,
+        "idle_mb": round(max(line["idle_mb"] for line in lines if "idle_mb" in line), 1),
+        "cpu_s": round(sum(line["cpu_s"] for line in measured), 1),
+        "slowest": {**slowest, "cpu_s": round(slowest["cpu_s"], 2)},
+        "outcomes": {kind: dict(sorted(found.items())) for kind, found in sorted(counts.items())},
+        "bad": bad[:100],
+    }
+
+
+def run(mutants: int, seed: int, workers: int, batch: int, folder: Path) -> dict[str, Any]:
+    """Make the seeds in a folder, have every mutant read, and sum up."""
+    seeds = gather_seeds(folder)
+    starts = range(0, mutants, batch)
+    with ThreadPoolExecutor(workers) as pool:
+        batches = pool.map(
+            lambda first: run_batch(folder, seed, first, min(batch, mutants - first)), starts
+        )
+        lines = [line for found in batches for line in found]
+    return {"seeds": {kind: len(paths) for kind, paths in seeds.items()}, **summary(lines)}
+
+
+def gather_seeds(folder: Path) -> dict[str, list[Path]]:
+    """Write the seeds into a folder, add small real clips, and list all in ``seeds.json``."""
+    seeds = write_seeds(folder)
+    if real := os.environ.get("MMPERSON_DATA"):
+        clips = sorted(path for path in Path(real).glob("clips/*/*") if path.stat().st_size)
+        seeds["clip"] += [path for path in clips if path.stat().st_size <= LARGEST_REAL]
+    listed = {kind: [str(path) for path in paths] for kind, paths in seeds.items()}
+    (folder / "seeds.json").write_text(json.dumps(listed))
+    return seeds
+
+
+def _listed(folder: Path) -> dict[str, list[Path]]:
+    listed: dict[str, list[str]] = json.loads((folder / "seeds.json").read_text())
+    return {kind: [Path(path) for path in paths] for kind, paths in listed.items()}
+
+
+def _peak_mb() -> float:
+    # Not getrusage: its maximum begins with that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+def render(page: str, result: dict[str, Any]) -> str:
+    """Return SECURITY.md with the figures of a result."""
+    values = sum(found.get("a value", 0) for found in result["outcomes"].values())
+    bad = result["crashes"] + result["hangs"] + result["foreign"]
+    text = (
+        f"Of {result['mutants']:,} mutants {values:,} could be read and "
+        f"{result['mutants'] - values - bad:,} were refused with a typed error;\n"
+        f"{result['crashes']} crashed, {result['hangs']} took more than {HANG_S:.0f} s, and "
+        f"{result['foreign']} ended in an exception that is not mmperson's.\nThe largest process "
+        f"had {result['peak_mb']:.0f} MB, where {result['goal_mb']} is the goal; "
+        f"the slowest mutant took {result['slowest']['cpu_s']} s of CPU time\n"
+        f"(`benchmarks/results/{result['file']}`)."
+    )
+    begin, end = "<!-- mutants -->\n", "\n<!-- end mutants -->"
+    before, after = page.split(begin)[0], page.split(end.lstrip())[1]
+    return f"{before}{begin}{text}{end}{after}"
+
+
+def main() -> None:
+    """Run all of it, one mutant, or a worker's batch."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--mutants", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time")
+    parser.add_argument("--batch", type=int, default=250, help="mutants of one process")
+    parser.add_argument("--only", type=int, help="number of one mutant; no result is written")
+    parser.add_argument("--keep", type=Path, help="with --only, where to write that mutant")
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker is not None:
+        read_batch(given.worker, given.seed, given.first, given.mutants)
+        return
+    facts = circumstances(["av", "numpy", "pyarrow", "pydantic", "PyYAML"], threads=1)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if given.only is not None:
+            _, _, content = make_mutant(gather_seeds(folder), given.seed, given.only)
+            if given.keep is not None:
+                given.keep.write_bytes(content)
+            print(json.dumps(run_batch(folder, given.seed, given.only, 1)[-1], indent=1))
+            return
+        found = run(given.mutants, given.seed, given.workers, given.batch, folder)
+    print(json.dumps(found, indent=1))
+    write_result("mutants", facts, {"seed": given.seed, **found})
+    result, page = newest_result("mutants"), ROOT / "SECURITY.md"
+    assert result is not None
+    page.write_text(render(page.read_text(encoding="utf-8"), result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
