@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -24,6 +25,14 @@ from mmperson.traits import TRAITS
 if TYPE_CHECKING:
     from mmperson.runtime.predictor import Predictor
     from mmperson.schema import Prediction
+
+
+class Profile(StrEnum):
+    """Which frames of a video are decoded, see ``mmperson.media.Decode``."""
+
+    exact = "exact"
+    fast = "fast"
+    key = "key"
 
 
 class ClipCommand(TyperCommand):
@@ -55,6 +64,28 @@ def predict(
     bundle: Annotated[
         str, typer.Option(help="Weights: a shipped bundle's name, or a folder.")
     ] = "impressions-text-audio",
+    decode: Annotated[
+        Profile,
+        typer.Option(
+            help="Which frames of a video are decoded: every one, those that others refer to, or "
+            "keyframes alone."
+        ),
+    ] = Profile.exact,
+    windows: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Score windows of this length, in one pass and flat memory; a record each.",
+        ),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="From the start of a window to that of the next; without it, they follow each "
+            "other.",
+        ),
+    ] = None,
     format: Annotated[
         Format | None,
         typer.Option(
@@ -71,23 +102,31 @@ def predict(
     """
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
+    if step is not None and windows is None:
+        raise UsageError("--step belongs to --windows.", hint="Give --windows SECONDS.")
+    if windows is not None:
+        from mmperson.media.spans import check_windows
+
+        check_windows(windows, windows if step is None else step)
     if out is not None:
         _check_out(out, clips, transcript)
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.runtime.predictor import load
 
-    predictor = load(bundle)
+    predictor = load(bundle, decode=decode.value)
     form = format or (Format.text if out is None and sys.stdout.isatty() else Format.json)
     others = predictor.bundle.info.targets[len(TRAITS) :]
     tally = _Tally()
     with _interruptible(tally), _stdout() if out is None else _file(out) as stream:
-        records = _score(predictor, clips, transcript, tally)
-        _write(render(records, form, stream, several=len(clips) > 1, others=others), stream)
+        records = _score(predictor, clips, transcript, (windows, step), tally)
+        several = len(clips) > 1 or windows is not None
+        _write(render(records, form, stream, several=several, others=others), stream)
     if out is not None:
         _tell(f"Wrote {out}.")
     if tally.failed:
-        _tell(f"{tally.failed} of {tally.done} clips could not be scored.")
+        part = "" if windows is None else " in full"
+        _tell(f"{tally.failed} of {tally.done} clips could not be scored{part}.")
     if tally.interrupted:
         _tell(f"Interrupted: {len(clips) - tally.done} of {len(clips)} clips are left.")
         raise typer.Exit(130)
@@ -109,20 +148,35 @@ class _Unwritable(Exception):
 
 
 def _score(
-    predictor: Predictor, clips: Sequence[str], transcript: Path | None, tally: _Tally
+    predictor: Predictor,
+    clips: Sequence[str],
+    transcript: Path | None,
+    windows: tuple[float | None, float | None],
+    tally: _Tally,
 ) -> Iterator[Prediction]:
-    """Yield a record per clip, until Ctrl-C."""
+    """Yield a record per clip, or per window of it, until Ctrl-C."""
+    window_s, step_s = windows
     for clip in clips:
         if tally.interrupted:
             return
+        failed = False
         try:
-            record = predictor.predict(clip, transcript)
+            if window_s is None:
+                records = iter([predictor.predict(clip, transcript)])
+            else:
+                records = predictor.predict_windows(
+                    clip, transcript, window_s=window_s, step_s=step_s
+                )
+            for record in records:
+                failed |= record.error is not None
+                yield record
+                if window_s is not None and tally.interrupted:
+                    return
         except KeyboardInterrupt:
             tally.interrupted = True
             return
         tally.done += 1
-        tally.failed += record.error is not None
-        yield record
+        tally.failed += failed
 
 
 def _write(pieces: Iterable[str], stream: TextIO) -> None:

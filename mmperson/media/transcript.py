@@ -55,6 +55,35 @@ class Transcript:
     segments: tuple[Segment, ...] = ()
     source: str = "given"
 
+    def within(self, start_s: float, end_s: float) -> Transcript:
+        """Return the words that are said from ``start_s`` up to ``end_s``.
+
+        A segment says when it begins and ends, not when each word falls: its words are taken to
+        follow each other evenly. Of windows that follow each other, each word is in exactly one.
+
+        Args:
+            start_s: Seconds from the clip's start.
+            end_s: Likewise.
+
+        Returns:
+            The words, with no segment where there is none; times stay those of the clip.
+        """
+        segments = []
+        for segment in self.segments:
+            if segment.end_s < start_s or segment.start_s >= end_s:
+                continue
+            words = segment.text.split()
+            pace_s = (segment.end_s - segment.start_s) / max(len(words), 1)
+            middles_s = (segment.start_s + (index + 0.5) * pace_s for index in range(len(words)))
+            kept = [
+                word for word, at in zip(words, middles_s, strict=True) if start_s <= at < end_s
+            ]
+            if kept:
+                low, high = max(segment.start_s, start_s), min(segment.end_s, end_s)
+                segments.append(Segment(low, high, " ".join(kept)))
+        text = " ".join(segment.text for segment in segments)
+        return Transcript(text, tuple(segments), self.source)
+
 
 def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
     """Return the transcript beside a clip: the same stem with .txt, .srt, .vtt or .json.
