@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.errors import EmptyMedia, UnknownComponent, UnreadableMedia, UsageError
+from mmperson.errors import EmptyMedia, UnreadableMedia, UsageError
 from mmperson.media.audio import AudioWindow, WaveformCollector
 from mmperson.media.container import start_s, usable_streams
-from mmperson.media.decode import Decode, Lane, Threads, decode
+from mmperson.media.decode import Decode, Lane, Threads, check_profile, decode
 from mmperson.media.limits import MediaLimits
 from mmperson.media.probe import ClipInfo
 from mmperson.media.relay import Relay
@@ -69,8 +69,7 @@ class Wish:
     def __post_init__(self) -> None:
         if self.frames < 0:
             raise UsageError(f"The number of frames is {self.frames}; it must be 0 or more.")
-        if self.decode not in get_args(Decode):
-            raise UnknownComponent("decode profile", str(self.decode), get_args(Decode))
+        check_profile(self.decode)
 
 
 def clips_of(

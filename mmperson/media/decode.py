@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, get_args
 
 import av
 from av.stream import Discard
 
+from mmperson.errors import UnknownComponent
 from mmperson.media.container import packets
 from mmperson.media.relay import ReaderT, Relay
 
@@ -31,6 +32,16 @@ edges of blocks. ``key``: keyframes alone. A codec that cannot leave frames out 
 """
 
 _SKIPPED: Final[Mapping[Decode, Literal["NONREF", "NONKEY"]]] = {"fast": "NONREF", "key": "NONKEY"}
+
+
+def check_profile(profile: str) -> None:
+    """Refuse a name that is no profile.
+
+    Raises:
+        UnknownComponent: It is none; the message names them.
+    """
+    if profile not in get_args(Decode):
+        raise UnknownComponent("decode profile", str(profile), get_args(Decode))
 
 
 class Lane(Generic[ReaderT]):
@@ -59,6 +70,7 @@ class Lane(Generic[ReaderT]):
         self.relay = relay
         self._left = packets
         self._told = (0, 0)
+        self._tick_s = float(stream.time_base or 0)  # products of fractions cost more than AAC
         self._next_s: float | None = None  # when the frame after the last one begins
         self.fed = 0
         self.skipped = 0
@@ -74,9 +86,9 @@ class Lane(Generic[ReaderT]):
 
     def feed(self, packet: Packet[Any], origin_s: float) -> None:
         """Decode a packet; after the stream's last one, also what the decoder holds back."""
-        begin, duration, base = packet.pts, packet.duration or 0, packet.time_base
+        begin, end = packet.pts, (packet.pts or 0) + (packet.duration or 0)
         if begin is not None and self.relay.skips(
-            float(begin * base) - origin_s, float((begin + duration) * base) - origin_s
+            begin * self._tick_s - origin_s, end * self._tick_s - origin_s
         ):
             self.skipped += 1
         else:
@@ -114,8 +126,8 @@ class Lane(Generic[ReaderT]):
             stamp = frame.dts if frame.pts is None else frame.pts
             # The stream's time base: frames that a flush returns carry none.
             time_s = self._next_s
-            if stamp is not None and self.stream.time_base is not None:
-                time_s = self.last_s = float(stamp * self.stream.time_base) - origin_s
+            if stamp is not None and self._tick_s:
+                time_s = self.last_s = stamp * self._tick_s - origin_s
             self.relay.add(frame, time_s)
             if time_s is not None:
                 self._next_s = time_s + _length_s(frame)

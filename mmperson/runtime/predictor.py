@@ -26,6 +26,7 @@ from mmperson.media import (
     read_clip,
     read_windows,
 )
+from mmperson.media.decode import check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
 from mmperson.runtime.draft import Draft
 from mmperson.runtime.said import Said, TranscriptSource, find_said
@@ -54,6 +55,7 @@ def load(
 
     Raises:
         BundleError: There is no such bundle, or it cannot be used.
+        UnknownComponent: There is no such profile.
     """
     return Predictor(open_bundle(name), threads=threads, decode=decode)
 
@@ -68,9 +70,11 @@ class Predictor:
 
     Raises:
         BundleCorrupt: Its graphs are not those of what it reads and gives.
+        UnknownComponent: There is no such profile.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, decode: Decode = "exact") -> None:
+        check_profile(decode)
         self.bundle = bundle
         self.decode: Decode = decode
         self.spec = bundle.info.spec
