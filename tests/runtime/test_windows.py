@@ -29,11 +29,12 @@ def talk(demo, tmp_path):
     return path
 
 
-def test_a_window_scores_as_its_seconds_do(predictor, talk):
+def test_a_window_scores_as_its_seconds_do(talk):
+    predictor = load()
     records = list(predictor.predict_windows(talk, window_s=3.0, step_s=2.5))
     spans = [(record.start_s, record.end_s) for record in records]
     np.testing.assert_allclose(spans[:3], [(0.0, 3.0), (2.5, 5.5), (5.0, 8.0)])
-    assert {record.duration_s for record in records} == {pytest.approx(8.24, abs=0.1)}
+    assert all(record.duration_s == pytest.approx(8.24, abs=0.1) for record in records)
     words = read_transcript(talk.with_suffix(".json"))
     clips = predictor.spec.reading()
     for record, said in zip(
@@ -44,7 +45,8 @@ def test_a_window_scores_as_its_seconds_do(predictor, talk):
         # What the command line would score, had the window been cut out.
         clip = read_clip(talk, span=Span(record.start_s, record.end_s), **clips)
         alone = predictor.score(prepare_clip(clip, said, predictor.spec, predictor.tokenizer))
-        np.testing.assert_allclose(list(record.scores.model_dump().values()), alone, atol=1e-3)
+        scores = list(record.scores.model_dump().values())
+        np.testing.assert_allclose(scores, alone, atol=3e-3)  # AAC decoders draw their noise
     assert len({record.scores.openness for record in records}) == len(records)
 
 
