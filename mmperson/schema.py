@@ -66,6 +66,8 @@ class Prediction(_Record):
     Attributes:
         schema_version: Version of this record's format.
         clip: The clip as the caller named it.
+        start_s: Where the part of the clip that was scored begins, in seconds; None for all of it.
+        end_s: Where that part ends, in seconds; None for all of it.
         scores: Five scores on [0, 1], or None if the clip could not be scored.
         neuroticism: 1 - emotional stability, on [0, 1].
         other_scores: Scores of what the bundle gives beyond the traits, by name, in the units of
@@ -81,6 +83,8 @@ class Prediction(_Record):
 
     schema_version: str = SCHEMA_VERSION
     clip: str
+    start_s: float | None = None
+    end_s: float | None = None
     scores: Scores | None
     neuroticism: float | None
     other_scores: dict[str, float] = Field(default_factory=dict)

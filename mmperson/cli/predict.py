@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,6 +22,7 @@ from mmperson.errors import UsageError
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
+    from mmperson.media import Decode
     from mmperson.runtime.batch import Bounds
     from mmperson.runtime.bundle import Bundle
     from mmperson.schema import Prediction
@@ -29,6 +31,14 @@ _ENDINGS: Final = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
     *(".flv", ".ogv", ".ogg", ".oga", ".opus", ".m4a", ".wav", ".flac", ".mp3"),
 )
+
+
+class Profile(StrEnum):
+    """Which frames of a video are decoded, see ``mmperson.media.Decode``."""
+
+    exact = "exact"
+    fast = "fast"
+    key = "key"
 
 
 class ClipCommand(TyperCommand):
@@ -62,6 +72,28 @@ def predict(
     bundle: Annotated[
         str, typer.Option(help="Weights: a shipped bundle's name, or a folder.")
     ] = "impressions-text-audio",
+    decode: Annotated[
+        Profile,
+        typer.Option(
+            help="Which frames of a video are decoded: every one, those that others refer to, or "
+            "keyframes alone."
+        ),
+    ] = Profile.exact,
+    windows: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Score windows of this length, in one pass and flat memory; a record each.",
+        ),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="From the start of a window to that of the next; without it, they follow each "
+            "other.",
+        ),
+    ] = None,
     format: Annotated[
         Format | None,
         typer.Option(
@@ -104,6 +136,7 @@ def predict(
     clips = open_folders(clips)
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
+    _check_windows(windows, step, len(clips), bounded=bool(workers or timeout or memory))
     if out is not None:
         check_out(out, clips, transcript)
     elif sys.stdout is None:
@@ -114,18 +147,23 @@ def predict(
     bounds = _bounds(len(clips), workers, timeout, memory)
     opened = open_bundle(bundle)
     form = format or _form_for(out)
-    several = len(clips) > 1
-    grows = out is not None and form is Format.jsonl and (out.is_file() or not out.exists())
+    several = len(clips) > 1 or windows is not None
+    is_file = out is not None and (out.is_file() or not out.exists())
+    grows = is_file and form is Format.jsonl and windows is None
     if out is not None and grows and out.exists():
-        wanted = {clip: fingerprint(opened, clip, transcript) for clip in clips}
-        left = settle(out, clips, wanted)
-        if len(left) < len(clips):
-            tell(f"{len(clips) - len(left)} of {len(clips)} clips are in {out} already.")
-        clips = left
+        wanted = {clip: fingerprint(opened, clip, transcript, (decode.value,)) for clip in clips}
+        remaining = settle(out, clips, wanted)
+        if len(remaining) < len(clips):
+            tell(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {out} already.")
+        clips = remaining
     others = opened.info.targets[len(TRAITS) :]
     tally = _Tally()
     upcoming = itertools.takewhile(lambda _: not tally.interrupted, clips)
-    records = _score(opened, upcoming, transcript, bounds, ordered=not grows)
+    if windows is None:
+        records = _score(opened, upcoming, transcript, decode.value, bounds, ordered=not grows)
+    else:
+        parts = _score_windows(opened, clips[0], transcript, decode.value, windows, step)
+        records = itertools.takewhile(lambda _: not tally.interrupted, parts)
     outlet = to_stdout() if out is None else appending(out) if grows else replacing(out)
     with _interruptible(tally), outlet as stream:
         counted = _count(records, tally)
@@ -133,12 +171,34 @@ def predict(
     if out is not None:
         tell(f"Wrote {out}.")
     if tally.failed:
-        tell(f"{tally.failed} of {tally.done} clips could not be scored.")
+        kind = "clips" if windows is None else "windows"
+        tell(f"{tally.failed} of {tally.done} {kind} could not be scored.")
     if tally.interrupted:
-        tell(f"Interrupted: {len(clips) - tally.done} of {len(clips)} clips are left.")
+        left = f"{len(clips) - tally.done} of {len(clips)} clips are left"
+        tell(f"Interrupted: {left if windows is None else 'the rest of the recording is left'}.")
         raise typer.Exit(130)
     if tally.failed:
         raise typer.Exit(1)
+
+
+def _check_windows(
+    window_s: float | None, step_s: float | None, clips: int, *, bounded: bool
+) -> None:
+    """Refuse windows that cannot be."""
+    from mmperson.media.spans import check_windows
+
+    if window_s is None:
+        if step_s is not None:
+            raise UsageError("--step belongs to --windows.", hint="Give --windows SECONDS.")
+        return
+    check_windows(window_s, window_s if step_s is None else step_s)
+    if clips > 1:
+        raise UsageError(f"--windows belongs to one recording; {clips} were given.")
+    if bounded:
+        raise UsageError(
+            "--windows scores a recording in this process.",
+            hint="Leave out --workers, --timeout and --memory.",
+        )
 
 
 def _form_for(out: Path | None) -> Format:
@@ -195,6 +255,7 @@ def _score(
     bundle: Bundle,
     clips: Iterable[str],
     transcript: Path | None,
+    decode: Decode,
     bounds: Bounds | None,
     *,
     ordered: bool,
@@ -203,13 +264,28 @@ def _score(
     if bounds is None:
         from mmperson.runtime.predictor import Predictor
 
-        predictor = Predictor(bundle)
+        predictor = Predictor(bundle, decode=decode)
         return (predictor.predict(clip, transcript) for clip in clips)
     from mmperson.runtime.batch import Job, as_done, in_order
 
     words = None if transcript is None else str(transcript)
-    answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds)
+    answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds, decode)
     return in_order(answers) if ordered else (record for _, record in answers)
+
+
+def _score_windows(
+    bundle: Bundle,
+    clip: str,
+    transcript: Path | None,
+    decode: Decode,
+    window_s: float,
+    step_s: float | None,
+) -> Iterator[Prediction]:
+    """Return a record per window of a recording."""
+    from mmperson.runtime.predictor import Predictor
+
+    predictor = Predictor(bundle, decode=decode)
+    return predictor.predict_windows(clip, transcript, window_s=window_s, step_s=step_s)
 
 
 def _count(records: Iterator[Prediction], tally: _Tally) -> Iterator[Prediction]:

@@ -57,7 +57,8 @@ def render(
             yield from (json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
         case Format.csv:
             shown = visible if stream.isatty() else str  # a file keeps names as they are
-            yield _line([*_COLUMNS, "warnings", "error", *others], shown)
+            head = [*_COLUMNS, "warnings", "error", "start_s", "end_s", *others]
+            yield _line(head, shown)
             yield from (_line(_cells(record.to_dict(), others), shown) for record in records)
 
 
@@ -85,6 +86,7 @@ def _cells(row: dict[str, Any], others: Sequence[str]) -> list[Any]:
     uses = [row["modalities"][name]["use"] for name in ("video", "audio", "text")]
     facts = [row["neuroticism"], *uses, row["duration_s"], row["model"]]
     told = [" ".join(row["warnings"]), row["error"] and row["error"]["message"]]
+    told += [row["start_s"], row["end_s"]]
     more = [row["other_scores"].get(name) for name in others]
     return [row["clip"], *(scores[trait] for trait in TRAITS), *facts, *told, *more]
 
@@ -102,6 +104,8 @@ def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:
 
 def _draw(record: Prediction, console: Console) -> None:
     length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
+    if record.start_s is not None and record.end_s is not None:
+        length = f"  {record.start_s:.1f} to {record.end_s:.1f} s"
     console.print(f"\n[bold]{plain(record.clip)}[/]{length}")
     if record.scores is None:
         assert record.error is not None

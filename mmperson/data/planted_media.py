@@ -21,7 +21,7 @@ SOUND_RATE_HZ: Final = 16_000
 LOUDNESS_RATE_HZ: Final = 100
 
 _STILLS: Final = 8  # A video.
-_SIZE: Final = (120, 160)  # Height and width of a still.
+_SIZE: Final = (120, 120)  # Height and width of a still.
 _LEAST_CONTRAST: Final = 10.0  # Grey levels; a still with less is blank, as before a fade-in.
 _HEARD_S: Final = 30.0
 _SOUND_BITS_PER_S: Final = 96_000

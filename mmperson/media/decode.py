@@ -2,63 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, get_args
 
 import av
 from av.stream import Discard
 
+from mmperson.errors import UnknownComponent
 from mmperson.media.container import packets
+from mmperson.media.relay import ReaderT, Relay
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
+    from av.codec.context import CodecContext
     from av.container import InputContainer
     from av.packet import Packet
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
     from mmperson.media.limits import MediaLimits
 
 Threads = Literal["auto", "frame", "slice", "none"]
+Decode = Literal["exact", "fast", "key"]
+"""Which frames of the video are decoded.
+
+``exact``: every one. ``fast``: those that others refer to, without the filter that smoothes the
+edges of blocks. ``key``: keyframes alone. A codec that cannot leave frames out decodes every one.
+"""
+
+_SKIPPED: Final[Mapping[Decode, Literal["NONREF", "NONKEY"]]] = {"fast": "NONREF", "key": "NONKEY"}
 
 
-class Sink(Protocol):
-    """What takes the frames of a stream."""
+def check_profile(profile: str) -> None:
+    """Refuse a name that is no profile.
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing more is needed."""
-
-    def skips(self, end_s: float) -> bool:
-        """Return whether a packet that ends at this time need not be decoded."""
-
-    def add(self, frame: Any, time_s: float | None) -> None:
-        """Take the next frame, with its time on the clip's clock or None."""
+    Raises:
+        UnknownComponent: It is none; the message names them.
+    """
+    if profile not in get_args(Decode):
+        raise UnknownComponent("decode profile", str(profile), get_args(Decode))
 
 
-SinkT = TypeVar("SinkT", bound=Sink)
-
-
-class Lane(Generic[SinkT]):
-    """A stream on its way into a sink.
+class Lane(Generic[ReaderT]):
+    """A stream on its way to the readers of its spans.
 
     Args:
         stream: The stream.
-        sink: What takes its frames.
+        relay: What takes its frames.
+        packets: How many packets the stream has; None if unknown.
 
     Attributes:
         kind: ``"video"`` or ``"audio"``.
         fed: Packets that were handed to the decoder.
-        skipped: Packets that the sink did not need.
+        skipped: Packets that no reader needed.
         failed: Packets that the decoder refused.
         decoded: Frames that it returned.
         last_s: Time of the last one, in seconds on the clip's clock.
         drained: Whether the stream was decoded to its end.
     """
 
-    def __init__(self, stream: VideoStream | AudioStream, sink: SinkT) -> None:
+    def __init__(
+        self, stream: VideoStream | AudioStream, relay: Relay[ReaderT], packets: int | None = None
+    ) -> None:
         self.stream = stream
         self.kind = stream.type
-        self.sink = sink
+        self.relay = relay
+        self._left = packets
+        self._told = (0, 0)
+        self._tick_s = float(stream.time_base or 0)  # products of fractions cost more than AAC
+        self._next_s: float | None = None  # when the frame after the last one begins
         self.fed = 0
         self.skipped = 0
         self.failed = 0
@@ -66,14 +79,39 @@ class Lane(Generic[SinkT]):
         self.last_s = 0.0
         self.drained = False
 
-    def feed(self, packet: Packet[Any] | None, origin_s: float) -> None:
-        """Decode a packet, or with None what the decoder still holds back."""
-        if packet is not None:
-            end = None if packet.pts is None else packet.pts + (packet.duration or 0)
-            if end is not None and self.sink.skips(float(end * packet.time_base) - origin_s):
-                self.skipped += 1
-                return
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more comes for the earliest span that has not been taken."""
+        return self.drained or self.relay.ready
+
+    def feed(self, packet: Packet[Any], origin_s: float) -> None:
+        """Decode a packet; after the stream's last one, also what the decoder holds back."""
+        begin, end = packet.pts, (packet.pts or 0) + (packet.duration or 0)
+        if begin is not None and self.relay.skips(
+            begin * self._tick_s - origin_s, end * self._tick_s - origin_s
+        ):
+            self.skipped += 1
+        else:
             self.fed += 1
+            self._decode(packet, origin_s)
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self.drain(origin_s)
+
+    def failures(self) -> tuple[int, int]:
+        """Return how many packets failed, of how many, since this was last asked."""
+        failed, fed = self.failed - self._told[0], self.fed - self._told[1]
+        self._told = (self.failed, self.fed)
+        return failed, fed
+
+    def drain(self, origin_s: float) -> None:
+        """Decode what the decoder still holds back: the stream has ended."""
+        if not self.drained:
+            self._decode(None, origin_s)
+            self.drained = True
+
+    def _decode(self, packet: Packet[Any] | None, origin_s: float) -> None:
         try:
             frames = self.stream.decode(packet)
         except av.error.EOFError:
@@ -87,56 +125,78 @@ class Lane(Generic[SinkT]):
         for frame in frames:
             stamp = frame.dts if frame.pts is None else frame.pts
             # The stream's time base: frames that a flush returns carry none.
-            if stamp is not None and self.stream.time_base is not None:
-                self.last_s = float(stamp * self.stream.time_base) - origin_s
-                self.sink.add(frame, self.last_s)
-            else:
-                self.sink.add(frame, None)
+            time_s = self._next_s
+            if stamp is not None and self._tick_s:
+                time_s = self.last_s = stamp * self._tick_s - origin_s
+            self.relay.add(frame, time_s)
+            if time_s is not None:
+                self._next_s = time_s + _length_s(frame)
+
+
+def _length_s(frame: VideoFrame | AudioFrame) -> float:
+    """Return how long sound lasts; pictures do not say."""
+    if isinstance(frame, av.AudioFrame) and frame.sample_rate:
+        return frame.samples / frame.sample_rate
+    return 0.0
 
 
 def decode(
     container: InputContainer,
     lanes: Sequence[Lane[Any]],
     origin_s: float,
+    *,
     threads: Threads,
+    profile: Decode,
     limits: MediaLimits,
-) -> list[str]:
-    """Run through the file once and feed every lane until its sink is done.
+    faults: list[str],
+) -> Iterator[None]:
+    """Run through the file once and feed every lane until its readers are done.
 
-    Packets of other streams are not decoded, and reading stops as soon as no lane needs more.
+    Packets of other streams are not decoded, nor are those of a stream whose readers are done, and
+    reading stops as soon as no lane needs more.
 
     Args:
         container: An open container, at its start.
         lanes: One per stream that is wanted.
         origin_s: Container time at which the clip's clock reads zero, in seconds.
         threads: FFmpeg's threading for video.
+        profile: Which frames of the video are decoded.
         limits: Pixels beyond which FFmpeg refuses to allocate a frame, should the size change.
+        faults: Takes what went wrong while reading the file, if anything.
 
-    Returns:
-        What went wrong while reading the file, if anything.
+    Yields:
+        None after every packet, so that what is complete can be taken.
     """
-    faults: list[str] = []
     if not lanes:  # to PyAV, no stream means every stream
-        return faults
+        return
     by_index = {lane.stream.index: lane for lane in lanes}
     for stream in container.streams:
         if stream.index not in by_index:
             stream.discard = Discard.all  # MP4 does not even read them from the disk
     for lane in lanes:
         if lane.kind == "video":
-            lane.stream.codec_context.thread_type = av.codec.context.ThreadType[threads.upper()]
-            if threads == "none":
-                lane.stream.codec_context.thread_count = 1
-            lane.stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+            _prepare(lane.stream.codec_context, threads, profile, limits)
 
     for packet in packets(container, [lane.stream for lane in lanes], faults):
         lane = by_index[packet.stream_index]
-        if not lane.sink.done:
+        if lane.relay.done:
+            lane.stream.discard = Discard.all
+        elif not lane.drained:
             lane.feed(packet, origin_s)
-        if all(lane.sink.done for lane in lanes):
-            return faults
+            yield
+        if all(lane.relay.done for lane in lanes):
+            return
     for lane in lanes:
-        if not lane.sink.done:
-            lane.feed(None, origin_s)
-            lane.drained = True
-    return faults
+        if not lane.relay.done:
+            lane.drain(origin_s)
+
+
+def _prepare(codec: CodecContext, threads: Threads, profile: Decode, limits: MediaLimits) -> None:
+    """Set up a video decoder before its first packet."""
+    codec.thread_type = av.codec.context.ThreadType[threads.upper()]
+    if threads == "none":
+        codec.thread_count = 1
+    codec.options = {"max_pixels": str(limits.max_pixels)}
+    if profile != "exact":
+        codec.options |= {"skip_loop_filter": "all"}
+        codec.skip_frame = _SKIPPED[profile]

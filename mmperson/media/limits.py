@@ -64,3 +64,8 @@ class MediaLimits:
 
 
 DEFAULT_LIMITS = MediaLimits()
+
+LONG_LIMITS = MediaLimits(
+    max_bytes=32 * 1024**3, max_duration_s=6 * 3600.0, max_frames=6 * 3600 * 60
+)
+"""Limits of a recording that is read window by window, whose memory does not grow with it."""

@@ -9,7 +9,9 @@ them (14 ms for a 15 s clip).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -35,17 +37,22 @@ class Survey:
 
     Attributes:
         cut_short: Why the file is held to be incomplete, None if it seems whole.
+        packets: Number of packets by stream index; empty if they were not read.
         end_s: End of the last packet of any stream, None if the packets were not read.
         video_start_s: When the first frame is shown, 0 where no frame was looked for or found.
         video_last_s: When the last frame is shown, likewise.
         video_end_s: When the last frame ends if it lasts as long as the others do, likewise.
+        video_entry_s: When the last keyframe is shown that is not later than the earliest time
+            wanted: decoding may start there. Minus infinity if it must start with the file.
     """
 
     cut_short: str | None
+    packets: Mapping[int, int] = field(default_factory=dict)
     end_s: float | None = None
     video_start_s: float = 0.0
     video_last_s: float = 0.0
     video_end_s: float = 0.0
+    video_entry_s: float = -inf
 
 
 def survey_index(container: InputContainer) -> Survey | None:
@@ -74,7 +81,10 @@ def survey_index(container: InputContainer) -> Survey | None:
 
 
 def survey_packets(
-    container: InputContainer, video_stream: VideoStream | None, limits: MediaLimits
+    container: InputContainer,
+    video_stream: VideoStream | None,
+    limits: MediaLimits,
+    from_s: float = 0.0,
 ) -> Survey:
     """Read every packet without decoding; the container is at its end afterwards.
 
@@ -82,6 +92,7 @@ def survey_packets(
         container: An open container, at its start.
         video_stream: The video stream whose times are wanted, if any.
         limits: Frames and seconds beyond which the clip is refused.
+        from_s: Earliest time that is wanted, in seconds on the clip's clock; 0 for all of it.
 
     Returns:
         The survey, with times.
@@ -90,7 +101,8 @@ def survey_packets(
         MediaTooLarge: More frames or seconds than allowed.
     """
     streams: list[Stream] = [*container.streams.video, *container.streams.audio]
-    tracks = {stream.index: _Track(stream) for stream in streams}
+    origin_s = start_s(container)
+    tracks = {stream.index: _Track(stream, origin_s + from_s) for stream in streams}
     video = tracks[video_stream.index] if video_stream is not None else None
     faults: list[str] = []
     for packet in packets(container, streams, faults):
@@ -98,7 +110,6 @@ def survey_packets(
         track.add(packet)
         if track is video:
             limits.check("max_frames", track.count)
-    origin_s = start_s(container)
     ends_s = [track.end_s for track in tracks.values() if not track.empty]
     end_s = max(ends_s, default=origin_s) - origin_s
     limits.check("max_duration_s", end_s)
@@ -110,7 +121,8 @@ def survey_packets(
     declared_s = (container.duration or 0) / av.time_base
     if declared_s - end_s > SLACK_S:
         reasons.append(f"it declares {declared_s:.1f} s and ends after {end_s:.1f} s")
-    whole = Survey(cut_short=next(filter(None, reasons), None), end_s=end_s)
+    counts = {index: track.count for index, track in tracks.items()}
+    whole = Survey(next(filter(None, reasons), None), counts, end_s)
     if video is None or video.empty:
         return whole
     return replace(
@@ -118,15 +130,23 @@ def survey_packets(
         video_start_s=video.start_s - origin_s,
         video_last_s=video.last_s - origin_s,
         video_end_s=video.last_s + video.gap_s - origin_s,
+        video_entry_s=video.entry_s - origin_s if from_s > 0 else -inf,
     )
 
 
 class _Track:
-    """The packets of one stream: how many, from when to when."""
+    """The packets of one stream: how many, from when to when.
 
-    def __init__(self, stream: Stream) -> None:
+    Args:
+        stream: The stream.
+        from_s: Container time from which on frames are wanted, in seconds.
+    """
+
+    def __init__(self, stream: Stream, from_s: float) -> None:
         self.count = 0
         self._stream = stream
+        self._from = from_s / float(stream.time_base) if stream.time_base else 0.0
+        self._entry: int | None = None
         self._corrupt = 0
         self._shown = 0  # packets that are shown: those before an edit list's start are not
         self._start: int | None = None
@@ -137,7 +157,11 @@ class _Track:
         self.count += 1
         self._corrupt += packet.is_corrupt
         at = packet.dts if packet.pts is None else packet.pts
-        if at is None or packet.is_discard:
+        if at is None:
+            return
+        if packet.is_keyframe and at <= self._from and (self._entry is None or at > self._entry):
+            self._entry = at
+        if packet.is_discard:
             return
         end = at + (packet.duration or 0)
         if self._start is None:
@@ -161,6 +185,10 @@ class _Track:
     @property
     def end_s(self) -> float:
         return self._seconds(self._end)
+
+    @property
+    def entry_s(self) -> float:
+        return -inf if self._entry is None else self._seconds(self._entry)
 
     @property
     def gap_s(self) -> float:

@@ -60,6 +60,36 @@ class Transcript:
     source: str = "given"
     turns: str = field(default="", compare=False)
 
+    def within(self, start_s: float, end_s: float) -> Transcript:
+        """Return the words that are said from ``start_s`` up to ``end_s``.
+
+        A segment says when it begins and ends, not when each word falls: its words are taken to
+        follow each other evenly. Of windows that follow each other, each word is in exactly one.
+
+        Args:
+            start_s: Seconds from the clip's start.
+            end_s: Likewise.
+
+        Returns:
+            The words, with no segment where there is none; times stay those of the clip.
+        """
+        segments = []
+        for segment in self.segments:
+            if segment.end_s < start_s or segment.start_s >= end_s:
+                continue
+            words = segment.text.split()
+            pace_s = (segment.end_s - segment.start_s) / max(len(words), 1)
+            middles_s = (segment.start_s + (index + 0.5) * pace_s for index in range(len(words)))
+            kept = [
+                word for word, at in zip(words, middles_s, strict=True) if start_s <= at < end_s
+            ]
+            if kept:
+                low, high = max(segment.start_s, start_s), min(segment.end_s, end_s)
+                segments.append(Segment(low, high, " ".join(kept), segment.speaker))
+        text = " ".join(segment.text for segment in segments)
+        turns = "\n".join(map(_spoken, segments))
+        return Transcript(text, tuple(segments), self.source, turns)
+
 
 def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
     """Return the transcript beside a clip: the same stem with .txt, .srt, .vtt or .json.
@@ -129,11 +159,15 @@ def parse_transcript(content: str, suffix: str, source: str = "given") -> Transc
             )
     lines = (text or "").splitlines()
     if text is None or any(part.speaker for part in segments):
-        lines = [f"{part.speaker}: {part.text}" if part.speaker else part.text for part in segments]
+        lines = list(map(_spoken, segments))
     if text is None:
         text = " ".join(segment.text for segment in segments if segment.text)
     turns = "\n".join(line for line in map(_tidy, lines) if line)
     return Transcript(_tidy(text), segments, source, turns)
+
+
+def _spoken(part: Segment) -> str:
+    return f"{part.speaker}: {part.text}" if part.speaker else part.text
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -6,6 +6,7 @@ after it, so that memory holds only chosen frames and variable frame rates need 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,16 +49,22 @@ class FramePicker:
     Args:
         targets_s: float64 (frame,), seconds, ascending.
         limits: Pixels and frames beyond which the clip is refused.
+        entry_s: When the keyframe is shown from which decoding may start; minus infinity to skip
+            nothing.
 
     Attributes:
+        targets_s: The plan.
         rotation_deg: Rotation of the first frame, see ``VideoInfo``; None before it.
     """
 
-    def __init__(self, targets_s: npt.NDArray[np.float64], limits: MediaLimits) -> None:
+    def __init__(
+        self, targets_s: npt.NDArray[np.float64], limits: MediaLimits, entry_s: float = -inf
+    ) -> None:
+        self.targets_s = targets_s
         self.rotation_deg: int | None = None
         self._limits = limits
+        self._entry_s = entry_s
         self._offered = 0
-        self._targets_s = targets_s
         self._rgb: list[RGB] = []
         self._times_s: list[float] = []
         self._previous: tuple[VideoFrame, float] | None = None
@@ -66,11 +73,15 @@ class FramePicker:
     @property
     def done(self) -> bool:
         """Whether no later frame can change the choice."""
-        return len(self._times_s) == len(self._targets_s)
+        return len(self._times_s) == len(self.targets_s)
 
-    def skips(self, end_s: float) -> bool:
-        """Return False: a frame may need any packet before it."""
-        return False
+    def skips(self, begin_s: float, end_s: float) -> bool:
+        """Return whether a packet is shown before the keyframe, of which no later frame has need.
+
+        Frames that follow the keyframe in the file and are shown before it are not wanted either:
+        no target lies before it.
+        """
+        return begin_s < self._entry_s - _TIE_S
 
     def add(self, frame: VideoFrame, time_s: float | None) -> None:
         """Offer the next frame in order of time; one that goes back in time is ignored.
@@ -93,7 +104,7 @@ class FramePicker:
             self._size = (frame.width, frame.height)
         if self._previous is not None and time_s < self._previous[1]:
             return
-        while not self.done and (target_s := self._targets_s[len(self._times_s)]) <= time_s:
+        while not self.done and (target_s := self.targets_s[len(self._times_s)]) <= time_s:
             before = self._previous
             if before is not None and target_s - before[1] <= time_s - target_s + _TIE_S:
                 self._keep(*before)
@@ -106,9 +117,9 @@ class FramePicker:
 
         Returns:
             uint8 (frame, height, width, 3) upright RGB and float64 (frame,) their times in seconds,
-            or None if there was no frame at all.
+            or None if there was no frame at all, or none was wanted.
         """
-        if self._previous is None:
+        if self._previous is None or not self.targets_s.size:
             return None
         while not self.done:
             self._keep(*self._previous)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mmperson.errors import BundleError, MediaError, MediaTooLarge, UnreadableMedia, UsageError
+from mmperson.media.decode import Decode, check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from mmperson.runtime.worker import ONE_THREAD, OUT_OF_MEMORY
 from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
@@ -78,6 +79,7 @@ def predict_many(
     clips: Iterable[str | os.PathLike[str]],
     *,
     bundle: str | Path = DEFAULT_BUNDLE,
+    decode: Decode = "exact",
     workers: int | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     memory_mb: float = DEFAULT_MEMORY_MB,
@@ -92,6 +94,7 @@ def predict_many(
     Args:
         clips: Paths.
         bundle: Name of a shipped bundle, or a bundle folder.
+        decode: Which frames of a video are decoded.
         workers: Processes; None for one per processor.
         timeout_s: Wall time that one clip may take, in seconds.
         memory_mb: Memory that one clip may take beyond the opened bundle, in MiB. Linux only:
@@ -103,12 +106,13 @@ def predict_many(
 
     Raises:
         UsageError: A value out of range, or something is no path.
+        UnknownComponent: There is no such profile.
         BundleError: There is no such bundle, or no worker can open it.
     """
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
         raise UsageError(f"Clips are several paths, not {clips!r}.")
     bounds = Bounds(workers, timeout_s, memory_mb)
-    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds))
+    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds, decode))
 
 
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
@@ -123,7 +127,7 @@ def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
 
 
 def as_done(
-    bundle: Bundle, jobs: Iterable[Job], bounds: Bounds
+    bundle: Bundle, jobs: Iterable[Job], bounds: Bounds, decode: Decode = "exact"
 ) -> Iterator[tuple[int, Prediction]]:
     """Score clips in workers; yield each record as soon as it is there.
 
@@ -131,6 +135,7 @@ def as_done(
         bundle: An opened bundle; each worker opens its folder anew.
         jobs: The clips. When they end, the clips in hand are finished.
         bounds: Number of workers, and what is refused.
+        decode: Which frames of a video are decoded.
 
     Yields:
         The number of the job, from 0, and its record.
@@ -138,12 +143,13 @@ def as_done(
     Raises:
         BundleError: A worker cannot open the bundle, or cannot be started.
     """
+    check_profile(decode)
     tasks = enumerate(jobs)
     with selectors.DefaultSelector() as crew:
 
         def hire() -> None:
             if task := next(tasks, None):
-                worker = _Worker(bundle, bounds, task)
+                worker = _Worker(bundle, bounds, decode, task)
                 crew.register(worker.answers, selectors.EVENT_READ, worker)
 
         try:
@@ -194,6 +200,7 @@ class _Worker:
     Args:
         bundle: What it is to open.
         bounds: What it may cost.
+        decode: Which frames of a video it decodes.
         task: Its first clip, with its number.
 
     Attributes:
@@ -201,7 +208,9 @@ class _Worker:
         answers: Where it answers.
     """
 
-    def __init__(self, bundle: Bundle, bounds: Bounds, task: tuple[int, Job]) -> None:
+    def __init__(
+        self, bundle: Bundle, bounds: Bounds, decode: Decode, task: tuple[int, Job]
+    ) -> None:
         self.task = task
         self._is_ready = False
         self._said = b""
@@ -219,6 +228,7 @@ class _Worker:
         self._say(
             {
                 "bundle": str(bundle.folder.resolve()),
+                "decode": decode,
                 "timeout_s": bounds.timeout_s,
                 "memory_mb": bounds.memory_mb,
             }

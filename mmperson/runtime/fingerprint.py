@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmperson.media.transcript import find_transcript
@@ -16,7 +17,10 @@ from mmperson.runtime.bundle import Bundle
 
 
 def fingerprint(
-    bundle: Bundle, clip: str, transcript: str | os.PathLike[str] | None = None
+    bundle: Bundle,
+    clip: str,
+    transcript: str | os.PathLike[str] | None = None,
+    how: Sequence[str | float | None] = ("exact",),
 ) -> str | None:
     """Return the hash of what a clip is scored from.
 
@@ -24,6 +28,7 @@ def fingerprint(
         bundle: The bundle that scores.
         clip: Path of the clip.
         transcript: The text itself as str, a file as Path, or None for the file beside the clip.
+        how: What else decides the scores: the decode profile, and length and step of windows.
 
     Returns:
         32 hex digits; None if the clip or a transcript that was named is not there.
@@ -33,7 +38,8 @@ def fingerprint(
             transcript = find_transcript(clip)
         words = transcript if isinstance(transcript, str) else None
         named = None if isinstance(transcript, str | None) else Path(transcript)
-        facts = [bundle.hash, _state(Path(clip)), words, named and [named.suffix, *_state(named)]]
+        file = named and [named.suffix, *_state(named)]
+        facts = [bundle.hash, _state(Path(clip)), words, file, *how]
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

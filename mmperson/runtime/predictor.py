@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -16,8 +14,6 @@ import numpy.typing as npt
 from mmperson.errors import (
     BundleCorrupt,
     MissingStream,
-    MMPersonError,
-    TranscriptError,
     UnknownComponent,
     UsageError,
 )
@@ -25,35 +21,40 @@ from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.inputs.spec import DialogueSpec
 from mmperson.inputs.text import load_tokenizer
-from mmperson.media import Clip, Transcript, find_transcript, read_clip, read_transcript
+from mmperson.media import Clip, Decode, read_clip, read_windows
+from mmperson.media.decode import Threads, check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
+from mmperson.runtime.draft import Draft
 from mmperson.runtime.fingerprint import fingerprint
+from mmperson.runtime.said import Said, TranscriptSource, find_said
 from mmperson.runtime.session import Session
-from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, Scores, error_info
-from mmperson.traits import TRAITS, by_trait, neuroticism
+from mmperson.schema import MODALITIES, Prediction
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from mmperson.media.decode import Threads
-
 ClipPath = str | os.PathLike[str]
-TranscriptSource = str | os.PathLike[str] | None
-"""The text itself as str, a file as Path, or None for the file beside the clip."""
+_CLIP_RULE = "A clip is a path (str or Path)"
+_TRANSCRIPT_RULE = "A transcript is words (str) or a file (Path)"
 
 
-def load(name: str | Path = DEFAULT_BUNDLE, *, threads: int = 1) -> Predictor:
+def load(
+    name: str | Path = DEFAULT_BUNDLE, *, threads: int = 1, decode: Decode = "exact"
+) -> Predictor:
     """Open a bundle for scoring.
 
     Args:
         name: Name of a shipped bundle, or a bundle folder.
         threads: CPU threads per graph. Several processes with one thread each score more clips
             than one process with several.
+        decode: Which frames of a video are decoded: ``exact`` every one, as in training; ``fast``
+            those that others refer to; ``key`` keyframes alone.
 
     Raises:
         BundleError: There is no such bundle, or it cannot be used.
+        UnknownComponent: There is no such profile.
     """
-    return Predictor(open_bundle(name), threads=threads)
+    return Predictor(open_bundle(name), threads=threads, decode=decode)
 
 
 class Predictor:
@@ -62,15 +63,26 @@ class Predictor:
     Args:
         bundle: An opened bundle.
         threads: CPU threads per graph.
-        decoding: FFmpeg's threading of video; ``"none"`` suits one of several processes.
+        decode: Which frames of a video are decoded.
+        decode_threads: FFmpeg's threading of video; ``"none"`` suits one of several processes.
 
     Raises:
         BundleCorrupt: Its graphs are not those of what it reads and gives.
+        UnknownComponent: There is no such profile.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, decoding: Threads = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        decode: Decode = "exact",
+        decode_threads: Threads = "auto",
+    ) -> None:
+        check_profile(decode)
         self.bundle = bundle
-        self._decoding = decoding
+        self.decode: Decode = decode
+        self._decode_threads: Threads = decode_threads
         self.spec = bundle.info.spec
         self._sessions = {
             name.removesuffix(".onnx"): Session(data, name, bundle.info.spec_hash, threads)
@@ -106,13 +118,13 @@ class Predictor:
             UsageError: A transcript is given for several clips, or something is no path or text.
         """
         if transcript is not None and not isinstance(transcript, str):
-            _check_path(transcript, "A transcript is words (str) or a file (Path)")
-        rule = "A clip is a path (str or Path)"
+            _check_path(transcript, _TRANSCRIPT_RULE)
         if isinstance(clip, str | bytes | os.PathLike) or not isinstance(clip, Iterable):
-            return self._predict_one(_check_path(clip, rule), transcript)
+            return self._predict_one(_check_path(clip, _CLIP_RULE), transcript)
         if transcript is not None:
             raise UsageError("A transcript belongs to one clip; several clips were given.")
-        return [self._predict_one(path, None) for path in [_check_path(c, rule) for c in clip]]
+        paths = [_check_path(path, _CLIP_RULE) for path in clip]
+        return [self._predict_one(path, None) for path in paths]
 
     def score(
         self, inputs: ClipInputs, modalities: Sequence[str] = MODALITIES
@@ -139,77 +151,105 @@ class Predictor:
                 raise UnknownComponent("modality", str(name), MODALITIES)
         return self._fuse(self._encode(inputs, modalities))
 
+    def predict_windows(
+        self,
+        clip: ClipPath,
+        transcript: TranscriptSource = None,
+        *,
+        window_s: float,
+        step_s: float | None = None,
+    ) -> Iterator[Prediction]:
+        """Score a recording window by window, in one pass and in memory that does not grow.
+
+        A window is scored as the clip that would be cut out there: frames are spread over it, the
+        sound counts from its start, and it has the words that are said in it. Words are timed by a
+        transcript's segments, evenly within each; a transcript without times is not used.
+
+        Args:
+            clip: Path of a recording of at most six hours.
+            transcript: As for ``predict``.
+            window_s: Length of a window in seconds: 1 or more; best what the bundle was trained on.
+            step_s: From the start of one window to that of the next, in seconds: 1 or more, and a
+                sixteenth of a window or more. ``window_s`` without it.
+
+        Returns:
+            A record per window, as they are asked for, with ``start_s`` and ``end_s``. Where the
+            file cannot be read or read on, the last record has an error and no times.
+
+        Raises:
+            UsageError: A window that is too short, too small a step, or no path.
+        """
+        name = os.fspath(_check_path(clip, _CLIP_RULE))
+        if transcript is not None and not isinstance(transcript, str):
+            _check_path(transcript, _TRANSCRIPT_RULE)
+        clips = read_windows(
+            name,
+            window_s,
+            step_s,
+            decode=self.decode,
+            threads=self._decode_threads,
+            **self.spec.reading(),
+        )
+        how = (self.decode, window_s, step_s)
+        seen = fingerprint(self.bundle, name, transcript, how)
+        return self._predict_windows(name, clips, transcript, seen)
+
+    def _predict_windows(
+        self, name: str, clips: Iterator[Clip], transcript: TranscriptSource, seen: str | None
+    ) -> Iterator[Prediction]:
+        said: Said | None = None
+        while True:
+            draft = Draft(name, seen)
+            with draft.attempt():
+                with draft.stage("decode"):
+                    if said is None:
+                        said = self._find_said(draft, transcript)
+                    draft.clip = next(clips, None)
+                if draft.clip is None:
+                    return
+                assert draft.clip.span is not None
+                part = said.within(draft.clip.span)
+                draft.warnings += part.warnings
+                self._score(draft, part)
+            yield self._record(draft)
+            if draft.clip is None:
+                return
+
     def _predict_one(self, path: ClipPath, transcript: TranscriptSource) -> Prediction:
         name = os.fspath(path)
-        seen = fingerprint(self.bundle, name, transcript)  # before the files are read
-        timing: dict[str, float] = {}
-        clip: Clip | None = None
-        warnings: list[str] = []
-        inputs = ClipInputs()
-        scores = error = None
-        with _timed(timing, "total"):
-            try:
-                with _timed(timing, "decode"):
-                    text, unusable = self._find_text(name, transcript, warnings)
-                    clip = self._read(name)
-                    warnings += clip.warnings
-                with _timed(timing, "inputs"):
-                    inputs = prepare_clip(clip, text, self.spec, self.tokenizer)
-                    warnings += inputs.warnings
-                    if unusable is not None:
-                        inputs = replace(inputs, absent={**inputs.absent, "text": unusable})
-                with _timed(timing, "encode"):
-                    tokens = self._encode(inputs, MODALITIES)
-                with _timed(timing, "fuse"):
-                    scores = self._fuse(tokens)
-            except UnicodeEncodeError:
-                error = error_info(UsageError(f"The name {name!r} is no valid path."))
-            except MMPersonError as problem:
-                error = error_info(problem)
-        unread = [m for m in MODALITIES if m not in self.spec.modalities]
-        if scores is not None and unread:
-            warnings.append(f"This bundle does not read {' or '.join(unread)}.")
-        named = None if scores is None else by_trait(scores[: len(TRAITS)].clip(0.0, 1.0))
-        others = [] if scores is None else scores[len(TRAITS) :].tolist()
-        return Prediction(
-            clip=name,
-            scores=None if named is None else Scores(**named),
-            neuroticism=None if named is None else neuroticism(named["emotional_stability"]),
-            other_scores=dict(zip(self.bundle.info.targets[len(TRAITS) :], others, strict=False)),
-            modalities=self._uses(inputs, failed=scores is None),
-            duration_s=None if clip is None else clip.info.duration_s,
-            fingerprint=seen,
-            model=self.bundle.model,
-            timing_ms={stage: round(value, 2) for stage, value in timing.items()},
-            warnings=tuple(dict.fromkeys(warnings)),
-            error=error,
-        )
+        seen = fingerprint(self.bundle, name, transcript, (self.decode,))  # before they are read
+        draft = Draft(name, seen)
+        with draft.attempt():
+            with draft.stage("decode"):
+                said = self._find_said(draft, transcript)
+                draft.clip = self._read(draft.name)
+            self._score(draft, said)
+        return self._record(draft)
 
-    def _find_text(
-        self, clip: str, transcript: TranscriptSource, warnings: list[str]
-    ) -> tuple[str | None, str | None]:
-        """Return what is said, and why a file that merely lies beside the clip is not used."""
-        if isinstance(transcript, str):
-            if os.path.isfile(transcript):
-                warnings.append(
-                    f"The transcript {transcript!r} is taken as words, and is the name of a file: "
-                    "give a Path to read it."
-                )
-            return transcript, None
-        if transcript is not None:
-            return self._words(read_transcript(transcript)), None
-        path = None if self.spec.text is None else find_transcript(clip)
-        if path is None:
-            return None, None
-        try:
-            return self._words(read_transcript(path)), None
-        except TranscriptError as error:
-            warnings.append(f"{path.name!r}, beside the clip, is not used: {error.message}")
-            return None, f"The transcript beside the clip cannot be read: {error.message}"
+    def _score(self, draft: Draft, said: Said) -> None:
+        """Score what was decoded."""
+        assert draft.clip is not None
+        draft.warnings += draft.clip.warnings
+        with draft.stage("inputs"):
+            words = said.turns if isinstance(self.spec.text, DialogueSpec) else said.text
+            draft.inputs = prepare_clip(draft.clip, words, self.spec, self.tokenizer)
+            draft.warnings += draft.inputs.warnings
+            if said.unusable is not None:
+                absent = {**draft.inputs.absent, "text": said.unusable}
+                draft.inputs = replace(draft.inputs, absent=absent)
+        with draft.stage("encode"):
+            tokens = self._encode(draft.inputs, MODALITIES)
+        with draft.stage("fuse"):
+            draft.scores = self._fuse(tokens)
 
-    def _words(self, transcript: Transcript) -> str:
-        """Return what is said, with the turns of a dialogue where they are read."""
-        return transcript.turns if isinstance(self.spec.text, DialogueSpec) else transcript.text
+    def _find_said(self, draft: Draft, transcript: TranscriptSource) -> Said:
+        said = find_said(draft.name, transcript, reads_text=self.spec.text is not None)
+        draft.warnings += said.warnings
+        return said
+
+    def _record(self, draft: Draft) -> Prediction:
+        info = self.bundle.info
+        return draft.record(self.bundle.model, self.spec.modalities, info.targets)
 
     def _check_graphs(self) -> None:
         """Hold the graphs to what the bundle says that it reads and gives."""
@@ -243,7 +283,9 @@ class Predictor:
 
     def _read(self, path: str) -> Clip:
         """Decode what the bundle reads, and nothing else."""
-        return read_clip(path, **self.spec.reading(), threads=self._decoding)
+        return read_clip(
+            path, decode=self.decode, threads=self._decode_threads, **self.spec.reading()
+        )
 
     def _encode(
         self, inputs: ClipInputs, modalities: Sequence[str]
@@ -279,31 +321,9 @@ class Predictor:
                 silence[output] = fill(size, dtype=np.float32)
         return silence
 
-    def _uses(self, inputs: ClipInputs, *, failed: bool) -> Modalities:
-        return Modalities(**{name: self._use(name, inputs, failed=failed) for name in MODALITIES})
-
-    def _use(self, name: str, inputs: ClipInputs, *, failed: bool) -> ModalityUse:
-        if name not in self.spec.modalities:
-            return ModalityUse(use="unread", why=f"The bundle does not read {name}.")
-        if failed:
-            why = inputs.absent.get(name, "The clip could not be scored.")
-            return ModalityUse(use="absent", why=why)
-        if getattr(inputs, name) is None:
-            return ModalityUse(use="absent", why=inputs.absent.get(name))
-        return ModalityUse(use="used")
-
 
 def _check_path(path: object, rule: str) -> ClipPath:
     """Return what is a path; a name in bytes is none, as it would be written to no record."""
     if isinstance(path, str | os.PathLike) and isinstance(os.fspath(path), str):
         return path
     raise UsageError(f"{rule}; {path!r} ({type(path).__name__}) was given.")
-
-
-@contextmanager
-def _timed(timing: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        timing[stage] = 1e3 * (time.perf_counter() - start)

@@ -42,7 +42,9 @@ def main() -> None:
     from mmperson.runtime.predictor import Predictor
 
     try:
-        predictor = Predictor(open_bundle(Path(settings["bundle"])), decoding="none")
+        predictor = Predictor(
+            open_bundle(Path(settings["bundle"])), decode=settings["decode"], decode_threads="none"
+        )
     except MMPersonError as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return

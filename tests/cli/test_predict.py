@@ -15,6 +15,8 @@ from mmperson.errors import UsageError
 from mmperson.runtime.predictor import Predictor
 from mmperson.schema import Prediction
 
+PROFILES = ("exact", "fast", "key")
+
 
 @pytest.fixture
 def run(tiny_bundle):
@@ -47,6 +49,34 @@ def test_lines_and_tables_hold_the_same_scores(run, demo):
     scores = json.loads(line)["scores"]
     assert {trait: float(row[trait]) for trait in scores} == scores
     assert row["video"] == "unread"
+
+
+def test_windows_are_a_record_each(run, demo):
+    records = json.loads(run(str(demo), "--windows", "3", "--step", "2").stdout)
+    assert [record["start_s"] for record in records[:3]] == [0.0, 2.0, 4.0]
+    assert all(record["scores"] for record in records)
+    rows = csv.DictReader(io.StringIO(run(str(demo), "--windows", "4", "--format", "csv").stdout))
+    assert [float(row["start_s"]) for row in rows][:2] == [0.0, 4.0]
+    assert "4.0 to 8.0 s" in run(str(demo), "--windows", "4", "--format", "text").stdout
+
+
+def test_a_recording_that_cannot_be_read_sets_the_exit_code(run):
+    result = run("missing.mp4", "--windows", "4")
+    assert result.exit_code == 1
+    assert "1 of 1 windows could not be scored" in result.stderr
+
+
+def test_windows_that_cannot_be_are_refused(run, demo):
+    refused(run(str(demo), "--step", "4"), "--step belongs to --windows")
+    refused(run(str(demo), "--windows", "0.2"), "1 s or more")
+    refused(run(str(demo), str(demo), "--windows", "4"), "belongs to one recording")
+    refused(run(str(demo), "--windows", "4", "--timeout", "9"), "in this process")
+    assert run(str(demo), "--decode", "fsat").exit_code == 2
+
+
+def test_a_profile_changes_nothing_for_sound_and_words(run, demo):
+    scores = [json.loads(run(str(demo), "--decode", name).stdout)["scores"] for name in PROFILES]
+    assert scores[0] == scores[1] == scores[2]
 
 
 def test_people_see_a_bar_a_trait(run, demo):

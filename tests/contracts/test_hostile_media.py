@@ -6,6 +6,7 @@ their silence, so every one of them is first shown to sing when FFmpeg is asked 
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -91,15 +92,18 @@ def test_no_function_takes_an_open_file(canaries, hostile):
 
 
 def test_a_batch_with_playlists_scores_the_others(canaries, hostile, demo):
-    arguments = ["predict", *map(str, hostile), str(demo), str(canaries.clip.parent)]
+    folder = hostile[0].parent / "uploads"
+    folder.mkdir()
+    shutil.copyfile(hostile[0], folder / "attack.mp4")
+    arguments = ["predict", *map(str, hostile), str(demo), str(folder)]
     with canaries.watched() as found:
         result = CliRunner().invoke(app, arguments)
     assert found == set()
     assert result.exit_code == 1
-    *refused, scored, folder = json.loads(result.stdout)
+    *refused, scored, listed = json.loads(result.stdout)
     assert [record["error"]["type"] for record in refused] == ["UnreadableMedia"] * len(hostile)
     assert scored["error"] is None
-    assert folder["error"]["type"] == "UnreadableMedia"
+    assert listed["error"]["type"] == "UnreadableMedia"
 
 
 def test_a_manifest_that_names_playlists_is_checked_without_harm(canaries, hostile):

@@ -148,9 +148,9 @@ def test_a_gap_of_years_is_too_large() -> None:
 
 def test_packets_far_before_the_window_are_skipped() -> None:
     collector = WaveformCollector(AudioWindow(RATE_HZ, start_s=10.0), MediaLimits())
-    assert collector.skips(9.0)
-    assert not collector.skips(9.9)
-    assert not WaveformCollector(AudioWindow(RATE_HZ), MediaLimits()).skips(-0.02)
+    assert collector.skips(8.9, 9.0)
+    assert not collector.skips(0.0, 9.9)
+    assert not WaveformCollector(AudioWindow(RATE_HZ), MediaLimits()).skips(-0.05, -0.02)
 
 
 def test_bad_samples_and_overshoot_are_repaired() -> None:

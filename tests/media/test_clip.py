@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,9 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane[Any]]:
     seen: list[Lane[Any]] = []
     real = clip_module.decode
 
-    def spy(container: Any, lanes: Sequence[Lane[Any]], *rest: Any) -> list[str]:
+    def spy(container: Any, lanes: Sequence[Lane[Any]], *rest: Any, **named: Any) -> Iterator[None]:
         seen.extend(lanes)
-        return real(container, lanes, *rest)
+        return real(container, lanes, *rest, **named)
 
     monkeypatch.setattr(clip_module, "decode", spy)
     return seen

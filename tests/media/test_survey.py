@@ -4,7 +4,7 @@ import pytest
 
 from mmperson.errors import MediaError, UnreadableMedia
 from mmperson.media import AudioWindow, read_clip
-from mmperson.media import clip as clip_module
+from mmperson.media import reading as reading_module
 from mmperson.media.container import open_container
 from mmperson.media.decode import Threads
 from mmperson.media.limits import DEFAULT_LIMITS
@@ -109,7 +109,7 @@ def test_an_index_spares_reading_the_packets(
     def refuse(*args: object) -> None:
         raise AssertionError("the packets were read")
 
-    monkeypatch.setattr(clip_module, "survey_packets", refuse)
+    monkeypatch.setattr(reading_module, "survey_packets", refuse)
     read_clip(clips["faststart.mp4"], audio=AudioWindow(16_000, duration_s=0.5))
     with pytest.raises(AssertionError):
         read_clip(clips["faststart.mp4"], frames=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmperson.errors import BundleError, UsageError
-from mmperson.media.clip import read_clip
+from mmperson.media import read_clip
 from mmperson.runtime import batch
 from mmperson.runtime.batch import Bounds, Job, as_done, predict_many
 from mmperson.runtime.bundle import open_bundle

@@ -1,0 +1,113 @@
+"""A record in the making: what is known of a clip while it is being scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.errors import MMPersonError, UsageError
+from mmperson.inputs.clip import ClipInputs
+from mmperson.schema import (
+    MODALITIES,
+    ErrorInfo,
+    Modalities,
+    ModalityUse,
+    Prediction,
+    Scores,
+    error_info,
+)
+from mmperson.traits import TRAITS, by_trait, neuroticism
+
+if TYPE_CHECKING:
+    from mmperson.media import Clip
+
+
+@dataclass
+class Draft:
+    """Collects what the record of a clip, or of a part of it, will say.
+
+    Attributes:
+        name: The clip as the caller named it.
+        fingerprint: What it is scored from, see ``fingerprint``.
+        clip: What was decoded, None before it is.
+        inputs: What the network reads of it.
+        scores: float64 (target,), None if the clip could not be scored.
+        warnings: What the reader of the scores should know.
+        timing_ms: Wall time per stage in milliseconds.
+        error: Why there are no scores.
+    """
+
+    name: str
+    fingerprint: str | None = None
+    clip: Clip | None = None
+    inputs: ClipInputs = field(default_factory=ClipInputs)
+    scores: npt.NDArray[np.float64] | None = None
+    warnings: list[str] = field(default_factory=list)
+    timing_ms: dict[str, float] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timing_ms[name] = 1e3 * (time.perf_counter() - start)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Time the whole, and turn what goes wrong with this clip into the record's error."""
+        with self.stage("total"):
+            try:
+                yield
+            except UnicodeEncodeError:
+                self.error = error_info(UsageError(f"The name {self.name!r} is no valid path."))
+            except MMPersonError as problem:
+                self.error = error_info(problem)
+
+    def record(self, model: str, reads: Sequence[str], targets: Sequence[str]) -> Prediction:
+        """Return the record.
+
+        Args:
+            model: Name and version of the bundle.
+            reads: Modalities that it reads.
+            targets: Names of its scores, the traits first.
+        """
+        unread = [name for name in MODALITIES if name not in reads]
+        if self.scores is not None and unread:
+            self.warnings.append(f"This bundle does not read {' or '.join(unread)}.")
+        named = None if self.scores is None else by_trait(self.scores[: len(TRAITS)].clip(0.0, 1.0))
+        others = [] if self.scores is None else self.scores[len(TRAITS) :].tolist()
+        span = None if self.clip is None else self.clip.span
+        return Prediction(
+            clip=self.name,
+            start_s=None if span is None else span.start_s,
+            end_s=None if span is None else span.end_s,
+            scores=None if named is None else Scores(**named),
+            neuroticism=None if named is None else neuroticism(named["emotional_stability"]),
+            other_scores=dict(zip(targets[len(TRAITS) :], others, strict=False)),
+            modalities=Modalities(**{name: self._use(name, reads) for name in MODALITIES}),
+            duration_s=None if self.clip is None else self.clip.info.duration_s,
+            fingerprint=self.fingerprint,
+            model=model,
+            timing_ms={stage: round(value, 2) for stage, value in self.timing_ms.items()},
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            error=self.error,
+        )
+
+    def _use(self, name: str, reads: Sequence[str]) -> ModalityUse:
+        if name not in reads:
+            return ModalityUse(use="unread", why=f"The bundle does not read {name}.")
+        if self.scores is None:
+            why = self.inputs.absent.get(name, "The clip could not be scored.")
+            return ModalityUse(use="absent", why=why)
+        if getattr(self.inputs, name) is None:
+            return ModalityUse(use="absent", why=self.inputs.absent.get(name))
+        return ModalityUse(use="used")
