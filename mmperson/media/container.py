@@ -1,10 +1,9 @@
 """Open media files safely, and turn every foreign error into one of ours.
 
-Three rules keep hostile files out. Only regular local files are opened. Only self-contained formats
-are
-accepted: playlists and descriptions (ffconcat, HLS, DASH, SDP) make FFmpeg read other files or the
-network, whatever the file is called, and a whitelist of protocols does not stop that. Limits are
-checked before anything is decoded.
+Four rules keep hostile files out. Only regular local files are opened. Only self-contained formats
+are accepted: playlists and descriptions (ffconcat, HLS, DASH, SDP) make FFmpeg read other files or
+the network, whatever the file is called, and a whitelist of protocols does not stop that. An index
+must have the entries that it declares. Limits are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import av
 from av.stream import Disposition
 
 from mmperson.errors import EmptyMedia, MediaError, MediaTooLarge, UnreadableMedia
+from mmperson.media.boxes import check_index
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -100,6 +100,8 @@ def open_container(path: str | os.PathLike[str], limits: MediaLimits) -> Iterato
     options = {"format_whitelist": FORMATS, "max_pixels": str(limits.max_pixels)}
     with errors_of(clip):
         limits.check("max_bytes", size_bytes)
+        with open(clip, "rb") as file:
+            check_index(file, size_bytes)
         with av.open(f"file:{clip}", "r", options=options, **_METADATA) as container:
             check_declared(container, limits)
             yield container
