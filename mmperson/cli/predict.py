@@ -75,8 +75,8 @@ def predict(
     decode: Annotated[
         Profile,
         typer.Option(
-            help="Which frames of a video are decoded: every one, those that others refer to, or "
-            "keyframes alone."
+            help="Which frames of a video are decoded: all that are needed, those that others "
+            "refer to, or keyframes alone."
         ),
     ] = Profile.exact,
     windows: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,16 +12,17 @@ import numpy.typing as npt
 from mmperson.errors import EmptyMedia, UnreadableMedia, UsageError
 from mmperson.media.audio import AudioWindow, WaveformCollector
 from mmperson.media.container import start_s, usable_streams
-from mmperson.media.decode import Decode, Lane, Threads, check_profile, decode
+from mmperson.media.decode import SPARING, Decode, Lane, Threads, check_profile, decode
 from mmperson.media.limits import MediaLimits
 from mmperson.media.probe import ClipInfo
 from mmperson.media.relay import Relay
 from mmperson.media.spans import WHOLE, Span
 from mmperson.media.survey import SLACK_S, Survey
-from mmperson.media.video import FramePicker, plan_frames
+from mmperson.media.video import FramePicker, nearest_frames, plan_frames
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 # Windows do not wait longer for the other stream: so many with frames, or so much later sound.
 _MOST_WAITING: Final = 8
@@ -98,7 +99,8 @@ def clips_of(
         size = video_stream.width * video_stream.height * 3
         wish.limits.check("max_output_bytes", wish.frames * size)
         pickers = Relay(spans, lambda span: _picker(span, survey, wish))
-        picking = Lane(video_stream, pickers, survey.packets.get(video_stream.index))
+        wanted = _wanted(video_stream, start_s(container), spans, survey, wish)
+        picking = Lane(video_stream, pickers, survey.packets.get(video_stream.index), wanted)
     if audio is not None and audio_stream is not None:
         sounds = Relay(spans, lambda span: WaveformCollector(audio.within(span), wish.limits))
         collecting = Lane(audio_stream, sounds, survey.packets.get(audio_stream.index))
@@ -144,11 +146,29 @@ def clips_of(
 
 def _picker(span: Span, survey: Survey, wish: Wish) -> FramePicker:
     """Plan the frames of a span, as far as there is video in it."""
+    return FramePicker(_targets_s(span, survey, wish.frames), wish.limits, survey.video_entry_s)
+
+
+def _targets_s(span: Span, survey: Survey, frames: int) -> npt.NDArray[np.float64]:
     begin_s = max(span.start_s, survey.video_start_s)
     end_s = min(span.end_s, survey.video_end_s)
     is_void = end_s < begin_s or 0 < span.start_s >= survey.video_end_s
-    targets_s = plan_frames(begin_s, end_s, 0 if is_void else wish.frames)
-    return FramePicker(targets_s, wish.limits, survey.video_entry_s)
+    return plan_frames(begin_s, end_s, 0 if is_void else frames)
+
+
+def _wanted(
+    stream: VideoStream, origin_s: float, spans: Sequence[Span], survey: Survey, wish: Wish
+) -> Set[int] | None:
+    """Return when the frames are shown that all spans will choose, in ticks; None for any."""
+    if wish.decode != "exact" or stream.codec_context.name not in SPARING or not stream.time_base:
+        return None
+    ticks = np.unique(survey.video_ticks)
+    times_s = np.asarray(ticks * float(stream.time_base) - origin_s, dtype=np.float64)
+    wanted: set[int] = set()
+    for span in spans if len(ticks) else ():
+        chosen = nearest_frames(times_s, _targets_s(span, survey, wish.frames))
+        wanted.update(ticks[chosen].tolist())
+    return wanted
 
 
 def _is_overdue(

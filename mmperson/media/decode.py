@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, get_args
 
 import av
@@ -27,9 +27,13 @@ Threads = Literal["auto", "frame", "slice", "none"]
 Decode = Literal["exact", "fast", "key"]
 """Which frames of the video are decoded.
 
-``exact``: every one. ``fast``: those that others refer to, without the filter that smoothes the
-edges of blocks. ``key``: keyframes alone. A codec that cannot leave frames out decodes every one.
+``exact``: all that it takes for the very frames that decoding every one would give: a frame that is
+not chosen is left out where no other refers to it. ``fast``: those that others refer to, without
+the filter that smoothes the edges of blocks. ``key``: keyframes alone. A codec that cannot leave
+frames out decodes every one.
 """
+SPARING: Final = frozenset({"h264", "hevc"})
+"""Decoders that can leave out single frames to which no other refers."""
 
 _SKIPPED: Final[Mapping[Decode, Literal["NONREF", "NONKEY"]]] = {"fast": "NONREF", "key": "NONKEY"}
 
@@ -51,6 +55,8 @@ class Lane(Generic[ReaderT]):
         stream: The stream.
         relay: What takes its frames.
         packets: How many packets the stream has; None if unknown.
+        wanted: When the frames are shown that readers will choose, in ticks of the stream's time
+            base: others are left out if no frame refers to them. None to leave out none.
 
     Attributes:
         kind: ``"video"`` or ``"audio"``.
@@ -63,12 +69,17 @@ class Lane(Generic[ReaderT]):
     """
 
     def __init__(
-        self, stream: VideoStream | AudioStream, relay: Relay[ReaderT], packets: int | None = None
+        self,
+        stream: VideoStream | AudioStream,
+        relay: Relay[ReaderT],
+        packets: int | None = None,
+        wanted: Set[int] | None = None,
     ) -> None:
         self.stream = stream
         self.kind = stream.type
         self.relay = relay
         self._left = packets
+        self._wanted = wanted
         self._told = (0, 0)
         self._tick_s = float(stream.time_base or 0)  # products of fractions cost more than AAC
         self._next_s: float | None = None  # when the frame after the last one begins
@@ -93,6 +104,9 @@ class Lane(Generic[ReaderT]):
             self.skipped += 1
         else:
             self.fed += 1
+            if self._wanted is not None:
+                spared = begin is not None and begin not in self._wanted
+                self.stream.codec_context.skip_frame = "NONREF" if spared else "DEFAULT"
             self._decode(packet, origin_s)
         if self._left is not None:
             self._left -= 1

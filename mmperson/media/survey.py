@@ -9,12 +9,15 @@ them (14 ms for a 15 s clip).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from mmperson.media.container import packets, start_s
 
@@ -44,6 +47,8 @@ class Survey:
         video_end_s: When the last frame ends if it lasts as long as the others do, likewise.
         video_entry_s: When the last keyframe is shown that is not later than the earliest time
             wanted: decoding may start there. Minus infinity if it must start with the file.
+        video_ticks: int64 (frame,), when each frame is shown, in ticks of the stream's time base,
+            in order of the file; empty where no frame was looked for.
     """
 
     cut_short: str | None
@@ -53,6 +58,7 @@ class Survey:
     video_last_s: float = 0.0
     video_end_s: float = 0.0
     video_entry_s: float = -inf
+    video_ticks: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def survey_index(container: InputContainer) -> Survey | None:
@@ -131,6 +137,7 @@ def survey_packets(
         video_last_s=video.last_s - origin_s,
         video_end_s=video.last_s + video.gap_s - origin_s,
         video_entry_s=video.entry_s - origin_s if from_s > 0 else -inf,
+        video_ticks=np.frombuffer(video.ticks, dtype=np.int64),
     )
 
 
@@ -144,6 +151,7 @@ class _Track:
 
     def __init__(self, stream: Stream, from_s: float) -> None:
         self.count = 0
+        self.ticks = array("q")
         self._stream = stream
         self._from = from_s / float(stream.time_base) if stream.time_base else 0.0
         self._entry: int | None = None
@@ -167,6 +175,8 @@ class _Track:
         if self._start is None:
             self._start, self._last, self._end = at, at, end
         self._shown += 1
+        if self._stream.type == "video":
+            self.ticks.append(at)
         self._start, self._last = min(self._start, at), max(self._last, at)
         self._end = max(self._end, end)
 

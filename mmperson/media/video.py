@@ -43,6 +43,27 @@ def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.floa
     return start_s + centres * ((end_s - start_s) / count)
 
 
+def nearest_frames(
+    times_s: npt.NDArray[np.float64], targets_s: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Return which frames a ``FramePicker`` would keep.
+
+    Args:
+        times_s: float64 (frame,), when frames are shown, ascending; one or more.
+        targets_s: float64 (target,), seconds.
+
+    Returns:
+        (target,), index of the nearest frame; of two as near, the earlier.
+
+    >>> nearest_frames(np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.6]))
+    array([0, 2])
+    """
+    after = np.searchsorted(times_s, targets_s).clip(0, len(times_s) - 1)
+    before = (after - 1).clip(0)
+    earlier = targets_s - times_s[before] <= times_s[after] - targets_s + _TIE_S
+    return np.where(earlier, before, after)
+
+
 class FramePicker:
     """Keep the frames nearest to the target times of a plan; of two as near, the earlier.
 

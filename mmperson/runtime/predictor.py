@@ -47,8 +47,8 @@ def load(
         name: Name of a shipped bundle, or a bundle folder.
         threads: CPU threads per graph. Several processes with one thread each score more clips
             than one process with several.
-        decode: Which frames of a video are decoded: ``exact`` every one, as in training; ``fast``
-            those that others refer to; ``key`` keyframes alone.
+        decode: Which frames of a video are decoded: ``exact`` all that it takes for the
+            frames of training; ``fast`` those that others refer to; ``key`` keyframes alone.
 
     Raises:
         BundleError: There is no such bundle, or it cannot be used.

@@ -1,13 +1,16 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from mmperson.errors import UnknownComponent
-from mmperson.media import AudioWindow, Clip, Decode, Span, read_clip
+from mmperson.media import AudioWindow, Clip, Decode, Span, read_clip, read_windows
+from mmperson.media import clip as clip_module
+from mmperson.media.decode import Lane, Threads
 from tests.fixtures.media import grey_of
 
 STREAMS: dict[str, Mapping[str, str]] = {
@@ -51,6 +54,41 @@ def levels(clip: Clip) -> list[float]:
 
 
 NAMES = [f"{name}{suffix}" for name in STREAMS for suffix in (".mp4", ".mkv", ".ts")]
+
+
+@pytest.mark.parametrize("threads", ["none", "frame"])
+@pytest.mark.parametrize("name", NAMES)
+def test_frames_that_no_chosen_one_needs_are_left_out_of_exact_decoding(
+    streams: dict[str, Path], name: str, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> list[Clip]:
+        windows = read_windows(streams[name], 1.0, frames=2, threads=threads)
+        return [read_clip(streams[name], frames=3, threads=threads), *windows]
+
+    spared = read()
+    monkeypatch.setattr(clip_module, "SPARING", frozenset())
+    for clip, whole in zip(spared, read(), strict=True):
+        np.testing.assert_array_equal(clip.frames, whole.frames)
+        np.testing.assert_array_equal(clip.frame_times_s, whole.frame_times_s)
+        assert clip.warnings == whole.warnings
+
+
+def test_most_frames_that_none_refers_to_are_not_decoded(
+    streams: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Seen(Lane[Any]):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            seen.append(self)
+
+    monkeypatch.setattr(clip_module, "Lane", Seen)
+    read_clip(streams["b-frames.mp4"], frames=2, threads="none")
+    monkeypatch.setattr(clip_module, "SPARING", frozenset())
+    read_clip(streams["b-frames.mp4"], frames=2, threads="none")
+    spared, every = (lane.decoded for lane in seen)
+    assert spared < 0.7 * every
 
 
 @pytest.mark.parametrize("profile", ["fast", "key"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmperson.errors import MediaTooLarge
 from mmperson.media.limits import MediaLimits
-from mmperson.media.video import FramePicker, plan_frames
+from mmperson.media.video import FramePicker, nearest_frames, plan_frames
 
 
 def fake_frame(number: int, rotation: int = 0) -> SimpleNamespace:
@@ -43,6 +43,8 @@ def test_picks_are_the_nearest_frames(times: list[int], count: int) -> None:
     nearest = distances.argmin(axis=1)  # of two as near, the first
     np.testing.assert_array_equal(times_s, np.array(times)[nearest])
     np.testing.assert_array_equal(frames[:, 1, 1, 0], nearest)
+    known = nearest_frames(np.array(times, dtype=np.float64), targets_s)
+    np.testing.assert_array_equal(known, nearest)
 
 
 def test_reading_may_stop_once_the_last_target_is_settled() -> None:
