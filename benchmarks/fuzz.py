@@ -1,18 +1,22 @@
 """Search the parsers of mmperson for foreign exceptions, led by the code that is reached.
 
     pip install atheris
+    python benchmarks/fuzz.py all 120                               # seconds each; writes a result
     python benchmarks/fuzz.py srt -max_total_time=300
     python benchmarks/fuzz.py bundle corpus/ -max_total_time=300    # keeps what it finds
 
-Targets: srt, vtt, txt, json, manifest, labels, texts, bundle and recipe. What follows the target
-goes to libFuzzer: folders of inputs, and options such as ``-timeout=10`` (seconds of one input, its
-default here) and ``-rss_limit_mb=2048``. It begins with the seeds of ``mutants.py`` and ends at the
-first foreign exception, which it prints; the input lies in ``crash-<hash>``. Atheris is no
-dependency of the project, and continuous integration runs the mutants instead.
+Targets: srt, vtt, txt, json, boxes (the index of an MP4 file), manifest, labels, texts, bundle and
+recipe. What follows the target goes to libFuzzer: folders of inputs, and options such as
+``-timeout=10`` (seconds of one input, its default here) and ``-rss_limit_mb=2048``. It begins with
+the seeds of ``mutants.py`` and ends at the first foreign exception, which it prints; the input lies
+in ``crash-<hash>``. Atheris is no dependency of the project, and continuous integration runs the
+mutants instead.
 """
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,11 +27,14 @@ import atheris
 with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
     import mmperson.config
     import mmperson.data
+    import mmperson.media.boxes
     import mmperson.media.transcript
     import mmperson.runtime.bundle
 import contextlib
+import io
 
 from mutant_seeds import write_seeds
+from result_file import circumstances, write_result
 
 from mmperson.errors import MMPersonError
 
@@ -46,6 +53,10 @@ def _in_file(read: Callable[[Path], object], path: Path) -> Callable[[bytes], ob
     return feed
 
 
+def _check_index(content: bytes) -> None:
+    mmperson.media.boxes.check_index(io.BytesIO(content), len(content))
+
+
 def _check_manifest(path: Path) -> None:
     mmperson.data.check_manifest(mmperson.data.read_manifest(path), probe=False)
 
@@ -54,6 +65,7 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
     """Return the kind of seeds and the function under test, by name."""
     found = {kind: ("transcript", _transcript(f".{kind}")) for kind in ("srt", "vtt", "txt")}
     found["json"] = ("transcript", _transcript(".json"))
+    found["boxes"] = ("clip", _check_index)
     for kind, read in (
         ("manifest", _check_manifest),
         ("labels", mmperson.data.read_labels),
@@ -69,6 +81,22 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
     return found
 
 
+def search_all(targets: list[str], seconds: int) -> None:
+    """Search every target in a process of its own, and write down how far that came."""
+    facts = circumstances(("atheris",), threads=1)
+    rows = []
+    for target in targets:
+        command = [sys.executable, __file__, target, f"-max_total_time={seconds}"]
+        told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        runs = re.findall(r"Done (\d+) runs", told.stdout)
+        row = {"target": target, "runs": int(runs[0]) if runs else None}
+        row["edges"] = max((int(n) for n in re.findall(r" cov: (\d+)", told.stdout)), default=None)
+        row["found"] = "" if told.returncode == 0 else told.stdout[-2000:]
+        print(row, flush=True)
+        rows.append(row)
+    write_result("fuzz", facts, {"seconds_each": seconds, "targets": rows})
+
+
 def main() -> None:
     """Feed one target until the time is over or something escapes."""
     with tempfile.TemporaryDirectory() as place:
@@ -76,6 +104,9 @@ def main() -> None:
         seeds = write_seeds(folder)
         targets = _targets(folder)
         name = sys.argv[1] if len(sys.argv) > 1 else ""
+        if name == "all":
+            search_all(list(targets), int(sys.argv[2]))
+            return
         if name not in targets:
             sys.exit(f"There is no target {name!r}; there are {', '.join(targets)}.")
         kind, feed = targets[name]
