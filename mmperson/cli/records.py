@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmperson.schema import Prediction
 
 _COLUMNS = ("clip", *TRAITS, "neuroticism", "video", "audio", "text", "duration_s", "model")
+_SHORT = ("openness", "conscient.", "extravers.", "agreeable.", "stability")
 _DISCLAIMER = "Apparent impressions by observers: no diagnosis, not for decisions."
 
 
@@ -92,10 +93,16 @@ def _cells(row: dict[str, Any], others: Sequence[str]) -> list[Any]:
 
 
 def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:
-    """Draw a bar per trait, for people."""
+    """Draw a bar per trait, or a line per window of a recording, for people."""
+    told: set[str] = set()
+    is_first = True
     for record in records:
         with console.capture() as drawn:
-            _draw(record, console)
+            if record.start_s is None:
+                _draw(record, console)
+            else:
+                _draw_window(record, console, told, is_first=is_first)
+        is_first = False
         yield drawn.get()
     with console.capture() as drawn:
         console.print(f"\n[dim]{_DISCLAIMER}[/]")
@@ -104,8 +111,6 @@ def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:
 
 def _draw(record: Prediction, console: Console) -> None:
     length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
-    if record.start_s is not None and record.end_s is not None:
-        length = f"  {record.start_s:.1f} to {record.end_s:.1f} s"
     console.print(f"\n[bold]{plain(record.clip)}[/]{length}")
     if record.scores is None:
         assert record.error is not None
@@ -123,3 +128,20 @@ def _draw(record: Prediction, console: Console) -> None:
     console.print(f"  [dim]{told}  ·  {plain(record.model)}  ·  {took}[/]")
     for warning in record.warnings:
         console.print(f"  [yellow]{plain(warning)}[/]")
+
+
+def _draw_window(record: Prediction, console: Console, told: set[str], *, is_first: bool) -> None:
+    """Draw a line; what one window has been warned of is not said again."""
+    if is_first:
+        length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
+        console.print(f"\n[bold]{plain(record.clip)}[/]{length}  [dim]{plain(record.model)}[/]")
+        heads = " ".join(f"{name:>10}" for name in _SHORT)
+        console.print(f"[dim]{'seconds':>17} {heads}[/]")
+    scores = {} if record.scores is None else record.scores.model_dump()
+    shown = " ".join(f"{score:10.2f}" for score in scores.values()) or "  [red]not scored[/]"
+    console.print(f"[dim]{record.start_s:8.1f} {record.end_s:8.1f}[/] {shown}")
+    failure = [] if record.error is None else [record.error.message]
+    for words in (*failure, *record.warnings):
+        if words not in told:
+            told.add(words)
+            console.print(f"  [yellow]{plain(words)}[/]")
