@@ -102,6 +102,8 @@ def _print_subject(report: Report, console: Console) -> None:
             f"{label} {values[name]:.3f}" for name, label in _METRICS.items() if name in values
         )
         table.add_row("quality", plain(f"{told}  ({rows}, {values['n']:,} clips)"))
+    if not bundle.quality:
+        table.add_row("quality", "not stated by the bundle: these figures are of speed alone")
     for clip in report.clips[:_CLIPS_SHOWN]:
         size = "no video" if clip.width is None else f"{clip.width}×{clip.height} pixels"
         length = "unknown length" if clip.duration_s is None else f"{clip.duration_s:.1f} s"
