@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import av
@@ -119,8 +120,13 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def random_bundle(folder: Path) -> Path:
-    """Export ``three_modalities`` after a single step: as good as random, which costs the same."""
+def random_bundle(folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """Export ``three_modalities`` after a single step: as good as random, which costs the same.
+
+    Args:
+        folder: Where to work, and where the bundle is put.
+        more: Changes of the recipe.
+    """
     from training_speed import write_corpus  # Here, because it loads torch.
 
     from mmperson.config import load_recipe
@@ -133,7 +139,7 @@ def random_bundle(folder: Path) -> Path:
     write_corpus(ROOT / "docs" / "demo" / "demo.mp4", 4, corpus)
     changes = {"data.manifest": str(corpus / "manifest.parquet")}
     changes |= {"optim.epochs": "1", "augment": "null", "optim.ema_decay": "null"}
-    changes |= {"run.threads": "1"}
+    changes |= {"run.threads": "1", **more}
     recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
     run = train(recipe, folder / "run").run
     export_run(run, folder / "bundle", read_manifest(corpus / "manifest.parquet"))

@@ -6,13 +6,13 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from mmperson.benchmark.circumstances import commit, load, processor, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,13 +29,11 @@ def circumstances(packages: Sequence[str], threads: int) -> dict[str, Any]:
         "command": shlex.join(
             ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folders, sys.argv[1:])]
         ),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in packages},
-        },
+        "commit": commit() or "unversioned",
+        "versions": versions(packages),
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "processor": processor(),
+        "load": load(),
         "threads": threads,
     }
 
@@ -66,10 +64,3 @@ def newest_result(kind: str) -> dict[str, Any] | None:
 def _without_folders(argument: str) -> str:
     """Shorten a path that means nothing elsewhere to its last part."""
     return Path(argument).name if os.path.isabs(argument) else argument
-
-
-def _git(*arguments: str) -> str:
-    answer = subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-    )
-    return answer.stdout.strip()

@@ -11,7 +11,7 @@ import sys
 import typer
 from rich.console import Console
 
-from mmperson.cli import data, doctor, evaluate, export, predict, train
+from mmperson.cli import benchmark, data, doctor, evaluate, export, predict, train
 from mmperson.cli.terminal import plain_lines
 from mmperson.errors import MMPersonError
 
@@ -30,6 +30,7 @@ app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown
 )
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("benchmark", cls=predict.ClipCommand)(benchmark.benchmark)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
 

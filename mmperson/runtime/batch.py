@@ -11,20 +11,20 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
-from mmperson.errors import BundleError, MediaError, MediaTooLarge, UnreadableMedia, UsageError
+from mmperson.errors import BundleError, UsageError
 from mmperson.media.decode import Decode, check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
-from mmperson.runtime.worker import ONE_THREAD, OUT_OF_MEMORY
-from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
+from mmperson.runtime.lost import ending, loss, lost_record
+from mmperson.runtime.worker import ONE_THREAD
+from mmperson.schema import Prediction
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 DEFAULT_MEMORY_MB: Final = 2048.0
@@ -143,41 +143,110 @@ def as_done(
     Raises:
         BundleError: A worker cannot open the bundle, or cannot be started.
     """
-    check_profile(decode)
     tasks = enumerate(jobs)
-    with selectors.DefaultSelector() as crew:
+    done: list[tuple[int, Prediction]] = []
+    with Crew(bundle, bounds, decode) as crew:
+        while True:
+            while crew.free and (task := next(tasks, None)):
+                crew.hand(*task)
+            yield from done
+            if not crew.busy:
+                return
+            done = crew.poll()
 
-        def hire() -> None:
-            if task := next(tasks, None):
-                worker = _Worker(bundle, bounds, decode, task)
-                crew.register(worker.answers, selectors.EVENT_READ, worker)
 
-        try:
-            for _ in range(bounds.workers or processors()):
-                hire()
-            while crew.get_map():
-                for key, _ in crew.select():
-                    worker: _Worker = key.data
-                    number, job = worker.task
-                    try:
-                        record = worker.receive()
-                    except _Ended as end:
-                        crew.unregister(key.fileobj)
-                        error = _loss(worker.close(_LAST_S), str(end), bounds)
-                        record = _failed(bundle, job, error)
-                        hire()
-                    else:
-                        if record is None:
-                            continue
-                        if task := next(tasks, None):
-                            worker.hand(task)
-                        else:
-                            crew.unregister(key.fileobj)
-                            worker.close()
-                    yield number, record
-        finally:
-            for key in list(crew.get_map().values()):
-                key.data.close()
+class Crew:
+    """Workers that have at most one clip each in hand; to be used in a ``with`` statement.
+
+    A worker is started by the first clip for which none is idle, and lives on until the crew is
+    closed or a clip ends it.
+
+    Args:
+        bundle: An opened bundle; each worker opens its folder anew.
+        bounds: Number of workers, and what is refused.
+        decode: Which frames of a video are decoded.
+
+    Attributes:
+        size: How many workers there may be.
+
+    Raises:
+        UnknownComponent: There is no such profile.
+    """
+
+    def __init__(self, bundle: Bundle, bounds: Bounds, decode: Decode = "exact") -> None:
+        check_profile(decode)
+        self.size = bounds.workers or processors()
+        self._bundle, self._bounds, self._decode = bundle, bounds, decode
+        self._idle: list[_Worker] = []
+        self._busy = selectors.DefaultSelector()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers():
+            worker.close()
+        self._busy.close()
+
+    @property
+    def busy(self) -> int:
+        """How many clips are in hand."""
+        return len(self._busy.get_map())
+
+    @property
+    def free(self) -> int:
+        """How many more clips can be handed in now."""
+        return self.size - self.busy
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers()]
+
+    def hand(self, number: int, job: Job) -> None:
+        """Hand in a clip; only while ``free`` is above 0.
+
+        Args:
+            number: What its record is to come with.
+            job: The clip.
+        """
+        task = (number, job)
+        if self._idle:
+            worker = self._idle.pop()
+            worker.hand(task)
+        else:
+            worker = _Worker(self._bundle, self._bounds, self._decode, task)
+        self._busy.register(worker.answers, selectors.EVENT_READ, worker)
+
+    def poll(self, patience_s: float | None = None) -> list[tuple[int, Prediction]]:
+        """Wait until a worker says something; return numbers and records of clips that are done.
+
+        Args:
+            patience_s: How long to wait at most; None for as long as it takes.
+
+        Raises:
+            BundleError: A worker cannot open the bundle, or cannot be started.
+        """
+        done = []
+        for key, _ in self._busy.select(patience_s):
+            worker: _Worker = key.data
+            number, job = worker.task
+            try:
+                record = worker.receive()
+            except _Ended as end:
+                self._busy.unregister(key.fileobj)
+                bounds = self._bounds
+                reason = loss(worker.close(_LAST_S), str(end), bounds.timeout_s, bounds.memory_mb)
+                done.append((number, lost_record(self._bundle, job.clip, reason)))
+            else:
+                if record is not None:
+                    self._busy.unregister(key.fileobj)
+                    self._idle.append(worker)
+                    done.append((number, record))
+        return done
+
+    def _workers(self) -> list[_Worker]:
+        return [*self._idle, *(key.data for key in self._busy.get_map().values())]
 
 
 def processors() -> int:
@@ -234,6 +303,11 @@ class _Worker:
             }
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def hand(self, task: tuple[int, Job]) -> None:
         """Give it the next clip."""
         self.task = task
@@ -250,7 +324,7 @@ class _Worker:
         heard = os.read(self.answers.fileno(), 1 << 16)
         self._said += heard
         if not heard and not self._is_ready:
-            raise BundleError(f"A worker could not be started: it {_end(self.close(_LAST_S))}.")
+            raise BundleError(f"A worker could not be started: it {ending(self.close(_LAST_S))}.")
         if not heard or len(self._said) > _MAX_ANSWER_BYTES:
             raise _Ended
         if not self._said.endswith(b"\n"):
@@ -299,51 +373,3 @@ def _jobs(clips: Iterable[str | os.PathLike[str]]) -> Iterator[Job]:
         if not isinstance(name, str):
             raise UsageError(f"A clip is a path (str or Path), not {clip!r}.")
         yield Job(name)
-
-
-def _loss(code: int, raised: str, bounds: Bounds) -> MediaError:
-    """Return what a clip is refused for that has ended its worker."""
-    if code == -signal.SIGALRM:
-        return MediaTooLarge(
-            f"Scoring it took longer than {bounds.timeout_s:g} s.",
-            hint="Allow more time (--timeout, timeout_s), or use a shorter clip.",
-        )
-    if code == OUT_OF_MEMORY:
-        return MediaTooLarge(
-            f"Scoring it needs more than {bounds.memory_mb:g} MB of memory.",
-            hint="Allow more (--memory, memory_mb), or use a shorter or smaller clip.",
-        )
-    if raised:
-        return UnreadableMedia(f"Scoring it raised {raised}.", hint="Please report this.")
-    return UnreadableMedia(
-        f"The process that scored it {_end(code)}.",
-        hint="The clip may be damaged, or made to do harm; the other clips are not affected.",
-    )
-
-
-def _end(code: int) -> str:
-    """Say how a process ended."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    with suppress(ValueError):  # a real-time signal has no name
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"was ended by signal {-code}"
-
-
-def _failed(bundle: Bundle, job: Job, error: MediaError) -> Prediction:
-    """Return the record of a clip that has ended its worker."""
-    uses = {
-        name: ModalityUse(use="absent", why="The clip could not be scored.")
-        if name in bundle.info.modalities
-        else ModalityUse(use="unread", why=f"The bundle does not read {name}.")
-        for name in MODALITIES
-    }
-    return Prediction(
-        clip=job.clip,
-        scores=None,
-        neuroticism=None,
-        modalities=Modalities(**uses),
-        duration_s=None,
-        model=bundle.model,
-        error=error_info(error),
-    )

@@ -1,13 +1,14 @@
 """The scripts of benchmarks/: what they draw, and that those run that are measured elsewhere."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import text_systems, throughput, training_speed
+from benchmarks import moving_clip, scaling, text_systems, throughput, training_speed
 from mmperson.config import load_recipe
+from mmperson.media import find_transcript, probe_clip
+from mmperson.runtime.bundle import open_bundle
 from tests.conftest import make_corpus
 
 
@@ -43,13 +44,49 @@ def test_training_speed_is_measured_on_a_cpu(tmp_path, project_root):
     assert found["projected_s"]["decoding in one process"] > 0
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
-def test_throughput_is_measured(tiny_bundle, demo):
-    found = throughput.measure(str(tiny_bundle), [str(demo)], rounds=3, repeat=20, most=2)
-    assert [row["workers"] for row in found["rates"]] == [1, 2]
-    assert all(row["clips_per_s"] > 0 and row["clips"] == 3 for row in found["rates"])
-    (clip,) = found["clips"]
-    assert 0 < clip["cpu_s"] < 60
-    assert set(clip["wall_ms"]) == {"decode", "inputs", "encode", "fuse", "total"}
-    assert found["cold"]["first_score_s"] > found["cold"]["import_s"] > 0
-    assert abs(found["memory"]["growth"]) < 0.1
+def test_every_clip_of_throughput_has_words(demo, tmp_path):
+    silent = tmp_path / "silent.mp4"
+    silent.write_bytes(demo.read_bytes())
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    linked = throughput.with_words([str(demo), str(silent)], folder)
+    assert [find_transcript(clip) is not None for clip in linked] == [True, True]
+
+
+def test_a_moving_clip_is_drawn_as_asked_and_always_the_same(tmp_path):
+    one, other = (
+        moving_clip.write_moving_clip(tmp_path / name, 0.6, 160, 90) for name in ("a.mp4", "b.mp4")
+    )
+    assert one.read_bytes() == other.read_bytes()
+    info = probe_clip(one)
+    assert (info.video.width, info.video.height) == (160, 90)
+    assert info.duration_s == pytest.approx(0.6, abs=0.1)
+    assert info.audio is not None
+    assert find_transcript(one) is not None
+
+
+def test_lines_are_fitted_with_their_share_of_the_spread():
+    exact = scaling.line([1, 2, 4], [3.0, 5.0, 9.0])
+    assert exact == pytest.approx({"slope": 2.0, "intercept": 1.0, "r2": 1.0})
+    assert 0 < scaling.line([1, 2, 3], [1.0, 3.0, 2.0])["r2"] < 0.5
+    assert scaling.line([1, 2], [1.0, 3.0])["r2"] is None
+
+
+def test_scaling_and_its_floor_are_measured(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "SIZES", ((64, 36), (96, 54), (128, 72)))
+    monkeypatch.setattr(scaling, "LENGTHS_S", (0.5, 1.0, 1.5))
+    monkeypatch.setattr(scaling, "LENGTHS_SIZE", (64, 36))
+    monkeypatch.setattr(scaling, "SECONDS", 1.0)
+    monkeypatch.setattr(scaling, "BATCHES", (1, 2))
+    monkeypatch.setattr(scaling, "PROFILES", ("exact",))
+    bundle = open_bundle(tiny_bundle)
+    found = scaling.scaling(bundle, tmp_path, repeats=1, seconds=0.05)
+    assert len(found["pixels"]["cpu_s"]) == len(found["length"]["cpu_s"]) == 3
+    assert found["batch"]["fit_s_per_clip"]["slope"] != 0
+    goals = scaling.goals(bundle, bundle, scaling.clip_of(tmp_path, 1.0, 64, 36), repeats=1)
+    row = goals["three modalities, exact"]
+    assert set(row["floor_parts_cpu_s"]) == {
+        "decode", "encoder_audio", "encoder_text", "fusion"
+    }  # fmt: skip
+    assert row["whole_over_floor"] > 0.5
+    assert row["cpu_s"] > 0

@@ -10,7 +10,7 @@ import pytest
 from mmperson.errors import BundleError, UsageError
 from mmperson.media import read_clip
 from mmperson.runtime import batch
-from mmperson.runtime.batch import Bounds, Job, as_done, predict_many
+from mmperson.runtime.batch import Bounds, Crew, Job, as_done, predict_many
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.predictor import load
 from tests.fixtures.media import write_clip
@@ -121,6 +121,29 @@ def test_records_can_be_had_as_they_are_done(tiny_bundle, demo):
     answers = list(as_done(open_bundle(tiny_bundle), jobs, Bounds(workers=2)))
     assert answers[-1][0] == 0 or answers[0][0] != 0
     assert sorted(number for number, _ in answers) == [0, 1, 2]
+
+
+def test_a_crew_takes_clips_at_any_time_and_keeps_its_workers(tiny_bundle, demo):
+    with Crew(open_bundle(tiny_bundle), Bounds(2)) as crew:
+        assert (crew.free, crew.busy, crew.pids) == (2, 0, [])
+        crew.hand(7, Job(str(demo)))
+        assert crew.poll(0.0) == []  # nothing is waited for
+        first = []
+        while crew.busy:
+            first += crew.poll()
+        (worker,) = crew.pids
+        crew.hand(8, Job(str(demo)))
+        assert (crew.free, crew.pids) == (1, [worker])
+        crew.hand(9, Job("none.mp4"))
+        assert crew.free == 0
+        second = []
+        while crew.busy:
+            second += crew.poll()
+        pids = crew.pids
+        assert len(pids) == 2
+    assert [number for number, _ in first] == [7]
+    assert {number: record.error is None for number, record in second} == {8: True, 9: False}
+    assert not any(map(alive, pids))
 
 
 def test_words_may_be_named(tiny_bundle, demo, tmp_path):

@@ -1,0 +1,1 @@
+"""How fast a bundle scores clips on this machine, beside how good it is. No torch."""

@@ -1,0 +1,115 @@
+"""What a figure of speed means nothing without: hardware, load, versions, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import mmperson
+
+BUSY: Final = 0.5
+"""Load per processor above which a machine is too busy to be measured."""
+PACKAGES: Final = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers")
+_PROCESSORS: Final = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """On what, and with what, something is measured.
+
+    Attributes:
+        made: When the measurement began, in UTC.
+        processor: Its name, as far as the system tells.
+        machine: Its architecture.
+        processors: How many there are.
+        usable: How many of them this process may use.
+        load: Processes that wanted to run over the last minute, on average, as the measurement
+            began; None where the system does not tell.
+        busy: Whether so much else was running that no wall time can be trusted.
+        versions: Versions by name: mmperson, Python, and the packages that score.
+        commit: Commit of mmperson's source, with ``-dirty`` if it was changed; None where there is
+            none.
+    """
+
+    made: str
+    processor: str
+    machine: str
+    processors: int
+    usable: int
+    load: float | None
+    busy: bool
+    versions: dict[str, str]
+    commit: str | None
+
+
+def circumstances() -> Circumstances:
+    """Describe this machine and this mmperson; to be called before the measurement."""
+    from mmperson.runtime.batch import processors
+
+    count, now = os.cpu_count() or 1, load()
+    return Circumstances(
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        processor=processor(),
+        machine=platform.machine(),
+        processors=count,
+        usable=processors(),
+        load=now,
+        busy=now is not None and now > BUSY * count,
+        versions={"mmperson": mmperson.__version__, **versions(PACKAGES)},
+        commit=commit(),
+    )
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the version of Python, and of each package that is installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    try:
+        lines = _PROCESSORS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def load() -> float | None:
+    """Return the load average of the last minute, None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def commit() -> str | None:
+    """Return the commit of the source tree that mmperson was imported from, if it is one."""
+    root = Path(mmperson.__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # installed: a tree around it is somebody else's
+        return None
+
+    def git(*arguments: str) -> str:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        )
+        return answer.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,94 @@
+"""Cold: what the first score costs in a process that has done nothing yet."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from mmperson.errors import MMPersonError
+from mmperson.media import Decode
+from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.worker import ONE_THREAD
+
+RUNS: Final = 5
+_PROGRAM: Final = """
+import json, os, sys, time
+begin = time.perf_counter()
+sys.path[:], folder, clip, decode = json.loads(sys.argv[1])
+from mmperson.benchmark.processes import peak_rss_mb
+from mmperson.runtime.predictor import load
+imported = time.perf_counter()
+predictor = load(folder, decode=decode)
+opened = time.perf_counter()
+record = predictor.predict(clip)
+scored = time.perf_counter()
+print(json.dumps({
+    "error": record.error and record.error.message,
+    "import_s": imported - begin,
+    "bundle_s": opened - imported,
+    "clip_s": scored - opened,
+    "cpu_s": time.process_time(),
+    "peak_rss_mb": peak_rss_mb(os.getpid()),
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Cold:
+    """Medians over fresh processes that score one clip each.
+
+    Attributes:
+        runs: How many processes.
+        import_s: Importing what scores.
+        bundle_s: Reading, checking and loading the bundle.
+        clip_s: The first clip, from file to scores.
+        process_s: All of it, with the start and the end of the process, seen from outside.
+        cpu_s: CPU time of all threads.
+        peak_rss_mb: Most resident memory in MiB; None where the system does not tell.
+    """
+
+    runs: int
+    import_s: float
+    bundle_s: float
+    clip_s: float
+    process_s: float
+    cpu_s: float
+    peak_rss_mb: float | None
+
+
+def measure_cold(bundle: Bundle, clip: str, decode: Decode, runs: int = RUNS) -> Cold:
+    """Score a clip in fresh processes, one after the other. Files are in the system's cache.
+
+    Raises:
+        MMPersonError: A process could not score it.
+    """
+    answers = [_score_anew(bundle, clip, decode) for _ in range(runs)]
+    middle = {
+        name: round(statistics.median(answer[name] for answer in answers), 4)
+        for name, value in answers[0].items()
+        if value is not None
+    }
+    return Cold(runs=runs, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
+
+
+def _score_anew(bundle: Bundle, clip: str, decode: Decode) -> dict[str, float]:
+    given = json.dumps([sys.path, str(bundle.folder.resolve()), clip, decode])
+    begin = time.perf_counter()
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", _PROGRAM, given],
+        env={**os.environ, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    process_s = time.perf_counter() - begin
+    found = json.loads(answer.stdout) if answer.returncode == 0 else {"error": answer.stderr}
+    if (problem := found.pop("error")) is not None:
+        raise MMPersonError(f"A fresh process could not score {clip!r}: {problem.strip()}")
+    return {**found, "process_s": process_s}

@@ -1,0 +1,56 @@
+"""Drift: whether the memory of a worker grows with the number of clips that it has scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mmperson.benchmark.processes import rss_mb
+from mmperson.benchmark.subject import check_scored
+from mmperson.errors import UsageError
+from mmperson.media import Decode
+from mmperson.runtime.batch import Bounds, Crew, Job
+from mmperson.runtime.bundle import Bundle
+
+WARM_SHARE: Final = 0.1
+"""Share of the clips after which memory is measured first: until then a worker warms up."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Resident memory of one worker.
+
+    Attributes:
+        scored: How many times it scored the same clip.
+        first_mb: Its memory in MiB after a tenth of them.
+        last_mb: Its memory in MiB after all of them.
+        growth: By which share of the first the last is larger.
+    """
+
+    scored: int
+    first_mb: float
+    last_mb: float
+    growth: float
+
+
+def measure_drift(bundle: Bundle, clip: str, decode: Decode, repeat: int) -> Drift:
+    """Score a clip again and again in one worker.
+
+    Raises:
+        UsageError: The system does not tell how much memory a process has.
+    """
+    warm = max(round(WARM_SHARE * repeat), 1)
+    measured: list[float] = []
+    with Crew(bundle, Bounds(1), decode) as crew:
+        for number in range(1, repeat + 1):
+            crew.hand(number, Job(clip))
+            while crew.busy:
+                for _, record in crew.poll():
+                    check_scored(record)
+            if number in (warm, repeat):
+                found = rss_mb(crew.pids[0])
+                if found is None:
+                    raise UsageError("Only Linux tells how much memory a worker has.")
+                measured.append(found)
+    first, last = measured[0], measured[-1]
+    return Drift(repeat, first, last, round(last / first - 1, 4))

@@ -1,0 +1,33 @@
+"""How long answers took: what half of them, 95 and 99 in a hundred kept to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Quantiles of wall times in seconds; each is a time that was measured.
+
+    Attributes:
+        p50_s: Half of the answers took no longer.
+        p95_s: 95 % of them took no longer.
+        p99_s: 99 % of them took no longer; with fewer than a hundred answers, the longest.
+    """
+
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+def latency(times_s: Sequence[float]) -> Latency:
+    """Return the quantiles of one time or more.
+
+    >>> latency([0.2, 0.1, 0.4, 0.3])
+    Latency(p50_s=0.2, p95_s=0.4, p99_s=0.4)
+    """
+    quantiles = np.quantile(times_s, (0.5, 0.95, 0.99), method="inverted_cdf")
+    return Latency(*(round(float(value), 5) for value in quantiles))

@@ -1,0 +1,119 @@
+"""Offline: many clips that all lie ready, by one worker and by more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmperson.benchmark.processes import cpu_s, peak_rss_mb
+from mmperson.benchmark.subject import check_scored
+from mmperson.errors import MMPersonError
+from mmperson.media import Decode
+from mmperson.runtime.batch import Bounds, Crew, Job
+from mmperson.runtime.bundle import Bundle
+from mmperson.schema import Scores
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast so many workers score.
+
+    Attributes:
+        workers: Processes, one thread each.
+        scored: How many clips were scored, the same ones over and over.
+        clips_per_s: Clips per second of wall time, once all workers are warm.
+        scaling: ``clips_per_s`` over that of one worker.
+        cpu_s_per_clip: CPU time of the workers; None where the system does not tell.
+        peak_rss_mb: Most resident memory of the largest worker in MiB; None likewise.
+    """
+
+    workers: int
+    scored: int
+    clips_per_s: float
+    scaling: float
+    cpu_s_per_clip: float | None
+    peak_rss_mb: float | None
+
+
+def measure_offline(
+    bundle: Bundle, clips: Sequence[str], decode: Decode, workers: int, seconds: float
+) -> list[Rate]:
+    """Measure one worker, two, four and so on up to ``workers``.
+
+    Args:
+        bundle: What scores.
+        clips: The clips, which are scored in turn.
+        decode: Which frames of a video are decoded.
+        workers: The largest number of workers.
+        seconds: How long to measure each number of workers, at least.
+
+    Raises:
+        MMPersonError: Scores depend on the number of workers, or change from time to time.
+    """
+    rates: list[Rate] = []
+    known: dict[str, Scores | None] = {}
+    for count in worker_counts(workers):
+        with Crew(bundle, Bounds(count), decode) as crew:
+            warm_up(crew, clips)
+            before_s = cpu_s(crew.pids)
+            scored, wall_s = _score(crew, clips, seconds, known)
+            after_s = cpu_s(crew.pids)
+            peaks = [peak_rss_mb(pid) for pid in crew.pids]
+        found = scored / wall_s
+        spent = None if before_s is None or after_s is None else (after_s - before_s) / scored
+        rates.append(
+            Rate(
+                workers=count,
+                scored=scored,
+                clips_per_s=round(found, 3),
+                scaling=round(found / rates[0].clips_per_s, 3) if rates else 1.0,
+                cpu_s_per_clip=None if spent is None else round(spent, 5),
+                peak_rss_mb=max((peak for peak in peaks if peak is not None), default=None),
+            )
+        )
+    return rates
+
+
+def worker_counts(most: int) -> list[int]:
+    """Return 1, 2, 4 and so on below a number, and the number itself.
+
+    >>> worker_counts(6)
+    [1, 2, 4, 6]
+    """
+    return [*(2**power for power in range((most - 1).bit_length())), most]
+
+
+def warm_up(crew: Crew, clips: Sequence[str]) -> None:
+    """Start all workers of a crew, and let each score a clip."""
+    for number in range(crew.size):
+        crew.hand(number, Job(clips[number % len(clips)]))
+    while crew.busy:
+        for _, record in crew.poll():
+            check_scored(record)
+
+
+def _score(
+    crew: Crew, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
+) -> tuple[int, float]:
+    """Score clips in turn, equally many per worker and each at least once; count and wall time."""
+    least = max(len(clips), crew.size)
+    handed = 0
+    begin = time.perf_counter()
+    while True:
+        while crew.free:
+            late = time.perf_counter() - begin >= seconds
+            if late and handed >= least and handed % crew.size == 0:
+                break
+            crew.hand(handed, Job(clips[handed % len(clips)]))
+            handed += 1
+        if not crew.busy:
+            return handed, time.perf_counter() - begin
+        for _, record in crew.poll():
+            scores = check_scored(record).scores
+            if known.setdefault(record.clip, scores) != scores:
+                raise MMPersonError(
+                    f"{record.clip!r} has other scores than before: {scores}, not "
+                    f"{known[record.clip]}.",
+                    hint="Please report this.",
+                )

@@ -1,0 +1,135 @@
+"""One measurement: scenarios of your choice, on one bundle and your clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mmperson.benchmark.circumstances import Circumstances, circumstances
+from mmperson.benchmark.cold import Cold, measure_cold
+from mmperson.benchmark.drift import Drift, measure_drift
+from mmperson.benchmark.offline import Rate, measure_offline
+from mmperson.benchmark.server import Server, measure_server
+from mmperson.benchmark.single import SingleStream, measure_single
+from mmperson.benchmark.subject import BundleFacts, ClipFacts, bundle_facts, clip_facts
+from mmperson.errors import UnknownComponent, UsageError
+from mmperson.media import Decode
+from mmperson.runtime.batch import Bounds, Crew, processors
+from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.predictor import Predictor
+
+SCENARIOS: Final = ("single", "offline", "server", "cold")
+BOUND_FACTOR: Final = 5.0
+"""The server's bound over the median of the single stream, where none is given."""
+_RANGE: Final = 1.25
+"""Rates are looked for below so many times what the workers would score without any loss."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, on what, and with what. A scenario that was not asked for is None.
+
+    Attributes:
+        circumstances: This machine and this mmperson.
+        bundle: What scores, and how good it is.
+        decode: Which frames of a video are decoded.
+        clips: The clips.
+        seconds: How long each scenario was measured, at least.
+        single: One clip after the other in one process.
+        offline: A row per number of workers.
+        server: Requests that arrive at random.
+        cold: The first score of a fresh process.
+        drift: Memory over many clips.
+    """
+
+    circumstances: Circumstances
+    bundle: BundleFacts
+    decode: Decode
+    clips: list[ClipFacts]
+    seconds: float
+    single: SingleStream | None = None
+    offline: list[Rate] | None = None
+    server: Server | None = None
+    cold: Cold | None = None
+    drift: Drift | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON-ready values; times are in seconds."""
+        return dataclasses.asdict(self)
+
+
+def measure(
+    bundle: Bundle,
+    clips: Sequence[str],
+    scenarios: Sequence[str] = SCENARIOS,
+    *,
+    decode: Decode = "exact",
+    workers: int | None = None,
+    seconds: float = 5.0,
+    bound_s: float | None = None,
+    repeat: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Measure scenarios, one after the other.
+
+    Args:
+        bundle: An opened bundle.
+        clips: Paths; each scenario scores them in turn. A transcript lies beside its clip.
+        scenarios: Some of ``SCENARIOS``. The server's rates and bound start from a single stream,
+            which is then measured, too.
+        decode: Which frames of a video are decoded.
+        workers: The largest number of processes; None for one per processor.
+        seconds: How long each figure is measured, at least.
+        bound_s: What 95 % of a server's answers must keep, in seconds; None for five times the
+            median of the single stream.
+        repeat: How many clips the drift of memory is measured over; 0 leaves it out.
+        tell: Is told what is being measured.
+
+    Raises:
+        UsageError: A value out of range, or a clip that cannot be scored.
+        UnknownComponent: There is no such scenario, or no such profile.
+    """
+    for name in scenarios:
+        if name not in SCENARIOS:
+            raise UnknownComponent("scenario", name, SCENARIOS)
+    _check(seconds, bound_s, repeat)
+    crowd = Bounds(workers)
+    most = crowd.workers or processors()
+    facts = circumstances()
+    tell("Warming up")
+    predictor = Predictor(bundle, decode=decode)
+    described = clip_facts(predictor, clips)
+    report = Report(facts, bundle_facts(bundle), decode, described, seconds)
+    found: dict[str, Any] = {}
+    if "single" in scenarios or "server" in scenarios:
+        tell("Single stream")
+        found["single"] = single = measure_single(predictor, described, seconds)
+    if "offline" in scenarios:
+        tell(f"Offline, up to {most} workers")
+        found["offline"] = measure_offline(bundle, clips, decode, most, seconds)
+    if "server" in scenarios:
+        tell(f"Server, {most} workers")
+        bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
+        with Crew(bundle, crowd, decode) as crew:
+            highest = _RANGE * most / single.mean_s
+            found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
+    if "cold" in scenarios:
+        tell("Cold start")
+        found["cold"] = measure_cold(bundle, clips[0], decode)
+    if repeat:
+        tell(f"Memory over {repeat:,} clips")
+        found["drift"] = measure_drift(bundle, clips[0], decode, repeat)
+    return dataclasses.replace(report, **found)
+
+
+def _check(seconds: float, bound_s: float | None, repeat: int) -> None:
+    """Refuse what cannot be measured."""
+    if not 0 < seconds <= 3600:
+        raise UsageError(f"A figure is measured for {seconds:g} s; above 0 to 3600 are allowed.")
+    if bound_s is not None and not 0 < bound_s < math.inf:
+        raise UsageError(f"The bound of an answer is {bound_s:g} s; it must be above 0.")
+    if repeat < 0:
+        raise UsageError(f"Memory is to be measured over {repeat} clips; 0 leaves it out.")

@@ -1,0 +1,75 @@
+"""Single stream: one clip after the other in one process, as a single user waits for them."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mmperson.benchmark.latency import Latency, latency
+from mmperson.benchmark.subject import ClipFacts, check_scored
+from mmperson.runtime.predictor import Predictor
+
+STAGES: Final = ("decode", "inputs", "encode", "fuse")
+
+
+@dataclass(frozen=True)
+class SingleStream:
+    """What scoring one clip after the other took.
+
+    Attributes:
+        scored: How many clips were scored, the same ones over and over.
+        wall: Wall time per clip.
+        mean_s: Its mean.
+        cpu_s_per_clip: CPU time of all threads, mean.
+        stages_s: Mean wall time of each stage.
+        times_real_time: Seconds of clip that were scored per second; None where a clip does not
+            tell its length.
+    """
+
+    scored: int
+    wall: Latency
+    mean_s: float
+    cpu_s_per_clip: float
+    stages_s: dict[str, float]
+    times_real_time: float | None
+
+
+def measure_single(
+    predictor: Predictor, clips: Sequence[ClipFacts], seconds: float
+) -> SingleStream:
+    """Score clips in turn for so many seconds, and all of them once at least.
+
+    Args:
+        predictor: A predictor that has scored each of them before.
+        clips: The clips.
+        seconds: How long to measure.
+    """
+    walls_s: list[float] = []
+    stages: list[dict[str, float]] = []
+    length_s: float | None = 0.0
+    begin, cpu_begin = time.perf_counter(), time.process_time()
+    for clip in itertools.cycle(clips):
+        if len(walls_s) >= len(clips) and time.perf_counter() - begin >= seconds:
+            break
+        asked = time.perf_counter()
+        record = check_scored(predictor.predict(clip.clip))
+        walls_s.append(time.perf_counter() - asked)
+        stages.append(record.timing_ms)
+        known = length_s is not None and clip.duration_s is not None
+        length_s = length_s + clip.duration_s if known else None  # type: ignore[operator]
+    spent_s = time.process_time() - cpu_begin
+    return SingleStream(
+        scored=len(walls_s),
+        wall=latency(walls_s),
+        mean_s=round(statistics.mean(walls_s), 5),
+        cpu_s_per_clip=round(spent_s / len(walls_s), 5),
+        stages_s={
+            name: round(statistics.mean(stage[name] for stage in stages) / 1e3, 5)
+            for name in STAGES
+        },
+        times_real_time=None if length_s is None else round(length_s / sum(walls_s), 2),
+    )

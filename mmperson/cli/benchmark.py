@@ -1,0 +1,116 @@
+"""`mmperson benchmark`: how fast this machine scores your clips."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mmperson.cli.output import check_out, replacing, tell, to_stdout, write
+from mmperson.cli.predict import Profile, open_folders
+from mmperson.errors import UsageError
+
+
+class Scenario(StrEnum):
+    """What is measured, see ``mmperson.benchmark``."""
+
+    single = "single"
+    offline = "offline"
+    server = "server"
+    cold = "cold"
+    all = "all"
+
+
+class Format(StrEnum):
+    """What is printed on stdout."""
+
+    text = "text"
+    json = "json"
+
+
+def benchmark(
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP…", help="Video or audio files, or folders of them.")
+    ],
+    bundle: Annotated[
+        str, typer.Option(help="Weights: a shipped bundle's name, or a folder.")
+    ] = "impressions-text-audio",
+    scenario: Annotated[
+        Scenario,
+        typer.Option(
+            help="single: one clip after the other. offline: many clips, by more and more workers. "
+            "server: requests that arrive at random. cold: the first score of a fresh process."
+        ),
+    ] = Scenario.all,
+    decode: Annotated[
+        Profile, typer.Option(help="Which frames of a video are decoded, as for predict.")
+    ] = Profile.exact,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, at most; without it, one per processor.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long a figure is measured, at least.")] = 5.0,
+    bound: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Time within which a server gives 95 % of its answers; without it, five times the "
+            "median of a single stream.",
+        ),
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option(metavar="CLIPS", help="Also watch a worker's memory over so many clips.")
+    ] = 0,
+    format: Annotated[Format, typer.Option(help="Result on stdout.")] = Format.text,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON record, besides.")] = None,
+) -> None:
+    """Measure how fast this machine scores your clips, with the quality of the bundle beside it.
+
+    Takes about a minute with everything. Measure when nothing else runs.
+    """
+    from mmperson.runtime.worker import ONE_THREAD
+
+    os.environ.update(ONE_THREAD)  # before numpy is imported
+    clips = open_folders(clips)
+    if out is not None:
+        check_out(out, clips, None)
+    elif sys.stdout is None:
+        raise UsageError("Standard output is closed.", hint="Give --out FILE.")
+    from mmperson.benchmark.run import SCENARIOS, measure
+    from mmperson.cli.benchmark_table import print_report
+    from mmperson.runtime.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    talk = Console(stderr=True, highlight=False)
+    try:
+        with talk.status("Opening the bundle") as status:
+            report = measure(
+                opened,
+                clips,
+                SCENARIOS if scenario is Scenario.all else (scenario.value,),
+                decode=decode.value,
+                workers=workers,
+                seconds=seconds,
+                bound_s=bound,
+                repeat=repeat,
+                tell=status.update,
+            )
+    except KeyboardInterrupt:
+        tell("Interrupted: nothing is kept of this measurement.")
+        raise typer.Exit(130) from None
+    text = json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
+    if out is not None:
+        with replacing(out) as file:
+            write([text], file)
+    if format is Format.json:
+        with to_stdout() as stream:
+            write([text], stream)
+    else:
+        print_report(report, Console(highlight=False))
+    if out is not None:
+        tell(f"Wrote {out}.")

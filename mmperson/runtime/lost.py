@@ -1,0 +1,66 @@
+"""What is said of a clip that has ended its worker."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+
+from mmperson.errors import MediaError, MediaTooLarge, UnreadableMedia
+from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.worker import OUT_OF_MEMORY
+from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
+
+
+def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
+    """Return what a clip is refused for that has ended its worker.
+
+    Args:
+        code: The worker's exit code: minus the signal that ended it, if one did.
+        raised: What was raised in it, if it could tell.
+        timeout_s: The wall time that the clip was allowed.
+        memory_mb: The memory that it was allowed, in MiB.
+    """
+    if code == -signal.SIGALRM:
+        return MediaTooLarge(
+            f"Scoring it took longer than {timeout_s:g} s.",
+            hint="Allow more time (--timeout, timeout_s), or use a shorter clip.",
+        )
+    if code == OUT_OF_MEMORY:
+        return MediaTooLarge(
+            f"Scoring it needs more than {memory_mb:g} MB of memory.",
+            hint="Allow more (--memory, memory_mb), or use a shorter or smaller clip.",
+        )
+    if raised:
+        return UnreadableMedia(f"Scoring it raised {raised}.", hint="Please report this.")
+    return UnreadableMedia(
+        f"The process that scored it {ending(code)}.",
+        hint="The clip may be damaged, or made to do harm; the other clips are not affected.",
+    )
+
+
+def ending(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with suppress(ValueError):  # a real-time signal has no name
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
+
+
+def lost_record(bundle: Bundle, clip: str, error: MediaError) -> Prediction:
+    """Return the record of a clip that has ended its worker."""
+    uses = {
+        name: ModalityUse(use="absent", why="The clip could not be scored.")
+        if name in bundle.info.modalities
+        else ModalityUse(use="unread", why=f"The bundle does not read {name}.")
+        for name in MODALITIES
+    }
+    return Prediction(
+        clip=clip,
+        scores=None,
+        neuroticism=None,
+        modalities=Modalities(**uses),
+        duration_s=None,
+        model=bundle.model,
+        error=error_info(error),
+    )
