@@ -119,7 +119,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def random_bundle(folder: Path) -> Path:
+def random_bundle(folder: Path, frames: int = 8) -> Path:
     """Export ``three_modalities`` after a single step: as good as random, which costs the same."""
     from training_speed import write_corpus  # Here, because it loads torch.
 
@@ -129,11 +129,11 @@ def random_bundle(folder: Path) -> Path:
     from mmperson.training import train
 
     corpus = folder / "corpus"
-    corpus.mkdir()
+    corpus.mkdir(parents=True)
     write_corpus(ROOT / "docs" / "demo" / "demo.mp4", 4, corpus)
     changes = {"data.manifest": str(corpus / "manifest.parquet")}
     changes |= {"optim.epochs": "1", "augment": "null", "optim.ema_decay": "null"}
-    changes |= {"run.threads": "1"}
+    changes |= {"run.threads": "1", "video.frames": str(frames)}
     recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
     run = train(recipe, folder / "run").run
     export_run(run, folder / "bundle", read_manifest(corpus / "manifest.parquet"))
