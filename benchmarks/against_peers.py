@@ -6,8 +6,8 @@
 
 Each system scores the same clip, 15 s of H.264 at 1280x720 with a keyframe every ten seconds, in a
 fresh process and its own environment, one after the other over ``--rounds`` rounds; all networks
-but that of the shipped bundle have random weights. CPU time counts, of all threads and of the programs
-that a system runs; import, building and a first short clip are counted apart. ``benchmarks/peers/``
+but that of the shipped bundle have random weights. CPU time counts, of all threads and of the
+programs that a system runs; import, building and a first short clip are counted apart. ``benchmarks/peers/``
 says how each is called.
 """
 
@@ -176,8 +176,8 @@ def table(result: dict[str, Any]) -> str:
         ]
         lines.append(
             f"| {row['system']} | {row['frames']:.0f} | {row['clip_cpu_s']:.2f} | "
-            f"{low:.2f}-{high:.2f} | {row['import_cpu_s']:.1f}, {row['build_cpu_s']:.1f} | {row['peak_rss_mb']:.0f} | "
-            f"{' | '.join(ratios)} |"
+            f"{low:.2f}-{high:.2f} | {row['import_cpu_s']:.1f}, {row['build_cpu_s']:.1f} | "
+            f"{row['peak_rss_mb']:.0f} | {' | '.join(ratios)} |"
         )
     peers = [row for row in result["systems"] if "over_shipped" in row]
     met = all(row["over_shipped"] >= GOAL for row in peers)

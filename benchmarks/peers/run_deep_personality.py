@@ -34,6 +34,8 @@ def load():
     from dpcv.engine.bi_modal_trainer import BiModalTrainer
     from dpcv.modeling.networks.audio_visual_residual import audiovisual_resnet
 
+    # It looks for a pressed key after every frame, which OpenCV refuses where it has no windows.
+    video_to_image.cv2.waitKey = lambda _: -1
     return SimpleNamespace(
         torch=torch,
         cfg=cfg,

@@ -1,5 +1,7 @@
 """Import torchvision as it comes from PyPI beside a torch without CUDA; for both peers."""
 
+from importlib import import_module
+
 
 def load_torch():
     """Return torch, on one thread, with torchvision imported.
@@ -12,9 +14,10 @@ def load_torch():
 
     torch.set_num_threads(1)
     try:
-        pass
+        import_module("torchvision")
     except RuntimeError:
         schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         for name in ("nms", "qnms"):
             torch.library.define(f"torchvision::{name}", schema)
+        import_module("torchvision")
     return torch
