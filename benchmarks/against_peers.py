@@ -7,8 +7,8 @@
 Each system scores the same clip, 15 s of H.264 at 1280x720 with a keyframe every ten seconds, in a
 fresh process and its own environment, one after the other over ``--rounds`` rounds; all networks
 but that of the shipped bundle have random weights. CPU time counts, of all threads and of the
-programs that a system runs; import, building and a first short clip are counted apart. ``benchmarks/peers/``
-says how each is called.
+programs that a system runs; import, building and a first short clip are counted apart.
+``benchmarks/peers/`` says how each is called.
 """
 
 from __future__ import annotations
