@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import time
 from collections.abc import Callable
 from typing import Any
+
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 class Meter:
@@ -20,7 +21,8 @@ class Meter:
 
     def lap(self, stage: str) -> None:
         """End a stage; it began where the one before it ended."""
-        now = sum(os.times()[:4])
+        uses = [resource.getrusage(who) for who in WHO]
+        now = sum(use.ru_utime + use.ru_stime for use in uses)
         self.stages[f"{stage}_cpu_s"] = round(now - self._cpu_s, 3)
         self._cpu_s = now
 
@@ -53,10 +55,7 @@ def run(
     scores, frames = score(clip)
     wall_s = time.perf_counter() - begun
     meter.lap("clip")
-    peaks = [
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
+    peaks = [resource.getrusage(who).ru_maxrss for who in WHO]
     answer = {
         **meter.stages,
         "clip_wall_s": round(wall_s, 3),
