@@ -135,7 +135,7 @@ def random_bundle(folder: Path, more: Mapping[str, str] = MappingProxyType({})) 
     from mmperson.training import train
 
     corpus = folder / "corpus"
-    corpus.mkdir()
+    corpus.mkdir(parents=True)
     write_corpus(ROOT / "docs" / "demo" / "demo.mp4", 4, corpus)
     changes = {"data.manifest": str(corpus / "manifest.parquet")}
     changes |= {"optim.epochs": "1", "augment": "null", "optim.ema_decay": "null"}

@@ -1,11 +1,19 @@
 """The scripts of benchmarks/: what they draw, and that those run that are measured elsewhere."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import moving_clip, scaling, text_systems, throughput, training_speed
+from benchmarks import (
+    against_peers,
+    moving_clip,
+    scaling,
+    text_systems,
+    throughput,
+    training_speed,
+)
 from mmperson.config import load_recipe
 from mmperson.media import find_transcript, probe_clip
 from mmperson.runtime.bundle import open_bundle
@@ -90,3 +98,38 @@ def test_scaling_and_its_floor_are_measured(tiny_bundle, tmp_path, monkeypatch):
     }  # fmt: skip
     assert row["whole_over_floor"] > 0.5
     assert row["cpu_s"] > 0
+
+
+def peer_line(**changes):
+    figures = {name: 1.0 for name in against_peers.MEASURED}
+    return json.dumps({**figures, "scores": [0.5] * 5, **changes})
+
+
+def test_the_figures_of_a_peer_are_read_behind_what_it_prints_itself():
+    found = against_peers.parse(f"Loading ...\n\n{peer_line(frames=75)}\n")
+    assert found == {**{name: 1.0 for name in against_peers.MEASURED}, "frames": 75}
+
+
+@pytest.mark.parametrize(
+    "output", ["", "Killed", "[]", "{}", peer_line(scores=[None] * 5), peer_line(scores=[0.5])]
+)
+def test_a_peer_that_did_not_score_the_clip_has_no_figures(output):
+    with pytest.raises(ValueError, match="Not "):
+        against_peers.parse(output)
+
+
+def test_the_table_of_peers_has_medians_and_ratios():
+    cpu_s = {"mmperson, text and audio": (1, 1, 2), "oceanai": (24, 30, 18)}
+    cpu_s |= {"mmperson, 75 frames": (6, 6, 6), "deep_personality": (11, 11, 11)}
+    cpu_s |= {"mmperson, 100 frames": (22, 22, 22)}
+    rows = [
+        {"system": name, **{key: 1 for key in against_peers.MEASURED}, "clip_cpu_s": seconds}
+        for name, rounds in cpu_s.items()
+        for seconds in rounds
+    ]
+    facts = {"rounds": 3, "load": 0.1, "hardware": "h", "file": "f", "command": "c"}
+    result = {"systems": against_peers.summarise(rows), **facts}
+    lines = against_peers.table(result).splitlines()
+    assert lines[3] == "| oceanai | 1 | 24.00 | 18.00-30.00 | 1.0, 1.0 | 1 | 24.0x | 4.0x |"
+    assert lines[5].endswith("| 11.0x | 0.5x |")
+    assert "is not met" in lines[-1]
