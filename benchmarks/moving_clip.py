@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -41,10 +42,8 @@ def write_moving_clip(path: Path, seconds: float, width: int, height: int, seed:
     Returns:
         The path.
     """
-    with av.open(str(DEMO)) as demo:
-        stills = [frame.to_ndarray(format="rgb24") for frame in demo.decode(video=0)]
+    stills, voice = _demo()
     there_and_back = [*stills, *stills[-2:0:-1]]
-    voice = read_clip(DEMO, audio=AudioWindow(SOUND_RATE_HZ)).waveform
     random = np.random.default_rng(seed)
     grains = random.normal(0, _GRAIN, (_GRAINS, height, width, 1)).round().astype(np.int16)
     frames = round(seconds * FPS)
@@ -72,6 +71,14 @@ def write_moving_clip(path: Path, seconds: float, width: int, height: int, seed:
         output.mux(audio.encode(None))
     shutil.copyfile(DEMO.with_suffix(".txt"), path.with_suffix(".txt"))
     return path
+
+
+@cache
+def _demo() -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the demo clip's pictures and its sound."""
+    with av.open(str(DEMO)) as demo:
+        stills = [frame.to_ndarray(format="rgb24") for frame in demo.decode(video=0)]
+    return stills, read_clip(DEMO, audio=AudioWindow(SOUND_RATE_HZ)).waveform
 
 
 def _pan(still: np.ndarray, time_s: float, aspect: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.worker import ONE_THREAD
 
 RUNS: Final = 5
+"""Processes that are started."""
 _PROGRAM: Final = """
 import json, os, sys, time
 begin = time.perf_counter()
@@ -62,19 +63,19 @@ class Cold:
     peak_rss_mb: float | None
 
 
-def measure_cold(bundle: Bundle, clip: str, decode: Decode, runs: int = RUNS) -> Cold:
+def measure_cold(bundle: Bundle, clip: str, decode: Decode) -> Cold:
     """Score a clip in fresh processes, one after the other. Files are in the system's cache.
 
     Raises:
         MMPersonError: A process could not score it.
     """
-    answers = [_score_anew(bundle, clip, decode) for _ in range(runs)]
+    answers = [_score_anew(bundle, clip, decode) for _ in range(RUNS)]
     middle = {
         name: round(statistics.median(answer[name] for answer in answers), 4)
         for name, value in answers[0].items()
         if value is not None
     }
-    return Cold(runs=runs, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
+    return Cold(runs=RUNS, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
 
 
 def _score_anew(bundle: Bundle, clip: str, decode: Decode) -> dict[str, float]:

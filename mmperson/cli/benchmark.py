@@ -86,20 +86,18 @@ def benchmark(
     from mmperson.runtime.bundle import open_bundle
 
     opened = open_bundle(bundle)
-    talk = Console(stderr=True, highlight=False)
     try:
-        with talk.status("Opening the bundle") as status:
-            report = measure(
-                opened,
-                clips,
-                SCENARIOS if scenario is Scenario.all else (scenario.value,),
-                decode=decode.value,
-                workers=workers,
-                seconds=seconds,
-                bound_s=bound,
-                repeat=repeat,
-                tell=status.update,
-            )
+        report = measure(
+            opened,
+            clips,
+            SCENARIOS if scenario is Scenario.all else (scenario.value,),
+            decode=decode.value,
+            workers=workers,
+            seconds=seconds,
+            bound_s=bound,
+            repeat=repeat,
+            tell=lambda stage: tell(f"{stage} …"),  # no spinner, whose thread would be measured
+        )
     except KeyboardInterrupt:
         tell("Interrupted: nothing is kept of this measurement.")
         raise typer.Exit(130) from None

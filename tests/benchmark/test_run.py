@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmperson.benchmark import offline, server
+from mmperson.benchmark import cold, offline, server
 from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.run import measure
 from mmperson.benchmark.subject import bundle_facts
@@ -20,6 +20,8 @@ def short_clip(tmp_path):
 
 def test_every_scenario_is_measured(tiny_bundle, short_clip, monkeypatch):
     monkeypatch.setattr(server, "PROBES", 2)
+    monkeypatch.setattr(server, "LEAST_REQUESTS", 5)
+    monkeypatch.setattr(cold, "RUNS", 1)
     told = []
     bundle = open_bundle(tiny_bundle)
     report = measure(bundle, [short_clip], workers=2, seconds=0.2, bound_s=30.0, tell=told.append)
