@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import BertConfig, BertModel
 
 from mmperson.config import Recipe, parse_recipe
 from mmperson.data import Manifest, write_manifest
 from mmperson.data.planted import make_planted
 from mmperson.models.checkpoint import NETWORK_FILE, read_tensors
+from mmperson.models.encoders.text import text_weights_folder
 from mmperson.training.state import STATE_FILE
 from mmperson.training.tracker import LOG_FILE
 
 WORDS = ("calm", "quick", "bright", "house", "garden", "plan", "laugh", "river", "stone", "maybe")
 ROWS = 60
-CLIPS = 24
+CLIPS = 16
 SCORES = "scores.jsonl"
 
 
@@ -160,7 +164,8 @@ def make_training(folder: Path) -> Recipe:
     content = {
         "name": "crash-safety",
         "data": {"manifest": str(path), "held_out": 0},
-        "text": {"layers": [0, 2], "trainable_layers": 0, "dim": 16},
+        "text": {"weights": str(_make_text_weights(folder)), "layers": [0, 2], "dim": 8}
+        | {"trainable_layers": 0},
         "audio": {"tokens": 2, "dim": 16},
         "fusion": {"dim": 16, "heads": 2},
         "heads": {"members": 4},
@@ -170,6 +175,23 @@ def make_training(folder: Path) -> Recipe:
         "run": {"checkpoint_steps": 1, "threads": 1},
     }
     return parse_recipe(content, source="crash_safety.py")
+
+
+def _make_text_weights(folder: Path) -> Path:
+    """Make a random BERT of two layers, with the real tokenizer."""
+    torch.manual_seed(0)
+    shape = BertConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=128,
+    )
+    BertModel(shape).save_pretrained(folder / "bert")
+    shutil.copyfile(
+        text_weights_folder("minilm") / "tokenizer.json", folder / "bert" / "tokenizer.json"
+    )
+    return folder / "bert"
 
 
 def make_caching(folder: Path, clips: int = CLIPS) -> Recipe:
