@@ -23,7 +23,7 @@ def caching(tmp_path_factory):
 
 def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
     subject, whole = caching
-    assert len(whole.result) == 14  # picture and sound of the clips of two splits
+    assert len(whole.result) == 12  # picture and sound of six clips to learn from
     found = crash_safety.kill_often(subject, whole, tmp_path, kills=3, seed=0)
     assert found.endings == {"SIGKILL": 3}
     assert found.faults == []
