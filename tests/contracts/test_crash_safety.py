@@ -92,10 +92,10 @@ def test_any_verb_without_memory_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("MemoryError: ")
 
 
-def test_faults_are_seen(tmp_path):
+def test_faults_are_seen(tiny_recipe, tmp_path):
     (tmp_path / "half.npy").write_bytes(b"\x93NUMPY")
     (tmp_path / ".left.npy.1").write_bytes(b"")
-    subject = crash_subjects.caching(crash_subjects.make_training(tmp_path), tmp_path)
+    subject = crash_subjects.caching(tiny_recipe, tmp_path)
     found = crash_safety.Findings()
     found.note(subject, tmp_path, {"gone.npy": b""})
     found.compare(subject, tmp_path, {"half.npy": b""})
