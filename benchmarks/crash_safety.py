@@ -2,193 +2,256 @@
 
     python benchmarks/crash_safety.py --kills 200
 
-A small real training, with a teacher, a frozen text encoder, selection, a moving average and the
-plateau schedule, is done once without interruption. Then it is done over and over in a process that
-gets SIGKILL after a random time and is started again, until it ends; what it leaves must be the
-same to the bit. A result file is never overwritten.
+Small works of ``mmperson train``, ``data cache`` and ``predict`` are done once undisturbed.
+Then each is done over and over: killed (SIGKILL) at random moments and started again; with too
+small a limit on files and, where it can be mounted, on a full disk, then with room; training also
+with too little memory. After every interruption all files are read; what was done must stand, and
+in the end there must be the same bits. Workers of ``predict`` are killed, too: each costs its clip.
+
+The commands start from a process that has torch imported, so that kills meet work and not imports.
+Workers are looked for in /proc, and memory is limited, on Linux alone. A result file is never
+overwritten.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
+import os
+import resource
 import signal
+import subprocess
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from crash_subjects import (
+    Subject,
+    caching,
+    make_caching,
+    make_sounds,
+    make_training,
+    predicting,
+    training,
+)
+from interruptions import (
+    Findings,
+    Running,
+    command,
+    mount,
+    opened_bundle,
+    warm_up,
+    workers_of,
+)
 from result_file import circumstances, write_result
 
-from mmperson.config import Recipe, parse_recipe
-from mmperson.data import Manifest, write_manifest
-from mmperson.models.checkpoint import NETWORK_FILE, RECIPE_FILE, read_tensors
-from mmperson.training import train
-from mmperson.training.state import STATE_FILE
-from mmperson.training.tracker import LOG_FILE
-
-WORDS = ("calm", "quick", "bright", "house", "garden", "plan", "laugh", "river", "stone", "maybe")
-ROWS = 60
-
-# A server that has torch imported starts the processes: else most kills would meet an import.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["mmperson.training"])
+from mmperson.runtime.bundle import DEFAULT_BUNDLE
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Work that goes on where it was killed.
+class Whole(NamedTuple):
+    """How long the work takes without interruption, and what it leaves.
 
     Attributes:
-        work: Does it into a folder, from where it stands; must pickle.
-        result: What it leaves in the folder, by name; must not depend on kills.
-        stage: How far it has come in the folder, in a word.
+        seconds: Wall time.
+        result: What it leaves, by name.
+        sizes: Bytes of each file in its folder.
     """
 
-    work: Callable[[Path], object]
-    result: Callable[[Path], dict[str, bytes]]
-    stage: Callable[[Path], str]
+    seconds: float
+    result: dict[str, bytes]
+    sizes: list[int]
 
 
-def kill_often(subject: Subject, folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """Do the work again and again, killed at random moments, and compare what it leaves.
+def uninterrupted(subject: Subject, folder: Path) -> Whole:
+    """Do the work once."""
+    warm_up()
+    begun = time.monotonic()
+    with command(subject, folder) as running:
+        running.finish()
+    seconds = time.monotonic() - begun
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Whole(seconds, subject.result(folder), sizes)
+
+
+def kill_often(subject: Subject, whole: Whole, folder: Path, kills: int, seed: int) -> Findings:
+    """Kill a command at random moments, start it again until it ends, and so on.
+
+    A moment is drawn evenly over the time that the work takes without kills.
+
+    Raises:
+        RuntimeError: The command failed after a kill.
+    """
+    random = np.random.default_rng(seed)
+    findings = Findings()
+    while len(findings.lost) < kills:
+        run = folder / f"killed-{findings.runs}"
+        before: dict[str, bytes] = {}
+        while len(findings.lost) < kills:
+            with command(subject, run) as running:
+                running.process.join(random.uniform(0, whole.seconds))
+                running.process.kill()
+                running.process.join()
+            if running.process.exitcode == 0:
+                break
+            if running.process.exitcode != -signal.SIGKILL:
+                raise RuntimeError(f"{run}: exit code {running.process.exitcode}: {running.said}")
+            findings.endings["SIGKILL"] += 1
+            before = findings.note(subject, run, before)
+        else:
+            with command(subject, run) as running:
+                running.finish()
+        findings.compare(subject, run, whole.result)
+    return findings
+
+
+def limit_often(
+    subject: Subject,
+    whole: Whole,
+    folder: Path,
+    limit: int,
+    span: tuple[float, float],
+    tries: int,
+    seed: int,
+) -> Findings:
+    """Do the work under limits, then without one.
 
     Args:
         subject: The work.
-        folder: Where it is done; should be empty.
-        kills: Kills in all; work that has ended is begun anew until they are spent.
-        seed: Seed of the moments.
-
-    Returns:
-        How often the work was done, at what stages it was killed, and what differed in the end.
-
-    Raises:
-        RuntimeError: The work failed after a kill.
+        whole: What it leaves.
+        folder: Where it is done.
+        limit: RLIMIT_FSIZE, bytes of a file; or RLIMIT_AS, bytes beyond what an idle process has.
+        span: Limits are drawn from the first to the second, evenly on a logarithmic scale.
+        tries: How many limits.
+        seed: Of the limits.
     """
     random = np.random.default_rng(seed)
-    warm = PROCESSES.Process(target=int)
-    warm.start()
-    warm.join()
-    begun = time.monotonic()
-    attempt(subject, folder / "whole", None)
-    length = time.monotonic() - begun
-    wanted = subject.result(folder / "whole")
-    stages: Counter[str] = Counter()
-    done, differences = 0, []
-    while stages.total() < kills:
-        run = folder / f"killed-{done}"
-        while not attempt(
-            subject, run, random.uniform(0, length) if stages.total() < kills else None
-        ):
-            stages[subject.stage(run)] += 1
-        found = subject.result(run)
-        names = sorted(wanted.keys() | found.keys())
-        differences += [
-            f"{run.name}: {name}" for name in names if wanted.get(name) != found.get(name)
-        ]
-        done += 1
-    return {
-        "kills": stages.total(),
-        "runs": done,
-        "killed_at": dict(stages),
-        "differences": differences,
-        "uninterrupted_s": length,
-    }
+    findings = Findings()
+    for number in range(tries):
+        run = folder / f"limited-{number}"
+        with command(subject, run, {limit: int(np.exp(random.uniform(*np.log(span))))}) as running:
+            running.process.join()
+        _go_on(subject, whole, run, running, findings)
+    return findings
 
 
-def attempt(subject: Subject, folder: Path, seconds: float | None) -> bool:
-    """Work in a process of its own and kill it after a while; None lets it end.
+def fill_often(
+    subject: Subject, whole: Whole, folder: Path, tries: int, seed: int
+) -> Findings | None:
+    """Do the work on full disks, then with room; None where no such disk can be mounted."""
+    random = np.random.default_rng(seed)
+    findings = Findings()
+    for number in range(tries):
+        disk = folder / f"disk-{number}"
+        disk.mkdir(parents=True)
+        size = int(sum(whole.sizes) * random.uniform()) + 4096
+        if not mount(disk, f"size={size}"):
+            return None
+        try:
+            with command(subject, disk / "run") as running:
+                running.process.join()
+            mount(disk, "remount,size=1g")
+            _go_on(subject, whole, disk / "run", running, findings)
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    return findings
 
-    Returns:
-        Whether it ended by itself.
+
+def _go_on(subject: Subject, whole: Whole, run: Path, running: Running, findings: Findings) -> None:
+    """Note how a command ended that lacked something, and let it end as it should."""
+    findings.endings[running.ending] += 1
+    findings.note(subject, run, {})
+    if running.process.exitcode not in (0, 2, 3) or "Traceback" in running.said:
+        findings.differences.append(f"{run.name}: {running.ending}: {running.said[-300:]}")
+    with command(subject, run) as again:
+        again.finish()
+    findings.compare(subject, run, whole.result)
+
+
+def kill_workers(subject: Subject, whole: Whole, folder: Path, kills: int, seed: int) -> Findings:
+    """Kill workers of ``predict`` while they score; each must cost its clip alone."""
+    random = np.random.default_rng(seed)
+    findings = Findings()
+    killed = 0
+    while killed < kills:
+        run = folder / f"thinned-{findings.runs}"
+        here = 0
+        with command(subject, run) as running:
+            while running.process.exitcode is None and killed + here < kills:
+                time.sleep(random.uniform(0, whole.seconds / 8))
+                able = [p for p in workers_of(run) if opened_bundle(p)]
+                if able:
+                    with suppress(ProcessLookupError):  # it has just ended by itself
+                        os.kill(int(random.choice(able)), signal.SIGKILL)
+                        here += 1
+            running.process.join()
+        killed += here
+        findings.endings[running.ending.split()[0]] += 1
+        records = [json.loads(record) for record in subject.standing(run).values()]
+        failed = sum(record["error"] is not None for record in records)
+        scored = running.process.exitcode in (0, 1) and len(records) == len(whole.result)
+        if not scored or failed > here:
+            findings.differences.append(f"{run.name}: {here} kills, {failed} failed clips")
+        findings.lost.append(failed)
+        findings.stages["workers killed"] += here
+        with command(subject, run) as running:
+            running.finish()
+        findings.compare(subject, run, whole.result)
+    return findings
+
+
+def measure(folder: Path, kills: int, seed: int) -> dict[str, Findings | None]:
+    """Interrupt every work in every way; None for a way that this system does not have.
+
+    Args:
+        folder: Where all is done.
+        kills: In all: of the three commands, and of workers, a quarter each.
+        seed: Of the moments and limits.
     """
-    process = PROCESSES.Process(target=subject.work, args=(folder,))
-    process.start()
-    process.join(seconds)
-    process.kill()
-    process.join()
-    if process.exitcode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"The work in {folder} ended with exit code {process.exitcode}.")
-    return process.exitcode == 0
-
-
-def training(recipe: Recipe) -> Subject:
-    """Return the training of a recipe: its network, its log, and that no other files are left."""
-    return Subject(partial(train, recipe), _left_by_training, _stage_of_training)
-
-
-def _left_by_training(run: Path) -> dict[str, bytes]:
-    files = "\n".join(sorted(path.name for path in run.iterdir()))
-    return {name: (run / name).read_bytes() for name in (NETWORK_FILE, LOG_FILE)} | {
-        "files": files.encode()
+    subjects = {
+        "train": training(make_training(folder), folder),
+        "cache": caching(make_caching(folder), folder),
+        "predict": predicting(make_sounds(folder), DEFAULT_BUNDLE),
     }
+    tries, kills = max(2, kills // 50), kills // 4
+    found: dict[str, Findings | None] = {}
 
+    def add(name: str, findings: Findings | None) -> None:
+        found[name] = findings
+        print(name, json.dumps(findings and findings.to_dict()), flush=True)
 
-def _stage_of_training(run: Path) -> str:
-    if not (run / RECIPE_FILE).is_file():
-        return "starting"
-    if not (run / STATE_FILE).is_file():
-        return "before the first checkpoint"
-    progress = json.loads(read_tensors(run / STATE_FILE)[1]["progress"])
-    return "after the last checkpoint" if progress["done"] else "between checkpoints"
-
-
-def make_training(folder: Path) -> Recipe:
-    """Make a corpus of random words and sounds, and a recipe that uses most of a training."""
-    random = np.random.default_rng(0)
-    sounds = random.normal(size=(ROWS, 26)).astype(np.float32)
-    manifest = Manifest(
-        sample_id=np.array([f"clip{row:03d}" for row in range(ROWS)]),
-        source_id=np.array([f"source{row // 3:02d}" for row in range(ROWS)]),
-        split=np.full(ROWS, "train"),
-        fold=np.full(ROWS, -1),
-        clip=(None,) * ROWS,
-        transcript=tuple(" ".join(random.choice(WORDS, size=1 + row % 9)) for row in range(ROWS)),
-        targets=(0.5 + 0.1 * np.tanh(sounds[:, :5])).astype(np.float64),
-        descriptors=sounds,
-        extras={},
-    )
-    path = folder / "manifest.parquet"
-    write_manifest(manifest, path)
-    content = {
-        "name": "crash-safety",
-        "data": {"manifest": str(path), "held_out": 0},
-        "text": {"layers": [0, 2], "trainable_layers": 0, "dim": 16},
-        "audio": {"tokens": 2, "dim": 16},
-        "fusion": {"dim": 16, "heads": 2},
-        "heads": {"members": 4},
-        "teacher": {"steps": 4, "sources": 8},
-        "loss": {"name": "mse", "soft_weight": 0.5},
-        "optim": {"epochs": 8, "batch_size": 8, "ema_decay": 0.9, "schedule": "plateau"},
-        "run": {"checkpoint_steps": 4, "threads": 1},
-    }
-    return parse_recipe(content, source="crash_safety.py")
+    for name, subject in subjects.items():
+        place = folder / name
+        whole = uninterrupted(subject, place / "whole")
+        add(f"{name}, killed", kill_often(subject, whole, place / "kill", kills, seed))
+        files = (resource.RLIMIT_FSIZE, (1, max(whole.sizes)), tries, seed)
+        add(f"{name}, small files", limit_often(subject, whole, place / "limit", *files))
+        add(f"{name}, full disk", fill_often(subject, whole, place / "full", tries, seed))
+        if name == "train":
+            memory = (resource.RLIMIT_AS, (1 << 26, 1 << 29), tries, seed)
+            add("train, no memory", limit_often(subject, whole, place / "memory", *memory))
+        if name == "predict":
+            thinned = kill_workers(subject, whole, place / "thin", kills, seed)
+            add("predict, workers killed", thinned)
+    return found
 
 
 def main() -> None:
-    """Measure and write the result file; exit code 1 if anything differed."""
+    """Measure and write the result file; exit code 1 if anything was not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dry", action="store_true", help="print, and write no result file")
     arguments = parser.parse_args()
     facts = circumstances(("torch", "safetensors"), threads=1)
-    found = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        subjects = {"train": training(make_training(folder))}
-        for name, subject in subjects.items():
-            found[name] = kill_often(subject, folder / name, arguments.kills, arguments.seed)
-            print(name, json.dumps(found[name], indent=1))
+        found = measure(Path(temporary), arguments.kills, arguments.seed)
     if not arguments.dry:
-        write_result("crash-safety", facts, {"seed": arguments.seed, "subjects": found})
-    if any(result["differences"] for result in found.values()):
+        figures = {name: findings and findings.to_dict() for name, findings in found.items()}
+        write_result("crash-safety", facts, {"seed": arguments.seed, "subjects": figures})
+    if any(findings and findings.faults for findings in found.values()):
         raise SystemExit(1)
 
 

@@ -31,7 +31,7 @@ from mmperson.schema import MODALITIES
 from mmperson.training import score_run, train
 from mmperson.traits import TRAITS
 
-SEED = 1
+SEED = 2
 """Of the corpus. The recipe's settings were chosen on the corpus of seed 0, which has other signals
 and holds out other footage."""
 

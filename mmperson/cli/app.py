@@ -44,5 +44,11 @@ def main() -> None:
             f"[bold red]{type(error).__name__}[/]: {plain_lines(str(error))}"
         )
         sys.exit(error.exit_code)
+    except MemoryError:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            "[bold red]MemoryError[/]: The system gives this process no more memory. "
+            "Free some; the same command goes on from what is on the disk."
+        )
+        sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)

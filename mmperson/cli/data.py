@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mmperson.cli.cache import cache
 from mmperson.cli.terminal import plain
 from mmperson.errors import DataError
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Import corpora as manifests, and check and describe them.", no_args_is_help=True
+)
+
+app.command("cache", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    cache
 )
 
 _EXAMPLES_SHOWN: Final = 3

@@ -10,15 +10,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 import typer
 from rich.console import Console
 
 from mmperson.errors import UsageError
+from mmperson.files import sweep
 
 if TYPE_CHECKING:
     from mmperson.schema import Prediction
+
+
+_SETTLED: Final = "mmperson-settled"
 
 
 class _Unwritable(Exception):
@@ -125,8 +129,9 @@ def settle(out: Path, clips: Sequence[str], wanted: Mapping[str, str | None]) ->
     for clip in clips:
         left[clip] += 1
     target = Path(os.path.realpath(out))
-    unfinished = _beside(target)
+    unfinished = target.with_name(f".{_SETTLED}.{os.getpid()}")
     try:
+        sweep(target.parent, _SETTLED)
         with _writing(), target.open("rb") as lines, unfinished.open("wb") as kept:
             for line in lines:
                 record = _parse(line, out)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError
+from mmperson.files import sweep, whole, writing
 from mmperson.inputs.spec import InputSpec
 
 SPEC_FILE = "spec.sha256"
@@ -24,14 +26,18 @@ class FeatureCache:
 
     Raises:
         DataError: The folder belongs to another spec.
+        UsageError: It cannot be written.
     """
 
     def __init__(self, folder: str | Path, spec: InputSpec) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sweep(self.folder)
         marker = self.folder / SPEC_FILE
         if not marker.is_file():
-            _write_whole(marker, spec.hash.encode())
+            with whole(marker) as unfinished:
+                unfinished.write_text(spec.hash, encoding="utf-8")
         found = marker.read_text(encoding="utf-8")
         if found != spec.hash:
             raise DataError(
@@ -50,10 +56,7 @@ class FeatureCache:
 
     def store(self, clip: str | Path, modality: str, array: npt.NDArray[np.float32]) -> None:
         """Keep an array of a clip's modality; a crash leaves no half-written file."""
-        path = self._path(clip, modality)
-        unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-        np.save(unfinished, array, allow_pickle=False)
-        os.replace(unfinished, path)
+        save_array(self._path(clip, modality), array)
 
     def _path(self, clip: str | Path, modality: str) -> Path:
         # A clip that was replaced by another file of the same name has another size or time.
@@ -62,7 +65,13 @@ class FeatureCache:
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as .npy, whole or not at all.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    content = io.BytesIO()  # numpy does not notice when the end of a small file finds no room
+    np.save(content, array, allow_pickle=False)
+    with whole(path) as unfinished:
+        unfinished.write_bytes(content.getbuffer())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,33 @@ def require_clips(manifest: Manifest, spec: InputSpec) -> None:
             hint="Put them back, or make the manifest anew with: mmperson data import",
             findings=missing[:10],
         )
+
+
+def cache_clips(
+    manifest: Manifest, spec: InputSpec, cache: FeatureCache, on_row: Callable[[int], object]
+) -> int:
+    """Keep what a spec reads of the clips of a manifest; what is kept already is not read again.
+
+    Args:
+        manifest: The rows.
+        spec: The preprocessing.
+        cache: Where to.
+        on_row: Told after every row how many are done.
+
+    Returns:
+        How many rows have neither a picture nor a sound.
+
+    Raises:
+        DataError: A clip is missing, or a column.
+        UsageError: The cache cannot be written.
+    """
+    require_clips(manifest, spec)
+    unread = 0
+    for row in range(len(manifest)):
+        inputs = prepare_row(manifest, row, spec.model_copy(update={"text": None}), None, cache)
+        unread += inputs.video is None and inputs.audio is None
+        on_row(row + 1)
+    return unread
 
 
 @dataclass(frozen=True)

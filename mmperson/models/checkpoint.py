@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from mmperson.config import Recipe, load_recipe, parse_recipe
 from mmperson.errors import BundleCorrupt, BundleNotFound
+from mmperson.files import whole, writing
 from mmperson.inputs.spec import InputSpec
 from mmperson.models.ensemble import Ensemble
 from mmperson.models.network import PersonalityNetwork
@@ -92,15 +93,23 @@ def _load_members(run: Path, recipe: Recipe) -> Trained:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> None:
-    """Write tensors and text facts to a safetensors file; a crash leaves the old file whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write tensors and text facts to a safetensors file; a crash leaves the old file whole.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # One entry: safetensors writes several in random order, and files should be comparable.
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
-    with open(unfinished, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with whole(path) as unfinished:
+        try:
+            save_file(dense, unfinished, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        with open(unfinished, "rb+") as file:
+            os.fsync(file.fileno())
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -7,7 +7,6 @@ something else, and rows find theirs in whatever split or fold they are.
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmperson.data.cache import save_array
 from mmperson.data.dataset import ClipDataset
+from mmperson.files import sweep, writing
 from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training.distil import mean_states
@@ -34,9 +35,14 @@ def encode_rows(
         rows: The rows.
         name: The modality.
         folder: Where the files lie; made if absent.
+
+    Raises:
+        UsageError: They cannot be written.
     """
     folder = folder / f"{name}_{_digest(network.encoders[name])}"
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
     paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
     for batch in rows.by_length(_BATCH):
         if all(paths[row].is_file() for row in batch):
@@ -45,9 +51,7 @@ def encode_rows(
         encoded = rows.select(batch).with_features(name, partial(network.features, name))
         for row, states in zip(batch, encoded.features[name], strict=True):
             if not paths[row].is_file():
-                unfinished = folder / f".{os.getpid()}.npy"
-                np.save(unfinished, states.numpy(), allow_pickle=False)
-                os.replace(unfinished, paths[row])
+                save_array(paths[row], states.numpy())
     kept = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
     return rows.with_kept_features(name, kept)
 

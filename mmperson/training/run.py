@@ -16,8 +16,9 @@ from mmperson.config import Recipe, load_recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest, read_manifest
-from mmperson.errors import DataError, ResumeMismatch, UsageError
+from mmperson.errors import DataError, ResumeMismatch, TrainingError
 from mmperson.evaluation.protocols import grouped_folds
+from mmperson.files import sweep, whole, writing
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import (
     NETWORK_FILE,
@@ -38,7 +39,7 @@ from mmperson.training.encoding import encode_rows, fit_text_projection
 from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
-from mmperson.training.step import OnNote
+from mmperson.training.step import OnNote, out_of_memory
 
 MANIFEST_FILE = "manifest.sha256"
 
@@ -82,7 +83,8 @@ def train(
         DataError: The manifest cannot be used.
         ResumeMismatch: The folder holds a run of another recipe.
         NonFiniteLoss: Training diverged.
-        TrainingError: A single clip does not fit into the memory.
+        TrainingError: The memory does not suffice.
+        UsageError: The run folder or the cache cannot be written.
     """
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
@@ -90,7 +92,16 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=recipe.run.device == "cuda")
     with joined(recipe.run.device) as team:
         start = _train_members if recipe.data.ensemble else _train
-        return start(recipe, run, team, on_epoch, on_note)
+        try:
+            return start(recipe, run, team, on_epoch, on_note)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise TrainingError(
+                "The system gave training no more memory.",
+                hint="Free some, or lower optim.batch_size; the same command goes on from the last "
+                "checkpoint.",
+            ) from error
 
 
 def _train_members(
@@ -234,21 +245,15 @@ def _claim(run: Path, recipe: Recipe) -> None:
             f"{str(run)!r} began with other content of {str(recipe.data.manifest)!r}.",
             hint="Give another --out, or the manifest that the run began with.",
         )
-    try:
+    with writing(run):
         run.mkdir(parents=True, exist_ok=True)
-        for left in run.glob(".*.safetensors.*"):
-            left.unlink()  # A process was killed while it wrote it.
-        for target, content in ((path, recipe.to_yaml()), (corpus, rows)):
-            unfinished = target.with_suffix(".unfinished")
+        sweep(run)
+    for target, content in ((path, recipe.to_yaml()), (corpus, rows)):
+        with whole(target) as unfinished:
             unfinished.write_text(content, encoding="utf-8")
-            unfinished.replace(target)
-        if recipe.text is not None:
-            shutil.copyfile(tokenizer_file(recipe.text), run / TOKENIZER_FILE)
-    except OSError as error:
-        raise UsageError(
-            f"The run folder {str(run)!r} cannot be written: {error.strerror}.",
-            hint="Give another --out.",
-        ) from error
+    if recipe.text is not None:
+        with whole(run / TOKENIZER_FILE) as unfinished:
+            shutil.copyfile(tokenizer_file(recipe.text), unfinished)
 
 
 def _prepare(

@@ -96,7 +96,7 @@ class Stepper:
             try:
                 return self._accumulate(batch, mine, known)
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 self._halve(mine, error)
 
@@ -173,8 +173,10 @@ def _cut(batch: Batch, rows: int, parts: int) -> list[Batch]:
     return [{name: cut[part] for name, cut in pieces.items()} for part in range(parts)]
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def out_of_memory(error: Exception) -> bool:
+    """Return whether torch or Python could not have the memory that they asked for."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _hide(present: Tensor, chance: float) -> Tensor:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
+
+from mmperson.files import whole, writing
 
 LOG_FILE = "log.jsonl"
 
@@ -19,29 +22,34 @@ class Tracker:
         run: The run folder.
         step: Steps that are already done; what an interrupted run logged after them is dropped.
         writes: False logs nothing, for processes that another one speaks for.
+
+    Raises:
+        UsageError: They cannot be written.
     """
 
     def __init__(self, run: Path, step: int, *, writes: bool = True) -> None:
+        self.run = run
         self._log: TextIO | None = None
         self._board: SummaryWriter | None = None
         if not writes:
             return
         path = run / LOG_FILE
         kept = _lines_until(path, step)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text("".join(kept), encoding="utf-8")
-        unfinished.replace(path)  # A kill must not take what was logged before.
-        self._log = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+        with whole(path) as unfinished:  # A kill must not take what was logged before.
+            unfinished.write_text("".join(kept), encoding="utf-8")
+        with writing(run):
+            self._log = path.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
 
     def log(self, step: int, **numbers: float) -> None:
         """Record named numbers after a step."""
         if self._log is None or self._board is None:
             return
-        self._log.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._log.flush()
-        for name, number in numbers.items():
-            self._board.add_scalar(name, number, step)
+        with writing(self.run):
+            self._log.write(json.dumps({"step": step, **numbers}) + "\n")
+            self._log.flush()
+            for name, number in numbers.items():
+                self._board.add_scalar(name, number, step)
 
     def __enter__(self) -> Tracker:
         return self
@@ -53,8 +61,10 @@ class Tracker:
         trace: TracebackType | None,
     ) -> None:
         if self._log is not None and self._board is not None:
-            self._log.close()
-            self._board.close()
+            # What is not written then is no news if something has failed before.
+            for file in (self._log, self._board):
+                with suppress(OSError) if error else writing(self.run):
+                    file.close()
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

@@ -1,8 +1,12 @@
 """SIGKILL at any moment costs time alone; benchmarks/crash_safety.py does the same at scale."""
 
+import subprocess
+import sys
+
 import numpy as np
 
-from benchmarks.crash_safety import kill_often, training
+from benchmarks.crash_safety import kill_often, uninterrupted
+from benchmarks.crash_subjects import training
 from mmperson.config import parse_recipe
 from mmperson.data import read_manifest
 from mmperson.data.dataset import ClipDataset
@@ -29,18 +33,22 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(recipe, tmp_
         loss={"name": "mse", "soft_weight": 0.5},
         optim={"epochs": 6, "schedule": "plateau"},
     )
-    found = kill_often(training(recipe), tmp_path, kills=4, seed=0)
-    assert found["kills"] == 4
-    assert found["differences"] == []
+    subject = training(recipe, tmp_path)
+    whole = uninterrupted(subject, tmp_path / "whole")
+    found = kill_often(subject, whole, tmp_path, kills=4, seed=0)
+    assert found.endings == {"SIGKILL": 4}
+    assert max(found.lost) <= recipe.run.checkpoint_steps
+    assert found.faults == []
 
 
 def test_what_a_killed_process_was_writing_is_taken_away(recipe, tmp_path):
     train(recipe, tmp_path)
-    (tmp_path / ".state.safetensors.123").write_bytes(b"half")
-    (tmp_path / "log.unfinished").write_text("half")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in ("state.safetensors", "log.jsonl", "recipe.yaml"):
+        (tmp_path / f".{name}.{ended.pid}").write_bytes(b"half")
     train(recipe, tmp_path)
-    assert not list(tmp_path.glob(".*.safetensors.*"))
-    assert not list(tmp_path.glob("*.unfinished"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_log_is_whole_at_every_moment(tmp_path, monkeypatch):
@@ -51,7 +59,7 @@ def test_the_log_is_whole_at_every_moment(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pathlib.Path.replace", killed)
+    monkeypatch.setattr("os.replace", killed)
     try:
         Tracker(tmp_path, 1)
     except KeyboardInterrupt:

@@ -1,0 +1,69 @@
+"""`mmperson data cache`: what training would decode is decoded before, once."""
+
+import dataclasses
+
+import pytest
+from typer.testing import CliRunner
+
+from mmperson.cli.app import app
+from mmperson.config import load_recipe, parse_recipe
+from mmperson.data import read_manifest, rows, write_manifest
+from mmperson.errors import UsageError
+from mmperson.training import train
+from tests.fixtures.media import write_clip
+
+
+@pytest.fixture
+def decode(tiny_recipe, manifest_file, tmp_path):
+    """Cache four clips to learn from, one of them damaged, and two to select on."""
+    manifest = read_manifest(manifest_file).select([2, 3, 4, 5, 40, 41])
+    clips = [write_clip(tmp_path / f"{row}.mp4", video_codec=None) for row in range(6)]
+    clips[3].write_bytes(b"damaged")
+    manifest = dataclasses.replace(manifest, clip=tuple(map(str, clips)))
+    write_manifest(manifest, tmp_path / "manifest.parquet")
+
+    def invoke(*flags, **sections):
+        content = tiny_recipe.model_dump(mode="json") | sections
+        content["data"]["manifest"] = str(tmp_path / "manifest.parquet")
+        recipe = parse_recipe(content, source="test")
+        (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        place = ["--cache", str(tmp_path / "cache")]
+        return CliRunner().invoke(
+            app, ["data", "cache", str(tmp_path / "recipe.yaml"), *place, *flags]
+        )
+
+    return invoke
+
+
+HEARD = {"audio": {"name": "log_mel", "dim": 16}, "fusion": {"name": "concat", "dim": 16}}
+
+
+def test_clips_are_decoded_once_and_training_reads_them(decode, tmp_path, monkeypatch):
+    kept = lambda: sorted((tmp_path / "cache").rglob("*.npy"))  # noqa: E731
+    assert "3 rows are ready" in decode(**HEARD).stderr
+    assert len(kept()) == 3
+    result = decode("--data.select_split", "validation", **HEARD)
+    assert result.exit_code == 0, result.output
+    assert "1 of 6 rows have no picture or sound" in result.stderr
+    assert "5 rows are ready" in result.stderr
+    assert f"Wrote {tmp_path / 'cache'}" in result.stderr
+    assert len(kept()) == 5
+    decoded = []
+    read_clip = rows.read_clip
+    monkeypatch.setattr(
+        rows, "read_clip", lambda path, **how: decoded.append(path) or read_clip(path, **how)
+    )
+    changes = {"data.select_split": "validation", "run.cache": str(tmp_path / "cache")}
+    train(load_recipe(tmp_path / "recipe.yaml", changes), tmp_path / "run")
+    assert set(decoded) == {str(tmp_path / "3.mp4")}  # only the damaged one is tried again
+
+
+def test_what_the_manifest_has_is_not_decoded(decode, tmp_path):
+    assert "4 rows are ready" in decode().stderr  # of their published descriptors
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_a_recipe_of_words_alone_has_nothing_to_decode(decode):
+    result = decode(audio=None)
+    assert isinstance(result.exception, UsageError)
+    assert "nothing to decode" in str(result.exception)

@@ -1,0 +1,107 @@
+"""Kills, full disks and too little memory cost time alone; benchmarks/crash_safety.py at scale."""
+
+import resource
+import signal
+import sys
+
+import pytest
+
+from benchmarks import crash_safety, crash_subjects
+from mmperson.cli import app
+from mmperson.config import parse_recipe
+from mmperson.errors import TrainingError
+from mmperson.training import run, train
+
+
+@pytest.fixture(scope="module")
+def caching(tmp_path_factory):
+    """Decoding of ten clips, and what it leaves."""
+    folder = tmp_path_factory.mktemp("caching")
+    subject = crash_subjects.caching(crash_subjects.make_caching(folder, 10), folder)
+    return subject, crash_safety.uninterrupted(subject, folder / "whole")
+
+
+def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
+    subject, whole = caching
+    assert len(whole.result) == 12  # picture and sound of six clips to learn from
+    found = crash_safety.kill_often(subject, whole, tmp_path, kills=3, seed=0)
+    assert found.endings == {"SIGKILL": 3}
+    assert found.faults == []
+
+
+def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
+    subject, whole = caching
+    limit = (resource.RLIMIT_FSIZE, (300, 301), 1, 0)
+    found = crash_safety.limit_often(subject, whole, tmp_path, *limit)
+    assert found.endings == {"2 UsageError": 1}
+    assert found.faults == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
+def test_a_killed_batch_leaves_no_worker_and_a_killed_worker_costs_its_clip(tiny_bundle, tmp_path):
+    sounds = crash_subjects.make_sounds(tmp_path, 8)
+    subject = crash_subjects.predicting(sounds, str(tiny_bundle))
+    whole = crash_safety.uninterrupted(subject, tmp_path / "whole")
+    killed = crash_safety.kill_often(subject, whole, tmp_path / "kill", kills=2, seed=1)
+    assert killed.endings["SIGKILL"] == 2
+    assert killed.faults == []
+    thinned = crash_safety.kill_workers(subject, whole, tmp_path / "thin", kills=1, seed=0)
+    assert thinned.stages["workers killed"] == 1
+    assert thinned.faults == []
+
+
+def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
+    subject = crash_subjects.training(tiny_recipe, tmp_path)
+    whole = crash_safety.uninterrupted(subject, tmp_path / "whole")
+    limit = (resource.RLIMIT_FSIZE, (800_000, 800_001), 1, 0)  # the tokenizer fits, no state does
+    found = crash_safety.limit_often(subject, whole, tmp_path / "limit", *limit)
+    assert found.endings == {"2 UsageError": 1}
+    assert found.faults == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")]
+)
+def test_a_training_without_memory_says_so_and_goes_on(tiny_recipe, tmp_path, monkeypatch, error):
+    content = tiny_recipe.model_dump(mode="json")
+    recipe = parse_recipe(content, source="test")
+    expected = train(recipe, tmp_path / "whole").run
+    fit = run.fit
+
+    def starved(*arguments):
+        fit(*arguments)
+        raise error
+
+    monkeypatch.setattr(run, "fit", starved)
+    with pytest.raises(TrainingError, match=r"no more memory.*goes on from the last checkpoint"):
+        train(recipe, tmp_path / "run")
+    monkeypatch.undo()
+    train(recipe, tmp_path / "run")
+    for name in ("network.safetensors", "log.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (expected / name).read_bytes()
+
+
+def test_any_verb_without_memory_is_one_line(monkeypatch, capsys):
+    def starved():
+        raise MemoryError
+
+    monkeypatch.setattr(app, "app", starved)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 3
+    assert capsys.readouterr().err.startswith("MemoryError: ")
+
+
+def test_faults_are_seen(tiny_recipe, tmp_path):
+    (tmp_path / "half.npy").write_bytes(b"\x93NUMPY")
+    (tmp_path / ".left.npy.1").write_bytes(b"")
+    subject = crash_subjects.caching(tiny_recipe, tmp_path)
+    found = crash_safety.Findings()
+    found.note(subject, tmp_path, {"gone.npy": b""})
+    found.compare(subject, tmp_path, {"half.npy": b""})
+    assert len(found.corrupt) == 1
+    assert found.unfinished == 1
+    assert found.gone == [f"{tmp_path.name}: gone.npy"]
+    assert found.left == [".left.npy.1"]
+    assert len(found.differences) == 1
+    assert -signal.SIGKILL not in found.endings
