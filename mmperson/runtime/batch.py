@@ -23,8 +23,9 @@ from typing import IO, Any, Final
 from mmperson.errors import BundleError, MediaError, MediaTooLarge, UnreadableMedia, UsageError
 from mmperson.media.decode import Decode, check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
+from mmperson.runtime.engine import Provider, check_provider
 from mmperson.runtime.worker import ONE_THREAD, OUT_OF_MEMORY
-from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
+from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 DEFAULT_MEMORY_MB: Final = 2048.0
@@ -79,6 +80,7 @@ def predict_many(
     clips: Iterable[str | os.PathLike[str]],
     *,
     bundle: str | Path = DEFAULT_BUNDLE,
+    provider: Provider = "cpu",
     decode: Decode = "exact",
     workers: int | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -94,6 +96,7 @@ def predict_many(
     Args:
         clips: Paths.
         bundle: Name of a shipped bundle, or a bundle folder.
+        provider: Where graphs run; each worker starts it for itself.
         decode: Which frames of a video are decoded.
         workers: Processes; None for one per processor.
         timeout_s: Wall time that one clip may take, in seconds.
@@ -105,14 +108,14 @@ def predict_many(
         there. A clip that cannot be scored has a record with an error.
 
     Raises:
-        UsageError: A value out of range, or something is no path.
-        UnknownComponent: There is no such profile.
+        UsageError: A value out of range, something is no path, or the provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
         BundleError: There is no such bundle, or no worker can open it.
     """
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
         raise UsageError(f"Clips are several paths, not {clips!r}.")
     bounds = Bounds(workers, timeout_s, memory_mb)
-    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds, decode))
+    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds, provider, decode))
 
 
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
@@ -127,7 +130,11 @@ def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
 
 
 def as_done(
-    bundle: Bundle, jobs: Iterable[Job], bounds: Bounds, decode: Decode = "exact"
+    bundle: Bundle,
+    jobs: Iterable[Job],
+    bounds: Bounds,
+    provider: Provider = "cpu",
+    decode: Decode = "exact",
 ) -> Iterator[tuple[int, Prediction]]:
     """Score clips in workers; yield each record as soon as it is there.
 
@@ -135,6 +142,7 @@ def as_done(
         bundle: An opened bundle; each worker opens its folder anew.
         jobs: The clips. When they end, the clips in hand are finished.
         bounds: Number of workers, and what is refused.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
 
     Yields:
@@ -142,14 +150,18 @@ def as_done(
 
     Raises:
         BundleError: A worker cannot open the bundle, or cannot be started.
+        UsageError: The provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
     """
     check_profile(decode)
+    check_provider(provider)
+    engine = Engine(provider=provider, precision=bundle.info.precision)
     tasks = enumerate(jobs)
     with selectors.DefaultSelector() as crew:
 
         def hire() -> None:
             if task := next(tasks, None):
-                worker = _Worker(bundle, bounds, decode, task)
+                worker = _Worker(bundle, bounds, provider, decode, task)
                 crew.register(worker.answers, selectors.EVENT_READ, worker)
 
         try:
@@ -164,7 +176,7 @@ def as_done(
                     except _Ended as end:
                         crew.unregister(key.fileobj)
                         error = _loss(worker.close(_LAST_S), str(end), bounds)
-                        record = _failed(bundle, job, error)
+                        record = _failed(bundle, engine, job, error)
                         hire()
                     else:
                         if record is None:
@@ -200,6 +212,7 @@ class _Worker:
     Args:
         bundle: What it is to open.
         bounds: What it may cost.
+        provider: Where it runs graphs.
         decode: Which frames of a video it decodes.
         task: Its first clip, with its number.
 
@@ -209,7 +222,12 @@ class _Worker:
     """
 
     def __init__(
-        self, bundle: Bundle, bounds: Bounds, decode: Decode, task: tuple[int, Job]
+        self,
+        bundle: Bundle,
+        bounds: Bounds,
+        provider: Provider,
+        decode: Decode,
+        task: tuple[int, Job],
     ) -> None:
         self.task = task
         self._is_ready = False
@@ -228,6 +246,7 @@ class _Worker:
         self._say(
             {
                 "bundle": str(bundle.folder.resolve()),
+                "provider": provider,
                 "decode": decode,
                 "timeout_s": bounds.timeout_s,
                 "memory_mb": bounds.memory_mb,
@@ -330,7 +349,7 @@ def _end(code: int) -> str:
     return f"was ended by signal {-code}"
 
 
-def _failed(bundle: Bundle, job: Job, error: MediaError) -> Prediction:
+def _failed(bundle: Bundle, engine: Engine, job: Job, error: MediaError) -> Prediction:
     """Return the record of a clip that has ended its worker."""
     uses = {
         name: ModalityUse(use="absent", why="The clip could not be scored.")
@@ -345,5 +364,6 @@ def _failed(bundle: Bundle, job: Job, error: MediaError) -> Prediction:
         modalities=Modalities(**uses),
         duration_s=None,
         model=bundle.model,
+        engine=engine,
         error=error_info(error),
     )
