@@ -52,6 +52,13 @@ class Modalities(_Record):
     text: ModalityUse
 
 
+class Engine(_Record):
+    """What computed the scores: a provider of ONNX Runtime, and each graph's precision by name."""
+
+    provider: str
+    precision: dict[str, str]
+
+
 class ErrorInfo(_Record):
     """Why a clip has no scores."""
 
@@ -74,8 +81,10 @@ class Prediction(_Record):
             its training labels; empty for most bundles.
         modalities: Which modalities went into the scores, and why the others did not.
         duration_s: Length of the clip in seconds, where known.
-        fingerprint: Hash of what the scores were made from: bundle, clip and transcript.
+        fingerprint: Hash of what the scores were made from: bundle, clip, transcript and
+            provider.
         model: Name and version of the bundle.
+        engine: What computed the scores; None in records from before it was told.
         timing_ms: Wall time per stage in milliseconds.
         warnings: What the reader of the scores should know.
         error: Why there are no scores.
@@ -92,6 +101,7 @@ class Prediction(_Record):
     duration_s: float | None
     fingerprint: str | None = None
     model: str
+    engine: Engine | None = None
     timing_ms: dict[str, float] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None

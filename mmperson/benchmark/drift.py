@@ -41,7 +41,7 @@ def measure_drift(bundle: Bundle, clip: str, decode: Decode, repeat: int) -> Dri
     """
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
-    with Crew(bundle, Bounds(1), decode) as crew:
+    with Crew(bundle, Bounds(1), decode=decode) as crew:
         for number in range(1, repeat + 1):
             crew.hand(number, Job(clip))
             while crew.busy:

@@ -54,7 +54,7 @@ def measure_offline(
     rates: list[Rate] = []
     known: dict[str, Scores | None] = {}
     for count in worker_counts(workers):
-        with Crew(bundle, Bounds(count), decode) as crew:
+        with Crew(bundle, Bounds(count), decode=decode) as crew:
             warm_up(crew, clips)
             before_s = cpu_s(crew.pids)
             scored, wall_s = _score(crew, clips, seconds, known)

@@ -113,7 +113,7 @@ def measure(
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with Crew(bundle, crowd, decode) as crew:
+        with Crew(bundle, crowd, decode=decode) as crew:
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
     if "cold" in scenarios:

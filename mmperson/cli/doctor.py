@@ -53,6 +53,7 @@ def _facts() -> dict[str, str]:
     import onnxruntime
 
     from mmperson.runtime.batch import processors
+    from mmperson.runtime.engine import available
     from mmperson.runtime.worker import limits_memory
 
     cores = os.cpu_count() or 1
@@ -65,7 +66,7 @@ def _facts() -> dict[str, str]:
         "packages": _versions(_PACKAGES),
         "training": _versions(_EXTRAS),
         "ffmpeg of PyAV": "  ".join(f"{name} {version}" for name, version in libraries.items()),
-        "onnx providers": ", ".join(onnxruntime.get_available_providers()) + "; used: CPU",
+        "providers": f"{', '.join(available())} listed by onnxruntime {onnxruntime.__version__}",
         "executable": sys.executable,
     }
 

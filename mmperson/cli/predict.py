@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmperson.media import Decode
     from mmperson.runtime.batch import Bounds
     from mmperson.runtime.bundle import Bundle
+    from mmperson.runtime.engine import Provider
     from mmperson.schema import Prediction
 
 _ENDINGS: Final = (
@@ -39,6 +40,13 @@ class Profile(StrEnum):
     exact = "exact"
     fast = "fast"
     key = "key"
+
+
+class Where(StrEnum):
+    """Where graphs run, see ``mmperson.runtime.engine.Provider``."""
+
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 class ClipCommand(TyperCommand):
@@ -72,6 +80,9 @@ def predict(
     bundle: Annotated[
         str, typer.Option(help="Weights: a shipped bundle's name, or a folder.")
     ] = "impressions-text-audio",
+    provider: Annotated[
+        Where, typer.Option(help="Where the networks run; cuda needs onnxruntime-gpu and a GPU.")
+    ] = Where.cpu,
     decode: Annotated[
         Profile,
         typer.Option(
@@ -151,7 +162,8 @@ def predict(
     is_file = out is not None and (out.is_file() or not out.exists())
     grows = is_file and form is Format.jsonl and windows is None
     if out is not None and grows and out.exists():
-        wanted = {clip: fingerprint(opened, clip, transcript, (decode.value,)) for clip in clips}
+        how = (decode.value, provider.value)
+        wanted = {clip: fingerprint(opened, clip, transcript, how) for clip in clips}
         remaining = settle(out, clips, wanted)
         if len(remaining) < len(clips):
             tell(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {out} already.")
@@ -159,10 +171,11 @@ def predict(
     others = opened.info.targets[len(TRAITS) :]
     tally = _Tally()
     upcoming = itertools.takewhile(lambda _: not tally.interrupted, clips)
+    ways: tuple[Provider, Decode] = (provider.value, decode.value)
     if windows is None:
-        records = _score(opened, upcoming, transcript, decode.value, bounds, ordered=not grows)
+        records = _score(opened, upcoming, transcript, ways, bounds, ordered=not grows)
     else:
-        parts = _score_windows(opened, clips[0], transcript, decode.value, windows, step)
+        parts = _score_windows(opened, clips[0], transcript, ways, windows, step)
         records = itertools.takewhile(lambda _: not tally.interrupted, parts)
     outlet = to_stdout() if out is None else appending(out) if grows else replacing(out)
     with _interruptible(tally), outlet as stream:
@@ -255,21 +268,22 @@ def _score(
     bundle: Bundle,
     clips: Iterable[str],
     transcript: Path | None,
-    decode: Decode,
+    ways: tuple[Provider, Decode],
     bounds: Bounds | None,
     *,
     ordered: bool,
 ) -> Iterator[Prediction]:
     """Return a record per clip, in this process or from workers."""
+    provider, decode = ways
     if bounds is None:
         from mmperson.runtime.predictor import Predictor
 
-        predictor = Predictor(bundle, decode=decode)
+        predictor = Predictor(bundle, provider=provider, decode=decode)
         return (predictor.predict(clip, transcript) for clip in clips)
     from mmperson.runtime.batch import Job, as_done, in_order
 
     words = None if transcript is None else str(transcript)
-    answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds, decode)
+    answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds, *ways)
     return in_order(answers) if ordered else (record for _, record in answers)
 
 
@@ -277,14 +291,15 @@ def _score_windows(
     bundle: Bundle,
     clip: str,
     transcript: Path | None,
-    decode: Decode,
+    ways: tuple[Provider, Decode],
     window_s: float,
     step_s: float | None,
 ) -> Iterator[Prediction]:
     """Return a record per window of a recording."""
     from mmperson.runtime.predictor import Predictor
 
-    predictor = Predictor(bundle, decode=decode)
+    provider, decode = ways
+    predictor = Predictor(bundle, provider=provider, decode=decode)
     return predictor.predict_windows(clip, transcript, window_s=window_s, step_s=step_s)
 
 

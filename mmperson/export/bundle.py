@@ -18,11 +18,11 @@ import onnx
 import mmperson
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.manifest import Manifest
-from mmperson.errors import ExportError
+from mmperson.errors import BundleCorrupt, ExportError
 from mmperson.export.card import licence, licence_text, model_card
 from mmperson.export.graph import OPSET, export_graph
 from mmperson.export.parity import check_parity, score_difference
-from mmperson.export.quantize import quantize_weights
+from mmperson.export.quantize import Precision, convert
 from mmperson.export.wrapper import parts
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import Trained, load_network
@@ -41,7 +41,9 @@ from mmperson.traits import TRAITS
 Measure = Callable[[Predictor], dict[str, Any]]
 
 PARITY_ROWS = 32
-"""Real rows that the gates are measured on; each is scored with every subset of modalities."""
+"""Real rows that the gates are measured on, each with every subset of modalities."""
+MAX_DIFFERENCE = 0.05
+"""Largest difference of a score that converting a graph may make; else it stays in fp32."""
 
 
 def export_run(
@@ -49,20 +51,24 @@ def export_run(
     out: str | Path,
     manifest: Manifest,
     *,
-    int8_text: bool = True,
+    precision: Precision = "int8",
+    calibration: Manifest | None = None,
     measure: Measure | None = None,
 ) -> BundleInfo:
     """Export a run's network to a bundle folder.
 
-    The graphs are first held to the network in fp32. The text encoder is then quantised, which
-    makes its scores differ a little; the largest difference is measured and written down.
+    The graphs are first held to the network in fp32. They are then converted, which makes scores
+    differ a little; the largest difference is measured and written down. A graph whose conversion
+    moves a score by more than ``MAX_DIFFERENCE``, or cannot be run, stays in fp32.
 
     Args:
         run: Folder made by ``train``.
         out: Folder to make. A bundle there, with its own files alone, is replaced; anything else
             is refused.
         manifest: Rows for the gates.
-        int8_text: Whether the text encoder's weights become int8.
+        precision: What the graphs are converted to, see ``quantize.Precision``.
+        calibration: Rows from which ``int8-static`` learns how large activations are; those of the
+            gates without it.
         measure: Measures the quality of what is about to be written, for ``bundle.json`` and the
             card; an error it raises stops the export.
 
@@ -84,14 +90,20 @@ def export_run(
     }
     wanted = parts(trained.network, trained.spec)
     graphs = {name: export_graph(part, facts) for name, part in wanted.items()}
-    rows = _gate_rows(trained, manifest, run)
+    rows = _spread_rows(trained, manifest, run)
     parity = {"fp32": check_parity(trained.network, _sessions(graphs, trained), rows)}
-    precision = dict.fromkeys(graphs, "fp32")
-    if int8_text and "encoder_text" in graphs:
-        graphs["encoder_text"] = quantize_weights(graphs["encoder_text"])
-        precision["encoder_text"] = "int8"
+    known = rows
+    if precision == "int8-static" and calibration is not None:
+        known = _spread_rows(trained, calibration, run)
+    precisions = dict.fromkeys(graphs, "fp32")
+    converted = {}
+    for name, kind, graph in convert(graphs, precision, known):
+        if _is_faithful(graphs | {name: graph}, trained, rows):
+            converted[name], precisions[name] = graph, kind
+    graphs |= converted
+    if converted:
         sessions = _sessions(graphs, trained)
-        parity["int8"] = score_difference(trained.network, sessions, rows, together=1)
+        parity[precision] = score_difference(trained.network, sessions, rows, together=1)
 
     files = {f"{name}.onnx": graph.SerializeToString() for name, graph in graphs.items()}
     if trained.spec.text is not None:
@@ -106,7 +118,7 @@ def export_run(
         spec=trained.spec,
         spec_hash=trained.spec.hash,
         opset=OPSET,
-        precision=precision,
+        precision=precisions,
         recipe=trained.recipe.model_dump(mode="json"),
         recipe_hash=trained.recipe.hash,
         commit=_commit(),
@@ -116,7 +128,9 @@ def export_run(
         files={},
     )
     metrics = measure(Predictor(Bundle(run, info, files))) if measure is not None else {}
-    card = model_card(trained.recipe, trained.spec, precision, parity, metrics, manifest.provenance)
+    card = model_card(
+        trained.recipe, trained.spec, precisions, parity, metrics, manifest.provenance
+    )
     terms = licence_text(trained.recipe, manifest.provenance)
     files |= {"MODEL_CARD.md": card.encode(), "LICENSE.txt": terms.encode()}
     info = info.model_copy(update={"metrics": metrics, "files": _facts(files)})
@@ -132,11 +146,20 @@ def _facts(files: dict[str, bytes]) -> dict[str, FileInfo]:
     }
 
 
-def _gate_rows(trained: Trained, manifest: Manifest, run: Path) -> ClipDataset:
-    """Spread the rows of the gates over the manifest."""
+def _spread_rows(trained: Trained, manifest: Manifest, run: Path) -> ClipDataset:
+    """Prepare rows that are spread over a manifest."""
     chosen = np.unique(np.linspace(0, len(manifest) - 1, PARITY_ROWS).round().astype(np.int64))
     tokenizer = None if trained.spec.text is None else load_tokenizer(run / TOKENIZER_FILE)
     return ClipDataset.prepare(manifest.select(chosen), trained.spec, tokenizer)
+
+
+def _is_faithful(graphs: dict[str, onnx.ModelProto], trained: Trained, rows: ClipDataset) -> bool:
+    """Return whether graphs can be run, and no score is far from the network's."""
+    try:
+        sessions = _sessions(graphs, trained)
+        return score_difference(trained.network, sessions, rows, together=1) <= MAX_DIFFERENCE
+    except BundleCorrupt:
+        return False
 
 
 def _sessions(graphs: dict[str, onnx.ModelProto], trained: Trained) -> dict[str, Session]:

@@ -112,12 +112,10 @@ def model_card(
     """
     corpus = provenance.get("corpus", "an unnamed corpus")
     unread = [name for name in MODALITIES if name not in spec.modalities]
-    gates = {
-        "fp32": "before quantisation, scores differ from the trained network's by at most",
-        "int8": "as shipped, scores differ from the trained network's by at most",
-    }
     lines = [f"- {name}.onnx: {kind}" for name, kind in precision.items()]
-    lines += [f"- On real clips, {gates[gate]} {value:.2g}." for gate, value in parity.items()]
+    lines += [
+        f"- On real clips, {_gate(gate, parity)} {value:.2g}." for gate, value in parity.items()
+    ]
     others = recipe.data.targets[5:]
     return _CARD.format(
         name=recipe.name,
@@ -133,6 +131,12 @@ def model_card(
         memory=_MEMORY if recipe.teacher is not None else "",
         precision="\n".join(lines),
     )
+
+
+def _gate(gate: str, parity: Mapping[str, float]) -> str:
+    """Say which graphs were held to the network."""
+    when = "before conversion" if gate == "fp32" and len(parity) > 1 else "as shipped"
+    return f"{when}, scores differ from the trained network's by at most"
 
 
 def _source(name: str, spec: InputSpec) -> str:

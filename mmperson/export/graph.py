@@ -17,12 +17,13 @@ OPSET = 20
 nothing on the CPU, where attention runs as plain matrix products."""
 
 
-def export_graph(part: Part, facts: dict[str, str]) -> onnx.ModelProto:
+def export_graph(part: Part, facts: dict[str, str], opset: int = OPSET) -> onnx.ModelProto:
     """Export a module with dynamic axes and check the graph.
 
     Args:
         part: Module, example inputs, dynamic axes and output names.
         facts: Key facts for ``metadata_props``.
+        opset: Version of the operators.
 
     Raises:
         ExportError: The module cannot be exported, or the graph is invalid.
@@ -46,7 +47,7 @@ def export_graph(part: Part, facts: dict[str, str]) -> onnx.ModelProto:
                 dynamic_shapes=_by_argument(part, shapes),
                 input_names=list(part.inputs),
                 output_names=list(part.outputs),
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamo=True,
                 external_data=False,
                 verbose=False,

@@ -1,12 +1,60 @@
-"""Eight-bit weights: a quarter of the size, and faster on the CPU."""
+"""Fewer bits: smaller graphs, faster where the processor has instructions for them."""
 
 from __future__ import annotations
 
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from mmperson.data.dataset import ClipDataset
+from mmperson.schema import MODALITIES
+
+Precision = Literal["int8", "fp32", "fp16", "int8-static"]
+"""What graphs are converted to. ``int8``: the text encoder's weights; its activations are scaled as
+they come. ``fp32``: nothing is converted. ``fp16``: every graph, but not its inputs and outputs.
+``int8-static``: besides the text encoder, as in ``int8``, the convolutions and matrix products of
+the other encoders, whose activations have scales from real rows."""
+PRECISIONS = get_args(Precision)
+_STATIC_OPS = ("Conv", "MatMul", "Gemm")
+
+
+def convert(
+    graphs: dict[str, onnx.ModelProto], precision: Precision, rows: ClipDataset
+) -> Iterator[tuple[str, str, onnx.ModelProto]]:
+    """Convert the graphs that a precision concerns.
+
+    Args:
+        graphs: Graphs in fp32 by name: ``encoder_<modality>`` and ``fusion``.
+        precision: What to convert them to.
+        rows: Real rows, from which ``int8-static`` learns how large activations are.
+
+    Yields:
+        Name, precision and converted graph.
+    """
+    for name, graph in graphs.items():
+        match precision, name:
+            case (("int8" | "int8-static"), "encoder_text"):
+                yield name, "int8", quantize_weights(graph)
+            case "int8-static", ("encoder_video" | "encoder_audio"):
+                modality = name.removeprefix("encoder_")
+                if _has_products(graph) and _has(rows, modality):
+                    yield name, precision, quantize_static_int8(graph, rows, modality)
+            case "fp16", _:
+                yield name, precision, to_fp16(graph)
 
 
 def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -28,7 +76,78 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             per_channel=True,
             weight_type=QuantType.QInt8,
         )
-        quantised = onnx.load(target)
-    del quantised.metadata_props[:]
-    quantised.metadata_props.extend(model.metadata_props)
-    return quantised
+        return _with_facts(onnx.load(target), model)
+
+
+def quantize_static_int8(
+    model: onnx.ModelProto, rows: ClipDataset, modality: str
+) -> onnx.ModelProto:
+    """Quantise weights and activations of an encoder to int8.
+
+    Args:
+        model: The encoder's graph in fp32.
+        rows: Real rows; activations get the range that they take on those that have the modality.
+        modality: What it reads.
+    """
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        source, folded, target = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
+        onnx.save(model, source)
+        # Batch normalisation goes into the convolution before it, whose products are counted then.
+        quant_pre_process(source, folded, skip_symbolic_shape=True)
+        quantize_static(
+            folded,
+            target,
+            _Rows(rows, modality),
+            op_types_to_quantize=list(_STATIC_OPS),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return _with_facts(onnx.load(target), model)
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convert a graph to fp16; its inputs and outputs stay as they are.
+
+    Args:
+        model: A graph in fp32.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)  # The converter changes what it gets.
+    with warnings.catch_warnings():
+        # Numbers that stand for infinity or for almost nothing become the largest and the smallest.
+        warnings.filterwarnings("ignore", message="the float32 number")
+        return _with_facts(convert_float_to_float16(copy, keep_io_types=True), model)
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]
+    """Hands rows to the calibration, one by one, as they are scored."""
+
+    def __init__(self, rows: ClipDataset, modality: str) -> None:
+        self._batches = _inputs(rows, modality)
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """Return the encoder's inputs of the next row that has the modality."""
+        return next(self._batches, None)
+
+
+def _inputs(rows: ClipDataset, modality: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    for row in range(len(rows)):
+        batch = rows.batch(np.array([row]))
+        if batch["present"][0, MODALITIES.index(modality)]:
+            yield {name: batch[name].numpy() for name in (modality, f"{modality}_mask")}
+
+
+def _has(rows: ClipDataset, modality: str) -> bool:
+    return next(_inputs(rows, modality), None) is not None
+
+
+def _has_products(model: onnx.ModelProto) -> bool:
+    return any(node.op_type in _STATIC_OPS for node in model.graph.node)
+
+
+def _with_facts(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
+    """Give a converted graph the facts of the original."""
+    del model.metadata_props[:]
+    model.metadata_props.extend(original.metadata_props)
+    return model

@@ -22,9 +22,10 @@ from typing import IO, Any, Final, Self
 from mmperson.errors import BundleError, UsageError
 from mmperson.media.decode import Decode, check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
+from mmperson.runtime.engine import Provider, check_provider
 from mmperson.runtime.lost import ending, loss, lost_record
 from mmperson.runtime.worker import ONE_THREAD
-from mmperson.schema import Prediction
+from mmperson.schema import Engine, Prediction
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 DEFAULT_MEMORY_MB: Final = 2048.0
@@ -79,6 +80,7 @@ def predict_many(
     clips: Iterable[str | os.PathLike[str]],
     *,
     bundle: str | Path = DEFAULT_BUNDLE,
+    provider: Provider = "cpu",
     decode: Decode = "exact",
     workers: int | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -94,6 +96,7 @@ def predict_many(
     Args:
         clips: Paths.
         bundle: Name of a shipped bundle, or a bundle folder.
+        provider: Where graphs run; each worker starts it for itself.
         decode: Which frames of a video are decoded.
         workers: Processes; None for one per processor.
         timeout_s: Wall time that one clip may take, in seconds.
@@ -105,14 +108,14 @@ def predict_many(
         there. A clip that cannot be scored has a record with an error.
 
     Raises:
-        UsageError: A value out of range, or something is no path.
-        UnknownComponent: There is no such profile.
+        UsageError: A value out of range, something is no path, or the provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
         BundleError: There is no such bundle, or no worker can open it.
     """
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
         raise UsageError(f"Clips are several paths, not {clips!r}.")
     bounds = Bounds(workers, timeout_s, memory_mb)
-    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds, decode))
+    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds, provider, decode))
 
 
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
@@ -127,7 +130,11 @@ def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
 
 
 def as_done(
-    bundle: Bundle, jobs: Iterable[Job], bounds: Bounds, decode: Decode = "exact"
+    bundle: Bundle,
+    jobs: Iterable[Job],
+    bounds: Bounds,
+    provider: Provider = "cpu",
+    decode: Decode = "exact",
 ) -> Iterator[tuple[int, Prediction]]:
     """Score clips in workers; yield each record as soon as it is there.
 
@@ -135,6 +142,7 @@ def as_done(
         bundle: An opened bundle; each worker opens its folder anew.
         jobs: The clips. When they end, the clips in hand are finished.
         bounds: Number of workers, and what is refused.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
 
     Yields:
@@ -142,10 +150,12 @@ def as_done(
 
     Raises:
         BundleError: A worker cannot open the bundle, or cannot be started.
+        UsageError: The provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
     """
     tasks = enumerate(jobs)
     done: list[tuple[int, Prediction]] = []
-    with Crew(bundle, bounds, decode) as crew:
+    with Crew(bundle, bounds, provider, decode) as crew:
         while True:
             while crew.free and (task := next(tasks, None)):
                 crew.hand(*task)
@@ -164,19 +174,31 @@ class Crew:
     Args:
         bundle: An opened bundle; each worker opens its folder anew.
         bounds: Number of workers, and what is refused.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
 
     Attributes:
         size: How many workers there may be.
 
     Raises:
-        UnknownComponent: There is no such profile.
+        UsageError: The provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
     """
 
-    def __init__(self, bundle: Bundle, bounds: Bounds, decode: Decode = "exact") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        bounds: Bounds,
+        provider: Provider = "cpu",
+        decode: Decode = "exact",
+    ) -> None:
         check_profile(decode)
+        check_provider(provider)
         self.size = bounds.workers or processors()
-        self._bundle, self._bounds, self._decode = bundle, bounds, decode
+        self._bundle, self._bounds = bundle, bounds
+        self._provider: Provider = provider
+        self._decode: Decode = decode
+        self._engine = Engine(provider=provider, precision=bundle.info.precision)
         self._idle: list[_Worker] = []
         self._busy = selectors.DefaultSelector()
 
@@ -215,7 +237,7 @@ class Crew:
             worker = self._idle.pop()
             worker.hand(task)
         else:
-            worker = _Worker(self._bundle, self._bounds, self._decode, task)
+            worker = _Worker(self._bundle, self._bounds, self._provider, self._decode, task)
         self._busy.register(worker.answers, selectors.EVENT_READ, worker)
 
     def poll(self, patience_s: float | None = None) -> list[tuple[int, Prediction]]:
@@ -237,7 +259,7 @@ class Crew:
                 self._busy.unregister(key.fileobj)
                 bounds = self._bounds
                 reason = loss(worker.close(_LAST_S), str(end), bounds.timeout_s, bounds.memory_mb)
-                done.append((number, lost_record(self._bundle, job.clip, reason)))
+                done.append((number, lost_record(self._bundle, self._engine, job.clip, reason)))
             else:
                 if record is not None:
                     self._busy.unregister(key.fileobj)
@@ -269,6 +291,7 @@ class _Worker:
     Args:
         bundle: What it is to open.
         bounds: What it may cost.
+        provider: Where it runs graphs.
         decode: Which frames of a video it decodes.
         task: Its first clip, with its number.
 
@@ -278,7 +301,12 @@ class _Worker:
     """
 
     def __init__(
-        self, bundle: Bundle, bounds: Bounds, decode: Decode, task: tuple[int, Job]
+        self,
+        bundle: Bundle,
+        bounds: Bounds,
+        provider: Provider,
+        decode: Decode,
+        task: tuple[int, Job],
     ) -> None:
         self.task = task
         self._is_ready = False
@@ -297,6 +325,7 @@ class _Worker:
         self._say(
             {
                 "bundle": str(bundle.folder.resolve()),
+                "provider": provider,
                 "decode": decode,
                 "timeout_s": bounds.timeout_s,
                 "memory_mb": bounds.memory_mb,

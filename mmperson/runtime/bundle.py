@@ -64,7 +64,7 @@ class BundleInfo(_Part):
         spec: Preprocessing of its inputs.
         spec_hash: Hash of ``spec``.
         opset: ONNX opset of the graphs.
-        precision: ``fp32`` or ``int8`` of each graph, by file name.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``int8-static`` of each graph, by name.
         recipe: The resolved recipe of the training.
         recipe_hash: Hash of the recipe.
         commit: Commit of the source that made it.

@@ -15,6 +15,7 @@ from mmperson.errors import MMPersonError, UsageError
 from mmperson.inputs.clip import ClipInputs
 from mmperson.schema import (
     MODALITIES,
+    Engine,
     ErrorInfo,
     Modalities,
     ModalityUse,
@@ -72,13 +73,16 @@ class Draft:
             except MMPersonError as problem:
                 self.error = error_info(problem)
 
-    def record(self, model: str, reads: Sequence[str], targets: Sequence[str]) -> Prediction:
+    def record(
+        self, model: str, reads: Sequence[str], targets: Sequence[str], engine: Engine
+    ) -> Prediction:
         """Return the record.
 
         Args:
             model: Name and version of the bundle.
             reads: Modalities that it reads.
             targets: Names of its scores, the traits first.
+            engine: What computes them.
         """
         unread = [name for name in MODALITIES if name not in reads]
         if self.scores is not None and unread:
@@ -97,6 +101,7 @@ class Draft:
             duration_s=None if self.clip is None else self.clip.info.duration_s,
             fingerprint=self.fingerprint,
             model=model,
+            engine=engine,
             timing_ms={stage: round(value, 2) for stage, value in self.timing_ms.items()},
             warnings=tuple(dict.fromkeys(self.warnings)),
             error=self.error,

@@ -20,7 +20,7 @@ def fingerprint(
     bundle: Bundle,
     clip: str,
     transcript: str | os.PathLike[str] | None = None,
-    how: Sequence[str | float | None] = ("exact",),
+    how: Sequence[str | float | None] = ("exact", "cpu"),
 ) -> str | None:
     """Return the hash of what a clip is scored from.
 
@@ -28,7 +28,7 @@ def fingerprint(
         bundle: The bundle that scores.
         clip: Path of the clip.
         transcript: The text itself as str, a file as Path, or None for the file beside the clip.
-        how: What else decides the scores: the decode profile, and length and step of windows.
+        how: What else decides the scores: decode profile, provider, and length and step of windows.
 
     Returns:
         32 hex digits; None if the clip or a transcript that was named is not there.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from mmperson.errors import MediaError, MediaTooLarge, UnreadableMedia
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.worker import OUT_OF_MEMORY
-from mmperson.schema import MODALITIES, Modalities, ModalityUse, Prediction, error_info
+from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
 
 
 def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
@@ -47,7 +47,7 @@ def ending(code: int) -> str:
     return f"was ended by signal {-code}"
 
 
-def lost_record(bundle: Bundle, clip: str, error: MediaError) -> Prediction:
+def lost_record(bundle: Bundle, engine: Engine, clip: str, error: MediaError) -> Prediction:
     """Return the record of a clip that has ended its worker."""
     uses = {
         name: ModalityUse(use="absent", why="The clip could not be scored.")
@@ -62,5 +62,6 @@ def lost_record(bundle: Bundle, clip: str, error: MediaError) -> Prediction:
         modalities=Modalities(**uses),
         duration_s=None,
         model=bundle.model,
+        engine=engine,
         error=error_info(error),
     )

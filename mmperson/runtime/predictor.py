@@ -25,10 +25,11 @@ from mmperson.media import Clip, Decode, read_clip, read_windows
 from mmperson.media.decode import Threads, check_profile
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
 from mmperson.runtime.draft import Draft
+from mmperson.runtime.engine import Provider
 from mmperson.runtime.fingerprint import fingerprint
 from mmperson.runtime.said import Said, TranscriptSource, find_said
-from mmperson.runtime.session import Session
-from mmperson.schema import MODALITIES, Prediction
+from mmperson.runtime.session import Fed, Session
+from mmperson.schema import MODALITIES, Engine, Prediction
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +40,11 @@ _TRANSCRIPT_RULE = "A transcript is words (str) or a file (Path)"
 
 
 def load(
-    name: str | Path = DEFAULT_BUNDLE, *, threads: int = 1, decode: Decode = "exact"
+    name: str | Path = DEFAULT_BUNDLE,
+    *,
+    threads: int = 1,
+    provider: Provider = "cpu",
+    decode: Decode = "exact",
 ) -> Predictor:
     """Open a bundle for scoring.
 
@@ -47,14 +52,17 @@ def load(
         name: Name of a shipped bundle, or a bundle folder.
         threads: CPU threads per graph. Several processes with one thread each score more clips
             than one process with several.
+        provider: Where graphs run: ``cpu`` or ``cuda``, which needs ``onnxruntime-gpu`` in the
+            place of ``onnxruntime``.
         decode: Which frames of a video are decoded: ``exact`` all that it takes for the
             frames of training; ``fast`` those that others refer to; ``key`` keyframes alone.
 
     Raises:
         BundleError: There is no such bundle, or it cannot be used.
-        UnknownComponent: There is no such profile.
+        UsageError: The provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
     """
-    return Predictor(open_bundle(name), threads=threads, decode=decode)
+    return Predictor(open_bundle(name), threads=threads, provider=provider, decode=decode)
 
 
 class Predictor:
@@ -63,12 +71,14 @@ class Predictor:
     Args:
         bundle: An opened bundle.
         threads: CPU threads per graph.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
         decode_threads: FFmpeg's threading of video; ``"none"`` suits one of several processes.
 
     Raises:
         BundleCorrupt: Its graphs are not those of what it reads and gives.
-        UnknownComponent: There is no such profile.
+        UsageError: The provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
     """
 
     def __init__(
@@ -76,16 +86,20 @@ class Predictor:
         bundle: Bundle,
         *,
         threads: int = 1,
+        provider: Provider = "cpu",
         decode: Decode = "exact",
         decode_threads: Threads = "auto",
     ) -> None:
         check_profile(decode)
         self.bundle = bundle
         self.decode: Decode = decode
+        self.engine = Engine(provider=provider, precision=bundle.info.precision)
         self._decode_threads: Threads = decode_threads
         self.spec = bundle.info.spec
         self._sessions = {
-            name.removesuffix(".onnx"): Session(data, name, bundle.info.spec_hash, threads)
+            name.removesuffix(".onnx"): Session(
+                data, name, bundle.info.spec_hash, threads, provider
+            )
             for name, data in bundle.files.items()
             if name.endswith(".onnx")
         }
@@ -190,7 +204,7 @@ class Predictor:
             threads=self._decode_threads,
             **self.spec.reading(),
         )
-        how = (self.decode, window_s, step_s)
+        how = (self.decode, self.engine.provider, window_s, step_s)
         seen = fingerprint(self.bundle, name, transcript, how)
         return self._predict_windows(name, clips, transcript, seen)
 
@@ -217,7 +231,8 @@ class Predictor:
 
     def _predict_one(self, path: ClipPath, transcript: TranscriptSource) -> Prediction:
         name = os.fspath(path)
-        seen = fingerprint(self.bundle, name, transcript, (self.decode,))  # before they are read
+        how = (self.decode, self.engine.provider)
+        seen = fingerprint(self.bundle, name, transcript, how)  # before they are read
         draft = Draft(name, seen)
         with draft.attempt():
             with draft.stage("decode"):
@@ -249,7 +264,7 @@ class Predictor:
 
     def _record(self, draft: Draft) -> Prediction:
         info = self.bundle.info
-        return draft.record(self.bundle.model, self.spec.modalities, info.targets)
+        return draft.record(self.bundle.model, self.spec.modalities, info.targets, self.engine)
 
     def _check_graphs(self) -> None:
         """Hold the graphs to what the bundle says that it reads and gives."""
@@ -287,9 +302,7 @@ class Predictor:
             path, decode=self.decode, threads=self._decode_threads, **self.spec.reading()
         )
 
-    def _encode(
-        self, inputs: ClipInputs, modalities: Sequence[str]
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    def _encode(self, inputs: ClipInputs, modalities: Sequence[str]) -> dict[str, Fed]:
         """Run the encoder of every modality that is there; the others say nothing."""
         wanted = [name in modalities and name in self.spec.modalities for name in MODALITIES]
         shown = inputs.present & np.array(wanted)
@@ -297,16 +310,16 @@ class Predictor:
             read = " or ".join(self.spec.modalities)
             why = " ".join(inputs.absent.values())
             raise MissingStream(f"There is no usable {read}. {why}".strip())
-        fed = dict(self._silence) | {"present": shown[np.newaxis].astype(np.float32)}
+        fed: dict[str, Fed] = {**self._silence, "present": shown[np.newaxis].astype(np.float32)}
         batch = collate([inputs], self.spec)
         for name, here in zip(MODALITIES, shown, strict=True):
             if here:
                 fed |= self._sessions[f"encoder_{name}"].run(batch)
         return fed
 
-    def _fuse(self, tokens: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
+    def _fuse(self, tokens: dict[str, Fed]) -> npt.NDArray[np.float64]:
         scores: npt.NDArray[np.float64] = (
-            self._sessions["fusion"].run(tokens)["scores"][0].astype(np.float64)
+            self._sessions["fusion"].run(tokens)["scores"].numpy()[0].astype(np.float64)
         )
         return scores
 

@@ -43,7 +43,10 @@ def main() -> None:
 
     try:
         predictor = Predictor(
-            open_bundle(Path(settings["bundle"])), decode=settings["decode"], decode_threads="none"
+            open_bundle(Path(settings["bundle"])),
+            provider=settings["provider"],
+            decode=settings["decode"],
+            decode_threads="none",
         )
     except MMPersonError as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import (
     against_peers,
+    engines,
+    gpu,
     moving_clip,
     scaling,
     text_systems,
@@ -15,6 +17,7 @@ from benchmarks import (
     training_speed,
 )
 from mmperson.config import load_recipe
+from mmperson.errors import UsageError
 from mmperson.media import find_transcript, probe_clip
 from mmperson.runtime.bundle import open_bundle
 from tests.conftest import make_corpus
@@ -133,3 +136,48 @@ def test_the_table_of_peers_has_medians_and_ratios():
     assert lines[3] == "| oceanai | 1 | 24.00 | 18.00-30.00 | 1.0, 1.0 | 1 | 24.0x | 4.0x |"
     assert lines[5].endswith("| 11.0x | 0.5x |")
     assert "is not met" in lines[-1]
+
+
+def test_engines_are_measured(tiny_bundle, monkeypatch):
+    monkeypatch.setattr(engines, "ENOUGH_S", 0.0)
+    monkeypatch.setattr(engines, "available", lambda: ["cpu"])
+    rows = engines.measure_network("tiny", {"int8": open_bundle(tiny_bundle)})
+    assert [(row["graph"], row["precision"]) for row in rows] == [
+        ("encoder_audio", "fp32"),
+        ("encoder_text", "int8"),
+        ("fusion", "fp32"),
+    ]
+    assert all(row["cpu_ms_batch_1"] >= 0 and row["change_of_scores"] == 0 for row in rows)
+    facts = {"hardware": "h", "versions": {"onnxruntime": "1"}, "load_average": 0.5}
+    told = engines.table({"rows": rows, "file": "f.json", "command": "c", **facts})
+    assert told.count("| tiny |") == 3
+    assert "`results/f.json`" in told
+
+
+def test_the_page_shows_the_newest_measurement_of_engines(project_root):
+    page = (project_root / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- engines -->\n")[1].split("\n<!-- end engines -->")[0]
+    assert shown == engines.table(engines.newest_result("engines"))
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys):
+    changes = {**gpu.TINY, "video": "null", "text.weights": str(tiny_text_weights)}
+    changes = {k: v for k, v in changes.items() if not k.startswith("video.")}
+    changes |= {"text.layers": "[0, 2]"}
+    setting = gpu.Setting("cpu", sizes=(1, 2), tokens=8, repeats=1, product=32)
+    found = gpu.measure(setting, changes)
+    assert len(found["rows"]) == 3 * 2 * 3  # Graphs, sizes and systems.
+    assert not [row for row in found["rows"] if "refused" in row]
+    for row in found["rows"]:
+        assert row["clips_per_s"] > 0
+        assert row["relative_error"] < (1e-4 if row["system"] == "onnxruntime fp32" else 0.05)
+
+
+def test_the_gpu_benchmark_wants_a_gpu(monkeypatch):
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="sees no GPU"):
+        gpu.require("cuda")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UsageError, match="has no provider 'cuda'"):
+        gpu.require("cuda")

@@ -109,7 +109,7 @@ def test_a_recipe_trains_exports_and_says_the_same(
     lines = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert max(json.loads(line)["step"] for line in lines) == 2
     rows = read_manifest(corpus).select(np.arange(4))
-    info = export_run(tmp_path / "run", tmp_path / "bundle", rows, int8_text=False)
+    info = export_run(tmp_path / "run", tmp_path / "bundle", rows, precision="fp32")
     assert info.parity["fp32"] <= TOLERANCE
     record = load(tmp_path / "bundle").predict(rows.clip[0], transcript=rows.transcript[0])
     if columns(recipe) and recipe.text is None:

@@ -64,7 +64,7 @@ def test_every_row_is_learned_from_and_selected_on(recipe, run):
 
 
 def test_the_export_says_what_the_members_say(run, rows, tmp_path):
-    info = export_run(run, tmp_path / "bundle", rows, int8_text=False)
+    info = export_run(run, tmp_path / "bundle", rows, precision="fp32")
     assert info.parity["fp32"] <= TOLERANCE
     assert "the mean of 2 networks" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     np.testing.assert_allclose(
@@ -73,6 +73,15 @@ def test_the_export_says_what_the_members_say(run, rows, tmp_path):
     # The members' frozen backbone has two layers, and is in the graph once.
     graph = onnx.load(tmp_path / "bundle" / "encoder_text.onnx").graph
     assert sum(node.op_type == "Softmax" for node in graph.node) == 2
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_an_ensemble_is_converted_like_one_network(precision, run, rows, tmp_path):
+    info = export_run(run, tmp_path / "bundle", rows, precision=precision)
+    assert info.precision["encoder_text"] == precision
+    np.testing.assert_allclose(
+        score_bundle(tmp_path / "bundle", rows), score_run(run, rows), atol=0.02
+    )
 
 
 def test_an_interrupted_ensemble_goes_on(recipe, run, tmp_path, monkeypatch):

@@ -1,0 +1,81 @@
+"""Where graphs run: a provider of ONNX Runtime, and whether it is really the one that runs.
+
+That ONNX Runtime lists a provider proves nothing: one that cannot start is left out with a line in
+the log, and the CPU computes in its place. So the session is asked what it got.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import onnxruntime as ort
+
+from mmperson.errors import UnknownComponent, UsageError
+
+Provider = Literal["cpu", "cuda"]
+PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
+
+_NAMES: Final = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+}
+_PACKAGES: Final = {"cuda": "onnxruntime-gpu"}
+CUDA_OPTIONS: Final = {
+    "use_tf32": "0",  # ten bits of mantissa move scores by more than the gate of export allows
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_use_max_workspace": "0",  # a third less memory at the same speed
+}
+
+
+def available() -> list[Provider]:
+    """Return the providers that the installed ONNX Runtime lists; a listed one may still fail."""
+    listed = ort.get_available_providers()
+    return [provider for provider in PROVIDERS if _NAMES[provider] in listed]
+
+
+def check_provider(provider: str) -> None:
+    """Refuse a provider that cannot be had.
+
+    Raises:
+        UnknownComponent: There is no such provider.
+        UsageError: The installed ONNX Runtime does not have it.
+    """
+    if provider not in PROVIDERS:
+        raise UnknownComponent("provider", str(provider), PROVIDERS)
+    if provider not in available():
+        raise UsageError(
+            f"The installed onnxruntime {ort.__version__} has no provider {provider!r}; it has "
+            f"{', '.join(available())}.",
+            hint=f"Install {_PACKAGES[provider]} in the place of onnxruntime, never beside it.",
+        )
+
+
+def start(graph: bytes, provider: Provider, threads: int) -> ort.InferenceSession:
+    """Start a session on a provider.
+
+    Args:
+        graph: Content of an ``.onnx`` file. External data files are not looked for.
+        provider: Where it runs.
+        threads: CPU threads.
+
+    Raises:
+        UsageError: It does not run there.
+        Exception: The graph cannot be loaded; ONNX Runtime's exceptions share no public base class.
+    """
+    check_provider(provider)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if provider == "cuda":
+        ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* packages, if they are installed
+    wanted = (_NAMES[provider], CUDA_OPTIONS if provider == "cuda" else {})
+    session = ort.InferenceSession(graph, options, providers=[wanted])
+    used = session.get_providers()
+    if used[0] != _NAMES[provider]:
+        raise UsageError(
+            f"The provider {provider!r} is listed and cannot start here; ONNX Runtime would "
+            f"silently use {', '.join(used)}.",
+            hint="Use provider cpu, or see what this provider needs: a driver, CUDA and cuDNN.",
+        )
+    return session

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from typer.testing import CliRunner
+
+import mmperson
+from mmperson.cli.app import app
+from mmperson.errors import UnknownComponent, UsageError
+from mmperson.inputs.batch import collate
+from mmperson.inputs.clip import ClipInputs
+from mmperson.runtime import engine
+from mmperson.runtime.batch import Bounds, Job, as_done
+from mmperson.runtime.bundle import open_bundle
+from mmperson.runtime.fingerprint import fingerprint
+from mmperson.runtime.predictor import load
+from mmperson.runtime.session import Session
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.fixture
+def without_cuda(monkeypatch):
+    """An ONNX Runtime that has the CPU alone."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
+
+
+class FellBack:
+    """A session that was to run on a GPU and silently got the CPU."""
+
+    asked = ()
+
+    def __init__(self, graph, options, providers):
+        type(self).asked = providers
+
+    def get_providers(self):
+        return [CPU]
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """An ONNX Runtime that lists CUDA and cannot start it."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtX", CUDA, CPU])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    monkeypatch.setattr(ort, "InferenceSession", FellBack)
+
+
+@pytest.fixture(scope="module")
+def sessions(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    return bundle.info.spec, {
+        name.removesuffix(".onnx"): Session(data, name, bundle.info.spec_hash, 1)
+        for name, data in bundle.files.items()
+        if name.endswith(".onnx")
+    }
+
+
+def test_a_misspelt_provider_is_named(tiny_bundle):
+    with pytest.raises(UnknownComponent, match="Did you mean 'cuda'"):
+        load(tiny_bundle, provider="cudaa")
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_a_provider_that_is_not_installed_says_what_to_install(tiny_bundle, demo):
+    wanted = "has no provider 'cuda'; it has cpu. Install onnxruntime-gpu in the place"
+    with pytest.raises(UsageError, match=wanted):
+        load(tiny_bundle, provider="cuda")
+    with pytest.raises(UsageError, match=wanted):
+        next(mmperson.predict_many([demo], bundle=tiny_bundle, provider="cuda"))
+    arguments = ["predict", str(demo), "--bundle", str(tiny_bundle), "--provider", "cuda"]
+    with pytest.raises(UsageError, match=wanted):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_listed_provider_that_falls_back_to_the_cpu_is_refused(tiny_bundle):
+    assert engine.available() == ["cpu", "cuda"]
+    with pytest.raises(UsageError, match=f"'cuda' is listed and cannot start .* use {CPU}"):
+        load(tiny_bundle, provider="cuda")
+    ((name, options),) = FellBack.asked
+    assert (name, options["use_tf32"]) == (CUDA, "0")
+
+
+def test_tokens_stay_where_they_were_computed(sessions):
+    spec, graphs = sessions
+    inputs = ClipInputs(text=np.array([101, 2023, 102]), audio=np.ones(26, dtype=np.float32))
+    batch = collate([inputs], spec) | {"present": np.ones((1, 3), dtype=np.float32)}
+    tokens = graphs["encoder_text"].run(batch) | graphs["encoder_audio"].run(batch)
+    assert all(isinstance(value, ort.OrtValue) for value in tokens.values())
+    direct = graphs["fusion"].run({**batch, **tokens})["scores"].numpy()
+    arrays = {name: value.numpy() for name, value in tokens.items()}
+    np.testing.assert_array_equal(direct, graphs["fusion"].run(batch | arrays)["scores"].numpy())
+
+
+def test_an_array_need_not_lie_in_one_piece(sessions):
+    _, graphs = sessions
+    wide = np.random.default_rng(0).normal(size=(1, 52)).astype(np.float32)
+    mask = np.ones((1, 26), dtype=np.float32)
+    answers = [
+        graphs["encoder_audio"].run({"audio": sound, "audio_mask": mask})["audio_tokens"].numpy()
+        for sound in (wide[:, ::2], wide[:, ::2].copy())
+    ]
+    np.testing.assert_array_equal(*answers)
+
+
+def test_a_record_says_what_computed_it(tiny_bundle, demo, tmp_path):
+    bundle = open_bundle(tiny_bundle)
+    told = {"provider": "cpu", "precision": bundle.info.precision}
+    assert told["precision"]["encoder_text"] == "int8"
+    assert load(tiny_bundle).predict(demo).to_dict()["engine"] == told
+    jobs = [Job(str(demo)), Job(str(tmp_path / "missing.mp4"))]
+    for _, record in as_done(bundle, jobs, Bounds(workers=1)):
+        assert record.to_dict()["engine"] == told
+    arguments = ["predict", str(demo), "--bundle", str(tiny_bundle), "--provider", "cpu"]
+    assert json.loads(CliRunner().invoke(app, arguments).stdout)["engine"] == told
+
+
+def test_the_provider_is_part_of_the_fingerprint(tiny_bundle, demo):
+    bundle = open_bundle(tiny_bundle)
+    prints = {fingerprint(bundle, str(demo), None, ("exact", name)) for name in engine.PROVIDERS}
+    assert len(prints) == 2
+    assert load(tiny_bundle).predict(demo).fingerprint in prints
