@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mmperson.errors import UsageError
 from mmperson.inputs.spec import FrameSpec
+from mmperson.media.video import repeats
 
 # Beyond this ratio the ends, which no centre crop keeps, are cut before resizing.
 _LONGEST_ASPECT: Final = 8
@@ -39,7 +40,10 @@ def prepare_frames(frames: npt.NDArray[np.uint8], spec: FrameSpec) -> npt.NDArra
             f"uint8 of shape ({spec.count}, height, width, 3) is needed."
         )
     prepared = np.empty((spec.count, 3, spec.height, spec.width), dtype=np.uint8)
-    for target, frame in zip(prepared, frames, strict=True):
+    for index, (target, frame) in enumerate(zip(prepared, frames, strict=True)):
+        if repeats(frames, index):
+            target[:] = prepared[index - 1]
+            continue
         crop = _centre(_resize(_limit_aspect(frame), spec.short_side), spec.height, spec.width)
         target[:] = crop.transpose(2, 0, 1)
     return prepared

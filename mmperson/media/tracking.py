@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import UsageError
+from mmperson.media.video import repeats
 
 if TYPE_CHECKING:
     from mmperson.media.faces import Face, FaceDetector, Floats
@@ -76,7 +77,10 @@ def track_speaker(frames: RGB, detector: FaceDetector) -> FaceTrack:
         UsageError: There is no frame, or frames have another shape or type.
     """
     _check_frames(frames)
-    tracks = link_faces([detector.detect(frame) for frame in frames])
+    found: list[list[Face]] = []
+    for index, frame in enumerate(frames):
+        found.append(found[-1] if repeats(frames, index) else detector.detect(frame))
+    tracks = link_faces(found)
     count = len(frames)
     if not tracks:
         warning = f"No face was found in {_frames(count)}."

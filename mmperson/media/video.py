@@ -64,6 +64,20 @@ def nearest_frames(
     return np.where(earlier, before, after)
 
 
+def repeats(frames: RGB, index: int) -> bool:
+    """Return whether a frame is the one before it, as where a video has fewer than were asked for.
+
+    Args:
+        frames: uint8 (frame, height, width, 3).
+        index: Number of the frame.
+    """
+    if not index:
+        return False
+    frame, before = frames[index], frames[index - 1]
+    # Few rows first: they tell most frames apart.
+    return np.array_equal(frame[::16], before[::16]) and np.array_equal(frame, before)
+
+
 class FramePicker:
     """Keep the frames nearest to the target times of a plan; of two as near, the earlier.
 
