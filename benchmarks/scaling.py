@@ -35,6 +35,7 @@ import av
 import numpy as np
 from decoding import random_bundle
 from moving_clip import write_moving_clip
+from speed_tables import render_readme
 
 from mmperson.benchmark.offline import measure_offline
 from mmperson.benchmark.subject import bundle_facts
@@ -240,6 +241,7 @@ def main() -> None:
     print(json.dumps(found["scaling"], indent=1))
     if not given.no_save:
         write_result("scaling", facts, found)
+        render_readme()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from result_file import ROOT, circumstances, write_result
 from rich.console import Console
+from speed_tables import render_readme
 
 from mmperson.benchmark.circumstances import PACKAGES
 from mmperson.cli.predict import open_folders
@@ -69,6 +70,7 @@ def main() -> None:
     print_report(report, Console(highlight=False))
     if not arguments.no_save:
         write_result("throughput", facts, report.to_dict())
+        render_readme()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from benchmarks import (
     gpu,
     moving_clip,
     scaling,
+    speed_tables,
     text_systems,
     throughput,
     training_speed,
@@ -181,3 +182,20 @@ def test_the_gpu_benchmark_wants_a_gpu(monkeypatch):
     monkeypatch.setattr(gpu.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(UsageError, match="has no provider 'cuda'"):
         gpu.require("cuda")
+
+
+def test_speed_stands_beside_what_was_aimed_at():
+    rows = speed_tables.cost_rows(
+        {name: {"cpu_s": 0.2, "whole_over_floor": 1.2} for name in speed_tables.GOALS}
+    )
+    assert [met for *_, met in rows] == [False, True, True, True]
+    shown = speed_tables.table(rows, "a clip")
+    assert shown.count("| met |") == 3
+    assert "| 0.200 CPU s, 1.20 times its floor | 0.15 s, 1.3 times | missed |" in shown
+
+
+def test_the_readme_shows_the_newest_speed(project_root):
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    found = [speed_tables.newest_result(kind) for kind in ("throughput", "scaling")]
+    if all(found):
+        assert speed_tables.page(*found) in text
