@@ -43,8 +43,8 @@ from mmperson.inputs.batch import Arrays, collate
 from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.media import Decode, find_transcript, read_clip, read_transcript
 from mmperson.media.faces import face_detector
-from mmperson.runtime.batch import processors
 from mmperson.runtime.bundle import Bundle, open_bundle
+from mmperson.runtime.crew import processors
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.session import Session
 from mmperson.schema import Prediction
@@ -201,7 +201,7 @@ def scaling(three: Bundle, folder: Path, repeats: int, seconds: float) -> dict[s
     found["length"] = {"seconds": LENGTHS_S, "size": LENGTHS_SIZE, "cpu_s": spent}
     found["length"]["fit_s_per_s"] = line(LENGTHS_S, spent)
     middle = clip_of(folder, SECONDS, *LENGTHS_SIZE)
-    rates = measure_offline(three, [str(middle)], "exact", processors(), seconds)
+    rates = measure_offline(three, [str(middle)], "cpu", "exact", processors(), seconds)
     counts = [rate.workers for rate in rates]
     rows = [
         {"workers": one.workers, "clips_per_s": one.clips_per_s, "cpu_s": one.cpu_s_per_clip}

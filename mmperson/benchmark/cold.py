@@ -14,6 +14,7 @@ from typing import Final
 from mmperson.errors import MMPersonError
 from mmperson.media import Decode
 from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.engine import Provider
 from mmperson.runtime.worker import ONE_THREAD
 
 RUNS: Final = 5
@@ -21,14 +22,14 @@ RUNS: Final = 5
 _PROGRAM: Final = """
 import json, os, sys, time
 begin = time.perf_counter()
-sys.path[:], folder, clip, decode = json.loads(sys.argv[1])
-from mmperson.benchmark.processes import peak_rss_mb
-from mmperson.runtime.predictor import load
+sys.path[:], folder, clip, provider, decode = json.loads(sys.argv[1])
+import mmperson
 imported = time.perf_counter()
-predictor = load(folder, decode=decode)
+predictor = mmperson.load(folder, provider=provider, decode=decode)
 opened = time.perf_counter()
 record = predictor.predict(clip)
 scored = time.perf_counter()
+from mmperson.benchmark.processes import peak_rss_mb
 print(json.dumps({
     "error": record.error and record.error.message,
     "import_s": imported - begin,
@@ -46,8 +47,8 @@ class Cold:
 
     Attributes:
         runs: How many processes.
-        import_s: Importing what scores.
-        bundle_s: Reading, checking and loading the bundle.
+        import_s: ``import mmperson``.
+        bundle_s: Importing what scores; reading, checking and loading the bundle.
         clip_s: The first clip, from file to scores.
         process_s: All of it, with the start and the end of the process, seen from outside.
         cpu_s: CPU time of all threads.
@@ -63,13 +64,13 @@ class Cold:
     peak_rss_mb: float | None
 
 
-def measure_cold(bundle: Bundle, clip: str, decode: Decode) -> Cold:
+def measure_cold(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> Cold:
     """Score a clip in fresh processes, one after the other. Files are in the system's cache.
 
     Raises:
         MMPersonError: A process could not score it.
     """
-    answers = [_score_anew(bundle, clip, decode) for _ in range(RUNS)]
+    answers = [_score_anew(bundle, clip, provider, decode) for _ in range(RUNS)]
     middle = {
         name: round(statistics.median(answer[name] for answer in answers), 4)
         for name, value in answers[0].items()
@@ -78,8 +79,8 @@ def measure_cold(bundle: Bundle, clip: str, decode: Decode) -> Cold:
     return Cold(runs=RUNS, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
 
 
-def _score_anew(bundle: Bundle, clip: str, decode: Decode) -> dict[str, float]:
-    given = json.dumps([sys.path, str(bundle.folder.resolve()), clip, decode])
+def _score_anew(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> dict[str, float]:
+    given = json.dumps([sys.path, str(bundle.folder.resolve()), clip, provider, decode])
     begin = time.perf_counter()
     answer = subprocess.run(
         [sys.executable, "-P", "-c", _PROGRAM, given],

@@ -9,8 +9,9 @@ from mmperson.benchmark.processes import rss_mb
 from mmperson.benchmark.subject import check_scored
 from mmperson.errors import UsageError
 from mmperson.media import Decode
-from mmperson.runtime.batch import Bounds, Crew, Job
 from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.crew import Bounds, Crew, Job
+from mmperson.runtime.engine import Provider
 
 WARM_SHARE: Final = 0.1
 """Share of the clips after which memory is measured first: until then a worker warms up."""
@@ -33,7 +34,9 @@ class Drift:
     growth: float
 
 
-def measure_drift(bundle: Bundle, clip: str, decode: Decode, repeat: int) -> Drift:
+def measure_drift(
+    bundle: Bundle, clip: str, provider: Provider, decode: Decode, repeat: int
+) -> Drift:
     """Score a clip again and again in one worker.
 
     Raises:
@@ -41,7 +44,7 @@ def measure_drift(bundle: Bundle, clip: str, decode: Decode, repeat: int) -> Dri
     """
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
-    with Crew(bundle, Bounds(1), decode=decode) as crew:
+    with Crew(bundle, Bounds(1), provider, decode) as crew:
         for number in range(1, repeat + 1):
             crew.hand(number, Job(clip))
             while crew.busy:

@@ -10,8 +10,9 @@ from mmperson.benchmark.processes import cpu_s, peak_rss_mb
 from mmperson.benchmark.subject import check_scored
 from mmperson.errors import MMPersonError
 from mmperson.media import Decode
-from mmperson.runtime.batch import Bounds, Crew, Job
 from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.crew import Bounds, Crew, Job
+from mmperson.runtime.engine import Provider
 from mmperson.schema import Scores
 
 
@@ -37,13 +38,19 @@ class Rate:
 
 
 def measure_offline(
-    bundle: Bundle, clips: Sequence[str], decode: Decode, workers: int, seconds: float
+    bundle: Bundle,
+    clips: Sequence[str],
+    provider: Provider,
+    decode: Decode,
+    workers: int,
+    seconds: float,
 ) -> list[Rate]:
     """Measure one worker, two, four and so on up to ``workers``.
 
     Args:
         bundle: What scores.
         clips: The clips, which are scored in turn.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
         workers: The largest number of workers.
         seconds: How long to measure each number of workers, at least.
@@ -54,7 +61,7 @@ def measure_offline(
     rates: list[Rate] = []
     known: dict[str, Scores | None] = {}
     for count in worker_counts(workers):
-        with Crew(bundle, Bounds(count), decode=decode) as crew:
+        with Crew(bundle, Bounds(count), provider, decode) as crew:
             warm_up(crew, clips)
             before_s = cpu_s(crew.pids)
             scored, wall_s = _score(crew, clips, seconds, known)

@@ -17,8 +17,9 @@ from mmperson.benchmark.single import SingleStream, measure_single
 from mmperson.benchmark.subject import BundleFacts, ClipFacts, bundle_facts, clip_facts
 from mmperson.errors import UnknownComponent, UsageError
 from mmperson.media import Decode
-from mmperson.runtime.batch import Bounds, Crew, processors
 from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.crew import Bounds, Crew, processors
+from mmperson.runtime.engine import Provider
 from mmperson.runtime.predictor import Predictor
 
 SCENARIOS: Final = ("single", "offline", "server", "cold")
@@ -35,6 +36,7 @@ class Report:
     Attributes:
         circumstances: This machine and this mmperson.
         bundle: What scores, and how good it is.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
         clips: The clips.
         seconds: How long each scenario was measured, at least.
@@ -47,6 +49,7 @@ class Report:
 
     circumstances: Circumstances
     bundle: BundleFacts
+    provider: Provider
     decode: Decode
     clips: list[ClipFacts]
     seconds: float
@@ -66,6 +69,7 @@ def measure(
     clips: Sequence[str],
     scenarios: Sequence[str] = SCENARIOS,
     *,
+    provider: Provider = "cpu",
     decode: Decode = "exact",
     workers: int | None = None,
     seconds: float = 5.0,
@@ -80,6 +84,7 @@ def measure(
         clips: Paths; each scenario scores them in turn. A transcript lies beside its clip.
         scenarios: Some of ``SCENARIOS``. The server's rates and bound start from a single stream,
             which is then measured, too.
+        provider: Where graphs run.
         decode: Which frames of a video are decoded.
         workers: The largest number of processes; None for one per processor.
         seconds: How long each figure is measured, at least.
@@ -90,7 +95,7 @@ def measure(
 
     Raises:
         UsageError: A value out of range, or a clip that cannot be scored.
-        UnknownComponent: There is no such scenario, or no such profile.
+        UnknownComponent: There is no such scenario, provider or profile.
     """
     for name in scenarios:
         if name not in SCENARIOS:
@@ -100,28 +105,28 @@ def measure(
     most = crowd.workers or processors()
     facts = circumstances()
     tell("Warming up")
-    predictor = Predictor(bundle, decode=decode)
+    predictor = Predictor(bundle, provider=provider, decode=decode)
     described = clip_facts(predictor, clips)
-    report = Report(facts, bundle_facts(bundle), decode, described, seconds)
+    report = Report(facts, bundle_facts(bundle), provider, decode, described, seconds)
     found: dict[str, Any] = {}
     if "single" in scenarios or "server" in scenarios:
         tell("Single stream")
         found["single"] = single = measure_single(predictor, described, seconds)
     if "offline" in scenarios:
         tell(f"Offline, up to {most} workers")
-        found["offline"] = measure_offline(bundle, clips, decode, most, seconds)
+        found["offline"] = measure_offline(bundle, clips, provider, decode, most, seconds)
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with Crew(bundle, crowd, decode=decode) as crew:
+        with Crew(bundle, crowd, provider, decode) as crew:
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
     if "cold" in scenarios:
         tell("Cold start")
-        found["cold"] = measure_cold(bundle, clips[0], decode)
+        found["cold"] = measure_cold(bundle, clips[0], provider, decode)
     if repeat:
         tell(f"Memory over {repeat:,} clips")
-        found["drift"] = measure_drift(bundle, clips[0], decode, repeat)
+        found["drift"] = measure_drift(bundle, clips[0], provider, decode, repeat)
     return dataclasses.replace(report, **found)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from mmperson.benchmark.latency import Latency, latency
 from mmperson.benchmark.offline import warm_up
 from mmperson.benchmark.subject import check_scored
-from mmperson.runtime.batch import Crew, Job
+from mmperson.runtime.crew import Crew, Job
 
 LATE_SHARE: Final = 0.05
 """Share of requests that may be answered later than the bound: 95 % are not."""

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from mmperson.cli.output import check_out, replacing, tell, to_stdout, write
-from mmperson.cli.predict import Profile, open_folders
+from mmperson.cli.predict import Profile, Where, open_folders
 from mmperson.errors import UsageError
 
 
@@ -48,6 +48,9 @@ def benchmark(
             "server: requests that arrive at random. cold: the first score of a fresh process."
         ),
     ] = Scenario.all,
+    provider: Annotated[
+        Where, typer.Option(help="Where the networks run, as for predict.")
+    ] = Where.cpu,
     decode: Annotated[
         Profile, typer.Option(help="Which frames of a video are decoded, as for predict.")
     ] = Profile.exact,
@@ -91,6 +94,7 @@ def benchmark(
             opened,
             clips,
             SCENARIOS if scenario is Scenario.all else (scenario.value,),
+            provider=provider.value,
             decode=decode.value,
             workers=workers,
             seconds=seconds,

@@ -111,6 +111,7 @@ def _print_subject(report: Report, console: Console) -> None:
         table.add_row("clip", plain(f"{clip.clip}: {length}, {size}; used: {used}"))
     if len(report.clips) > _CLIPS_SHOWN:
         table.add_row("", f"and {len(report.clips) - _CLIPS_SHOWN:,} more")
+    table.add_row("runs on", report.provider)
     table.add_row("decoding", report.decode)
     load = "unknown" if facts.load is None else f"{facts.load}"
     count = f"{facts.usable} of {facts.processors} processors usable"

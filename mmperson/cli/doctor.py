@@ -52,7 +52,7 @@ def _facts() -> dict[str, str]:
     import av
     import onnxruntime
 
-    from mmperson.runtime.batch import processors
+    from mmperson.runtime.crew import processors
     from mmperson.runtime.engine import available
     from mmperson.runtime.worker import limits_memory
 

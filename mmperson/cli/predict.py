@@ -23,8 +23,8 @@ from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
     from mmperson.media import Decode
-    from mmperson.runtime.batch import Bounds
     from mmperson.runtime.bundle import Bundle
+    from mmperson.runtime.crew import Bounds
     from mmperson.runtime.engine import Provider
     from mmperson.schema import Prediction
 
@@ -252,7 +252,7 @@ def _bounds(
     clips: int, workers: int | None, timeout_s: float | None, memory_mb: float | None
 ) -> Bounds | None:
     """Return what workers may cost; None if the clips are scored in this process."""
-    from mmperson.runtime.batch import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds
+    from mmperson.runtime.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds
     from mmperson.runtime.worker import limits_memory
 
     if workers == 0 and (timeout_s is not None or memory_mb is not None):
@@ -280,7 +280,8 @@ def _score(
 
         predictor = Predictor(bundle, provider=provider, decode=decode)
         return (predictor.predict(clip, transcript) for clip in clips)
-    from mmperson.runtime.batch import Job, as_done, in_order
+    from mmperson.runtime.batch import as_done, in_order
+    from mmperson.runtime.crew import Job
 
     words = None if transcript is None else str(transcript)
     answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds, *ways)

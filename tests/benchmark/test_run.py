@@ -7,8 +7,8 @@ from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.run import measure
 from mmperson.benchmark.subject import bundle_facts
 from mmperson.errors import MMPersonError, UnknownComponent, UsageError
-from mmperson.runtime.batch import Bounds, Crew
 from mmperson.runtime.bundle import open_bundle
+from mmperson.runtime.crew import Bounds, Crew
 from mmperson.schema import Scores
 from tests.fixtures.media import write_clip
 
@@ -76,7 +76,7 @@ def test_scores_that_change_are_found_out(tiny_bundle, short_clip):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
 def test_memory_is_watched_over_many_clips(tiny_bundle, short_clip):
-    drift = measure_drift(open_bundle(tiny_bundle), short_clip, "exact", 20)
+    drift = measure_drift(open_bundle(tiny_bundle), short_clip, "cpu", "exact", 20)
     assert drift.scored == 20
     assert drift.first_mb > 20
     assert abs(drift.growth) < 0.1

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.errors import UsageError
-from mmperson.runtime import batch
+from mmperson.runtime import batch, crew
 from mmperson.runtime.predictor import Predictor, load
 from mmperson.runtime.worker import ONE_THREAD
 from tests.fixtures.media import write_clip
@@ -100,7 +100,7 @@ def test_one_clip_needs_no_worker_and_several_get_them(run, demo, monkeypatch):
     run(demo, demo)
     run(demo, "--timeout", "7")
     run(demo, "--memory", "99")
-    assert seen == [batch.Bounds(), batch.Bounds(timeout_s=7.0), batch.Bounds(memory_mb=99.0)]
+    assert seen == [crew.Bounds(), crew.Bounds(timeout_s=7.0), crew.Bounds(memory_mb=99.0)]
 
 
 def test_limits_without_a_worker_are_refused(run, demo):

@@ -49,7 +49,7 @@ def test_no_label_sticks_at_an_end(corpus):
 def test_light_and_motion_are_in_the_frames(corpus, clips):
     frames = [clip.frames.astype(float) for clip in clips]
     light = [f.mean() for f in frames]
-    blocks = [f.reshape(4, 30, 4, 40, 4, 3).mean(axis=(2, 4)) for f in frames]
+    blocks = [f.reshape(4, 30, 4, 30, 4, 3).mean(axis=(2, 4)) for f in frames]
     motion = [np.abs(np.diff(b, axis=0)).mean() for b in blocks]
     np.testing.assert_allclose(light, corpus.extras["brightness"], atol=2)
     np.testing.assert_allclose(motion, corpus.extras["motion"], atol=0.5)

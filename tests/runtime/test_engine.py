@@ -11,8 +11,9 @@ from mmperson.errors import UnknownComponent, UsageError
 from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs
 from mmperson.runtime import engine
-from mmperson.runtime.batch import Bounds, Job, as_done
+from mmperson.runtime.batch import as_done
 from mmperson.runtime.bundle import open_bundle
+from mmperson.runtime.crew import Bounds, Job
 from mmperson.runtime.fingerprint import fingerprint
 from mmperson.runtime.predictor import load
 from mmperson.runtime.session import Session
