@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import av
 import numpy as np
@@ -33,6 +33,9 @@ from result_file import ROOT, circumstances, write_result
 from mmperson.inputs.clip import prepare_clip
 from mmperson.media import AudioWindow, Clip, Decode, probe_clip, read_clip, read_windows
 from mmperson.runtime.predictor import Predictor, load
+
+if TYPE_CHECKING:
+    from mmperson.export.quantize import Precision
 
 PROFILES: tuple[Decode, ...] = get_args(Decode)
 FRAMES = 16
@@ -120,12 +123,17 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def random_bundle(folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> Path:
+def random_bundle(
+    folder: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+    precision: Precision = "int8",
+) -> Path:
     """Export ``three_modalities`` after a single step: as good as random, which costs the same.
 
     Args:
         folder: Where to work, and where the bundle is put.
         more: Changes of the recipe.
+        precision: What its graphs are converted to.
     """
     from training_speed import write_corpus  # Here, because it loads torch.
 
@@ -142,7 +150,8 @@ def random_bundle(folder: Path, more: Mapping[str, str] = MappingProxyType({})) 
     changes |= {"run.threads": "1", **more}
     recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
     run = train(recipe, folder / "run").run
-    export_run(run, folder / "bundle", read_manifest(corpus / "manifest.parquet"))
+    rows = read_manifest(corpus / "manifest.parquet")
+    export_run(run, folder / "bundle", rows, precision=precision)
     return folder / "bundle"
 
 

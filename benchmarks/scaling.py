@@ -146,11 +146,15 @@ def networks(bundle: Bundle) -> list[tuple[str, Session]]:
     ]
 
 
-def goals(shipped: Bundle, three: Bundle, clip: Path, repeats: int) -> dict[str, dict[str, Any]]:
+def goals(
+    shipped: Bundle, three: Bundle, static: Bundle, clip: Path, repeats: int
+) -> dict[str, dict[str, Any]]:
     """Compare the whole way of a clip with its floor."""
     found = {}
     ways = [("shipped, with words", shipped, "exact")]
-    ways += [(f"three modalities, {profile}", three, profile) for profile in PROFILES]
+    for profile in PROFILES:
+        ways.append((f"three modalities, {profile}", three, profile))
+        ways.append((f"three modalities, int8-static, {profile}", static, profile))
     for name, bundle, profile in ways:
         row = whole(bundle, clip, profile, repeats)
         parts = floor(bundle, clip, profile, repeats)
@@ -232,10 +236,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shipped = open_bundle()
-        three = open_bundle(random_bundle(folder, {"video.frames": str(FRAMES)}))
+        frames = {"video.frames": str(FRAMES)}
+        three = open_bundle(random_bundle(folder, frames))
+        static = open_bundle(random_bundle(folder / "static", frames, "int8-static"))
         clip = clip_of(folder, SECONDS, *SIZES[-1])
         found = {
-            "goals": goals(shipped, three, clip, given.repeats),
+            "goals": goals(shipped, three, static, clip, given.repeats),
             "scaling": scaling(three, folder, given.repeats, given.seconds),
         }
     print(json.dumps(found["scaling"], indent=1))
