@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from typing import Annotated, Any
 
@@ -16,7 +17,17 @@ import mmperson
 from mmperson.cli.terminal import plain, plain_lines
 from mmperson.errors import BundleError
 
-_PACKAGES = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers", "pyarrow")
+_PACKAGES = (
+    "numpy",
+    "av",
+    "opencv-python",
+    "opencv-python-headless",
+    "soxr",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tokenizers",
+    "pyarrow",
+)
 _EXTRAS = ("torch", "torchaudio", "torchvision", "transformers", "onnx")
 
 
@@ -66,9 +77,18 @@ def _facts() -> dict[str, str]:
         "packages": _versions(_PACKAGES),
         "training": _versions(_EXTRAS),
         "ffmpeg of PyAV": "  ".join(f"{name} {version}" for name, version in libraries.items()),
+        "ffmpeg of OpenCV": _ffmpeg_of_opencv(),
         "providers": f"{', '.join(available())} listed by onnxruntime {onnxruntime.__version__}",
         "executable": sys.executable,
     }
+
+
+def _ffmpeg_of_opencv() -> str:
+    """Return the versions of the second FFmpeg, which comes with OpenCV and reads no clip here."""
+    import cv2
+
+    told = re.findall(r"((?:av|sw)\w+):\s+YES \(([\d.]+)\)", cv2.getBuildInformation())
+    return "  ".join(f"{name} {version}" for name, version in told) or "none"
 
 
 def _versions(packages: tuple[str, ...]) -> str:

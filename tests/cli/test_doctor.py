@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -17,6 +18,8 @@ def test_a_whole_bundle_is_shown_with_its_files(run, tiny_bundle):
     assert result.exit_code == 0
     assert "whole" in result.stdout
     assert "fusion.onnx" in result.stdout
+    assert re.search(r"ffmpeg of PyAV +libavutil \d", result.stdout)
+    assert re.search(r"ffmpeg of OpenCV +avcodec \d", result.stdout)
 
 
 def test_a_broken_bundle_sets_the_exit_code(run, tiny_bundle, tmp_path):
