@@ -230,7 +230,7 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Findings | None]:
         add(f"{name}, small files", limit_often(subject, whole, place / "limit", *files))
         add(f"{name}, full disk", fill_often(subject, whole, place / "full", tries, seed))
         if name == "train":
-            memory = (resource.RLIMIT_AS, (1 << 22, 1 << 27), tries, seed)
+            memory = (resource.RLIMIT_AS, (1 << 24, 1 << 28), tries, seed)
             add("train, no memory", limit_often(subject, whole, place / "memory", *memory))
         if name == "predict":
             thinned = kill_workers(subject, whole, place / "thin", kills, seed)

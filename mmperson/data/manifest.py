@@ -168,6 +168,8 @@ def read_manifest(path: str | Path) -> Manifest:
         with pq.ParquetFile(path) as file:
             table = file.read()
         names = table.schema.names
+    except MemoryError:  # pyarrow's own one too: the file may be whole
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names in no encoding
         raise DataError(f"{str(path)!r} is no readable Parquet file: {error}.") from error
     if len(set(names)) < len(names):

@@ -176,7 +176,8 @@ def _cut(batch: Batch, rows: int, parts: int) -> list[Batch]:
 def out_of_memory(error: Exception) -> bool:
     """Return whether torch or Python could not have the memory that they asked for."""
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    told = ("can't allocate memory", "can't start new thread")
+    return isinstance(error, kinds) or any(words in str(error) for words in told)
 
 
 def _hide(present: Tensor, chance: float) -> Tensor:

@@ -60,7 +60,12 @@ def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes"),
+        RuntimeError("can't start new thread"),
+    ],
 )
 def test_a_training_without_memory_says_so_and_goes_on(tiny_recipe, tmp_path, monkeypatch, error):
     content = tiny_recipe.model_dump(mode="json")
