@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,6 +30,7 @@ import av
 import numpy as np
 from result_file import ROOT, circumstances, write_result
 
+from mmperson.benchmark.processes import peak_rss_mb
 from mmperson.inputs.clip import prepare_clip
 from mmperson.media import AudioWindow, Clip, Decode, probe_clip, read_clip, read_windows
 from mmperson.runtime.predictor import Predictor, load
@@ -183,7 +184,7 @@ def read_recording(path: Path) -> dict[str, float]:
     count = 0
     for _ in read_windows(path, 15.0, frames=8, audio=AudioWindow(16_000), threads="none"):
         count += 1
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_rss_mb(os.getpid())  # getrusage would tell the parent's
     return {"windows": count, "cpu_s": time.process_time() - start, "peak_mb": peak_mb}
 
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mmperson.errors import UsageError
 from mmperson.inputs.spec import FrameSpec
-from mmperson.media.video import repeats
 
 # Beyond this ratio the ends, which no centre crop keeps, are cut before resizing.
 _LONGEST_ASPECT: Final = 8
@@ -33,6 +32,8 @@ def prepare_frames(frames: npt.NDArray[np.uint8], spec: FrameSpec) -> npt.NDArra
     Raises:
         UsageError: The array is no stack of ``spec.count`` frames.
     """
+    from mmperson.media.video import repeats  # Here, because not every network reads video.
+
     expected = (spec.count, *frames.shape[1:3], 3)
     if frames.dtype != np.uint8 or frames.shape != expected or not frames.size:
         raise UsageError(
