@@ -2,7 +2,7 @@
 
 It weighs on a decoder as a recording does, though nobody may own it: H.264 with references over ten
 seconds, moving pictures, AAC sound, and the demo's words beside it. The same settings give the same
-clip.
+pictures.
 """
 
 from __future__ import annotations
