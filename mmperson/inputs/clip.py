@@ -86,7 +86,7 @@ def prepare_clip(
             absent[name] = "It is read from columns of a manifest, not from clips."
     if isinstance(spec.video, FrameSpec):
         if clip is not None and clip.frames is not None:
-            video = _prepare_video(clip.frames, spec.video, warnings)
+            video = _prepare_video(clip.frames, clip.frame_times_s, spec.video, warnings)
         else:
             absent["video"] = "The clip has no usable video."
     if spec.audio is not None and not isinstance(spec.audio, ColumnSpec):
@@ -100,17 +100,26 @@ def prepare_clip(
 
 
 def _prepare_video(
-    frames: npt.NDArray[np.uint8], spec: FrameSpec, warnings: list[str]
+    frames: npt.NDArray[np.uint8],
+    times_s: npt.NDArray[np.float64] | None,
+    spec: FrameSpec,
+    warnings: list[str],
 ) -> npt.NDArray[np.uint8]:
-    """Stack the frames of every view."""
+    """Stack the frames of every view; a frame that stands in for several is prepared once."""
+    if len(frames) != spec.count:
+        raise UsageError(f"The clip was read with {len(frames)} frames, not with {spec.count}.")
+    shown = np.arange(len(frames))
+    if times_s is not None:
+        _, first, shown = np.unique(times_s, return_index=True, return_inverse=True)
+        frames = frames if len(first) == len(frames) else frames[first]
     views = []
     for view in spec.views:
         if view == "face":
-            views.append(_faces(frames, spec, warnings))
+            views.append(_faces(frames, spec, warnings)[shown])
         elif view == "motion":
-            views.append(difference_frames(prepare_frames(frames, spec)))
+            views.append(difference_frames(prepare_frames(frames, spec)[shown]))
         else:
-            views.append(prepare_frames(frames, spec))
+            views.append(prepare_frames(frames, spec)[shown])
     return np.concatenate(views)
 
 

@@ -23,28 +23,22 @@ def prepare_frames(frames: npt.NDArray[np.uint8], spec: FrameSpec) -> npt.NDArra
     caches and transfers hold bytes.
 
     Args:
-        frames: uint8 (frame, height, width, 3), RGB.
+        frames: uint8 (frame, height, width, 3), RGB, one or more.
         spec: The settings.
 
     Returns:
         uint8 (frame, 3, height, width), contiguous.
 
     Raises:
-        UsageError: The array is no stack of ``spec.count`` frames.
+        UsageError: The array is no stack of frames.
     """
-    from mmperson.media.video import repeats  # Here, because not every network reads video.
-
-    expected = (spec.count, *frames.shape[1:3], 3)
-    if frames.dtype != np.uint8 or frames.shape != expected or not frames.size:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise UsageError(
             f"The frames are {frames.dtype} of shape {frames.shape}; "
-            f"uint8 of shape ({spec.count}, height, width, 3) is needed."
+            "uint8 of shape (frame, height, width, 3) is needed, one or more."
         )
-    prepared = np.empty((spec.count, 3, spec.height, spec.width), dtype=np.uint8)
-    for index, (target, frame) in enumerate(zip(prepared, frames, strict=True)):
-        if repeats(frames, index):
-            target[:] = prepared[index - 1]
-            continue
+    prepared = np.empty((len(frames), 3, spec.height, spec.width), dtype=np.uint8)
+    for target, frame in zip(prepared, frames, strict=True):
         crop = _centre(_resize(_limit_aspect(frame), spec.short_side), spec.height, spec.width)
         target[:] = crop.transpose(2, 0, 1)
     return prepared
@@ -79,13 +73,16 @@ def _resize(frame: npt.NDArray[np.uint8], short_side: int) -> npt.NDArray[np.uin
     """Resize so that the shorter side has the wanted length."""
     import cv2  # Here, because networks that read no video need not wait for it.
 
+    from mmperson.media.video import halve  # Here for the same reason.
+
     height, width = frame.shape[:2]
     short = min(height, width)
     if short == short_side:
         return frame
     size = (math.floor(width * short_side / short), math.floor(height * short_side / short))
     method = cv2.INTER_AREA if short > short_side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, size, interpolation=method), dtype=np.uint8)
+    halved, _ = halve(frame, short / short_side)
+    return np.asarray(cv2.resize(halved, size, interpolation=method), dtype=np.uint8)
 
 
 def _centre(frame: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:

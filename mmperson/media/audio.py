@@ -10,6 +10,7 @@ before resampling (soxr HQ): both as librosa does it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,10 @@ def to_mono(frame: AudioFrame) -> Waveform:
     """
     if frame.format.is_planar and frame.layout.nb_channels >= _TOO_MANY_PLANES:
         frame = _packed(frame)
+    if frame.format.name == "fltp":  # What AAC decodes to, in an eighth of the time of the rest.
+        planes = [np.frombuffer(memoryview(x), np.float32, frame.samples) for x in frame.planes]
+        average: Waveform = reduce(np.add, planes) / np.float32(len(planes))
+        return average
     data: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T

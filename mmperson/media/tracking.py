@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import UsageError
-from mmperson.media.video import repeats
+from mmperson.media.video import halve
 
 if TYPE_CHECKING:
     from mmperson.media.faces import Face, FaceDetector, Floats
@@ -77,10 +77,7 @@ def track_speaker(frames: RGB, detector: FaceDetector) -> FaceTrack:
         UsageError: There is no frame, or frames have another shape or type.
     """
     _check_frames(frames)
-    found: list[list[Face]] = []
-    for index, frame in enumerate(frames):
-        found.append(found[-1] if repeats(frames, index) else detector.detect(frame))
-    tracks = link_faces(found)
+    tracks = link_faces([detector.detect(frame) for frame in frames])
     count = len(frames)
     if not tracks:
         warning = f"No face was found in {_frames(count)}."
@@ -238,8 +235,10 @@ def _crop(frame: RGB, landmarks: Floats, size: int) -> RGB:
     middle = (left + right) / 2
     across, down = right - left, mouth - middle
     apart = max(float(np.hypot(*across)), float(np.hypot(*down)) / MAX_EYES_TO_MOUTH, 1.0)
-    # A large face is first drawn several times too large and then averaged: fine patterns that are
-    # only sampled would flicker from frame to frame.
+    # A large face is averaged before it is drawn, and drawn larger than it will be: fine patterns
+    # that are only sampled would flicker from frame to frame.
+    frame, shrunk = halve(frame, apart / (EYES_APART * size))
+    middle, apart = middle / shrunk, apart / shrunk
     finer = max(1, round(apart / (EYES_APART * size)))
     scale = EYES_APART * size * finer / apart
     angle = float(np.arctan2(across[1], across[0]))

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from mmperson.media import AudioWindow, read_clip
 AUDIO = InputSpec(audio=DescriptorSpec())
 TEXT = InputSpec(text=TextSpec(tokenizer_sha256="0" * 64))
 BOTH = InputSpec(audio=AUDIO.audio, text=TEXT.text)
-VIDEO = InputSpec(video=FrameSpec(count=2, short_side=32, height=32, width=32))
+SMALL = {"count": 2, "short_side": 32, "height": 32, "width": 32}
+VIDEO = InputSpec(video=FrameSpec(**SMALL))
 RATE_HZ = 44_100
 
 
@@ -44,6 +46,21 @@ def test_reads_what_the_spec_reads(make_clip, tokenizer):
     assert inputs.present.tolist() == [True, False, False]
     assert inputs.video.shape == (2, 3, 32, 32)
     assert inputs.absent == {}
+
+
+def test_a_frame_that_stands_in_for_others_is_prepared_once(make_clip):
+    # Were the second frame looked at, it would be seen.
+    frames = np.stack([np.full((40, 40, 3), grey, dtype=np.uint8) for grey in (50, 99, 200)])
+    clip = replace(make_clip(frames=frames), frame_times_s=np.array([0.5, 0.5, 1.5]))
+    spec = InputSpec(video=FrameSpec(views=("scene", "motion"), **{**SMALL, "count": 3}))
+    inputs = prepare_clip(clip, None, spec, None)
+    assert inputs.video[:, 0, 0, 0].tolist() == [50, 50, 200, 0, 150, 150]
+
+
+def test_another_number_of_frames_is_refused(make_clip):
+    clip = make_clip(frames=np.zeros((3, 40, 40, 3), dtype=np.uint8))
+    with pytest.raises(UsageError, match="read with 3 frames, not with 2"):
+        prepare_clip(clip, None, VIDEO, None)
 
 
 def test_what_the_clip_lacks_is_absent(make_clip, tokenizer):
@@ -123,12 +140,6 @@ def test_another_sample_rate_is_refused(make_clip):
 def test_text_needs_a_tokenizer():
     with pytest.raises(UsageError, match="tokenizer"):
         prepare_clip(None, "Hello", TEXT, None)
-
-
-def test_another_number_of_frames_is_refused(make_clip):
-    frames = np.zeros((3, 40, 40, 3), dtype=np.uint8)
-    with pytest.raises(UsageError, match="needed"):
-        prepare_clip(make_clip(frames=frames), None, VIDEO, None)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_ribbon_does_not_fill_the_memory():
 @pytest.mark.parametrize(
     "frames",
     [
-        np.zeros((2, 64, 64, 3), dtype=np.uint8),
+        np.zeros((0, 64, 64, 3), dtype=np.uint8),
         np.zeros((1, 64, 64, 4), dtype=np.uint8),
         np.zeros((1, 64, 64, 3), dtype=np.float32),
         np.zeros((1, 0, 64, 3), dtype=np.uint8),
@@ -75,5 +76,16 @@ def test_a_ribbon_does_not_fill_the_memory():
     ],
 )
 def test_other_arrays_are_refused(frames):
-    with pytest.raises(UsageError, match=r"uint8 of shape \(1, height, width, 3\) is needed"):
+    with pytest.raises(UsageError, match=r"uint8 of shape \(frame, height, width, 3\) is needed"):
         prepare_frames(frames, SMALL)
+
+
+def test_halving_first_changes_little():
+    # Large enough to be halved twice, and as smooth as pictures are.
+    noise = np.random.default_rng(0).normal(128, 60, (1, 45, 80, 3)).clip(0, 255).astype(np.uint8)
+    frames = cv2.resize(noise[0], (1280, 720), interpolation=cv2.INTER_CUBIC)[np.newaxis]
+    spec = FrameSpec(count=1, short_side=112, height=112, width=112)
+    whole = cv2.resize(frames[0], (199, 112), interpolation=cv2.INTER_AREA)[:, 44:156]
+    error = np.abs(prepare_frames(frames, spec)[0].transpose(1, 2, 0).astype(int) - whole)
+    assert error.mean() < 1
+    assert error.max() <= 8

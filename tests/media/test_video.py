@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmperson.errors import MediaTooLarge
 from mmperson.media.limits import MediaLimits
-from mmperson.media.video import FramePicker, nearest_frames, plan_frames
+from mmperson.media.video import FramePicker, halve, nearest_frames, plan_frames
 
 
 def fake_frame(number: int, rotation: int = 0) -> SimpleNamespace:
@@ -98,3 +98,31 @@ def test_too_many_frames() -> None:
         picker.add(fake_frame(time), float(time))
     with pytest.raises(MediaTooLarge, match="4 frames"):
         picker.add(fake_frame(3), 3.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "halved", "times"),
+    [
+        ((720, 1280), 3.9, (720, 1280), 1),
+        ((720, 1280), 4.0, (360, 640), 2),
+        ((720, 1280), 8.0, (180, 320), 4),
+        ((33, 35), 15.0, (8, 8), 4),
+        ((1, 9), 100.0, (1, 9), 1),
+        ((9, 2), 100.0, (4, 1), 2),
+    ],
+)
+def test_halving_leaves_more_than_is_needed(
+    size: tuple[int, int], ratio: float, halved: tuple[int, int], times: int
+) -> None:
+    picture = np.full((*size, 3), 77, dtype=np.uint8)
+    small, by = halve(picture, ratio)
+    assert (small.shape, by) == ((*halved, 3), times)
+    assert (small == 77).all()
+
+
+def test_halving_averages() -> None:
+    picture = np.zeros((2, 4, 3), dtype=np.uint8)
+    picture[0, 0], picture[:, 2:] = 100, 40
+    small, by = halve(picture, 4.0)
+    assert by == 2
+    assert small[0, :, 0].tolist() == [25, 40]
