@@ -6,9 +6,10 @@ Clips are made anew by ``moving_clip.py``, so that anyone can repeat this. Two b
 one, which reads sound and words, and ``configs/three_modalities.yaml`` with 16 frames and weights
 that are as good as random, which cost the same time; they say nothing of quality.
 
-Fits are straight lines by least squares, with R². *Goals* compare the whole way of one clip of
+Fits are straight lines by least squares, with R². Beside the speed by workers of one thread is that
+of one process with as many threads. *Goals* compare the whole way of one clip of
 15 s at 1280x720 on one core with its floor: decoding alone, by a bare loop over PyAV, and each
-network alone on ready inputs. CPU times are the least of ``--repeats``. Takes about five minutes
+network alone on ready inputs. CPU times are the least of ``--repeats``. Takes about ten minutes
 on an idle machine. A result file is never overwritten; ``--no-save`` only prints.
 """
 
@@ -37,11 +38,12 @@ from decoding import random_bundle
 from moving_clip import write_moving_clip
 from speed_tables import render_readme
 
-from mmperson.benchmark.offline import measure_offline
-from mmperson.benchmark.subject import bundle_facts
+from mmperson.benchmark.offline import measure_offline, worker_counts
+from mmperson.benchmark.subject import bundle_facts, check_scored
 from mmperson.inputs.batch import Arrays, collate
 from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.media import Decode, find_transcript, read_clip, read_transcript
+from mmperson.media.decode import Threads
 from mmperson.media.faces import face_detector
 from mmperson.runtime.bundle import Bundle, open_bundle
 from mmperson.runtime.crew import processors
@@ -168,6 +170,21 @@ def goals(
     return found
 
 
+def one_process(bundle: Bundle, clip: Path, seconds: float) -> list[dict[str, float]]:
+    """Score clips in one process, by more and more threads for decoding and for each graph."""
+    rows = []
+    for threads in worker_counts(processors()):
+        decoding: Threads = "none" if threads == 1 else "auto"
+        predictor = Predictor(bundle, threads=threads, decode_threads=decoding)
+        check_scored(predictor.predict(clip))
+        scored, begin = 0, time.perf_counter()
+        while (passed := time.perf_counter() - begin) < seconds:
+            predictor.predict(clip)
+            scored += 1
+        rows.append({"threads": threads, "clips_per_s": round(scored / passed, 3)})
+    return rows
+
+
 def batches(bundle: Bundle, clip: Path, repeats: int) -> dict[str, Any]:
     """Run all networks on several clips at once."""
     inputs = ready(bundle, clip, "exact")
@@ -212,6 +229,7 @@ def scaling(three: Bundle, folder: Path, repeats: int, seconds: float) -> dict[s
         for one in rates
     ]
     found["workers"] = {"seconds": SECONDS, "size": LENGTHS_SIZE, "rates": rows}
+    found["workers"]["one_process"] = one_process(three, middle, seconds)
     if len(counts) > 1:
         per_s = [rate.clips_per_s for rate in rates]
         found["workers"]["fit_clips_per_s_per_worker"] = line(counts, per_s)
@@ -228,7 +246,7 @@ def clip_of(folder: Path, seconds: float, width: int, height: int) -> Path:
 def main() -> None:
     """Measure and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="per number of workers")
     parser.add_argument("--no-save", action="store_true")
     given = parser.parse_args()

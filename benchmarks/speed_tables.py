@@ -95,6 +95,17 @@ def table(rows: list[Row], head: str) -> str:
     return "\n".join(lines)
 
 
+def workers_or_threads(found: dict[str, Any]) -> str:
+    """Say whether workers or threads use the processors better."""
+    workers, threads = found["rates"][-1], found["one_process"][-1]
+    width, height = found["size"]
+    return (
+        f"With {found['seconds']:.0f} s clips of {width}x{height} and 16 frames, "
+        f"{workers['workers']} workers of one thread score {workers['clips_per_s']:.2f} clips per "
+        f"second, one process of {threads['threads']} threads {threads['clips_per_s']:.2f}."
+    )
+
+
 def source(result: dict[str, Any]) -> str:
     """Say where figures are from."""
     return (
@@ -115,7 +126,8 @@ def page(throughput: dict[str, Any], scaling: dict[str, Any]) -> str:
         f"The shipped bundle reads no frame and {throughput['bundle']['sound_s']:.1f} s of sound; "
         f"its quality on validation is {quality['accuracy']:.4f} / {quality['r2']:.3f} / "
         f"{quality['pcc']:.3f} (1-MAE / R² / PCC). The floor is a bare decode and each network on "
-        "ready inputs, the search for faces included; descriptors of sound are not in it. From "
+        "ready inputs, the search for faces included; descriptors of sound are not in it. "
+        f"{workers_or_threads(scaling['scaling']['workers'])} From "
         f"{source(throughput)} and {source(scaling)}.",
     ])  # fmt: skip
 
