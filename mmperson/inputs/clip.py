@@ -127,7 +127,8 @@ def _faces(
     frames: npt.NDArray[np.uint8], spec: FrameSpec, warnings: list[str]
 ) -> npt.NDArray[np.uint8]:
     """Cut the speaker's face out; where none is found, the middle of the frame stands in."""
-    from mmperson.media.faces import crop_faces, face_detector, track_speaker
+    from mmperson.media.faces import face_detector
+    from mmperson.media.tracking import crop_faces, track_speaker
 
     track = track_speaker(frames, face_detector())
     warnings += track.warnings

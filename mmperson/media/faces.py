@@ -2,7 +2,7 @@
 
 The network marks the centre of each face on a map a quarter as wide and high as the picture, and
 says for each centre how large the face is and where its landmarks lie. What follows faces over the
-frames of a clip is in ``tracking`` and can be had from here.
+frames of a clip is in ``tracking``.
 
 Source: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019,
 https://arxiv.org/abs/1911.03599.
@@ -21,9 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import BundleCorrupt, BundleNotFound, UsageError
-from mmperson.media.tracking import FaceTrack, crop_faces, track_speaker
-
-__all__ = ["Face", "FaceDetector", "FaceTrack", "crop_faces", "face_detector", "track_speaker"]
 
 Floats = npt.NDArray[np.float32]
 

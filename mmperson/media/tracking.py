@@ -13,9 +13,10 @@ from mmperson.errors import UsageError
 from mmperson.media.video import halve
 
 if TYPE_CHECKING:
-    from mmperson.media.faces import Face, FaceDetector, Floats
+    from mmperson.media.faces import Face, FaceDetector
 
 RGB = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 # Frames may lie seconds apart. In that time a head moves by about its own width and leans forward,
 # but it seldom doubles in size.
