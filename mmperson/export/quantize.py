@@ -17,6 +17,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -68,7 +69,11 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, source)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        # What pre-processing would do is done; without this mark the quantiser warns the user.
+        add_pre_process_metadata(copy)
+        onnx.save(copy, source)
         quantize_dynamic(
             source,
             target,

@@ -70,6 +70,12 @@ def test_fp16_graphs_take_and_give_what_they_did(graphs, rows):
     assert before == {name: graph.SerializeToString() for name, graph in graphs.items()}
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8-static"])
+def test_converting_gives_the_user_no_advice(graphs, rows, precision, caplog):
+    assert list(convert(graphs, precision, rows))
+    assert not caplog.records
+
+
 def test_static_int8_has_scales_for_the_products_of_sound(graphs, rows):
     converted = {name: (kind, graph) for name, kind, graph in convert(graphs, "int8-static", rows)}
     assert {name: kind for name, (kind, _) in converted.items()} == {
