@@ -31,7 +31,7 @@ from moving_clip import write_moving_clip
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.runtime.bundle import DEFAULT_BUNDLE
-from mmperson.runtime.worker import ONE_THREAD
+from mmperson.workers.worker import ONE_THREAD
 
 PEERS = ROOT / "benchmarks" / "peers"
 FRAMES = {"oceanai": 75, "deep_personality": 100}

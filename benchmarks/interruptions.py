@@ -21,7 +21,7 @@ from crash_subjects import Subject
 
 from mmperson.data.cache import SPEC_FILE
 from mmperson.models.checkpoint import read_tensors
-from mmperson.runtime.worker import ONE_THREAD
+from mmperson.workers.worker import ONE_THREAD
 
 # A server that has torch imported starts the commands: else most kills would meet an import.
 PROCESSES = multiprocessing.get_context("forkserver")

@@ -28,7 +28,7 @@ from typing import Any
 from result_file import circumstances, write_result
 
 from mmperson.benchmark.circumstances import PACKAGES
-from mmperson.runtime.worker import ONE_THREAD
+from mmperson.workers.worker import ONE_THREAD
 
 os.environ.update(ONE_THREAD)  # before numpy is imported
 
@@ -46,10 +46,10 @@ from mmperson.media import Decode, find_transcript, read_clip, read_transcript
 from mmperson.media.decode import Threads
 from mmperson.media.faces import face_detector
 from mmperson.runtime.bundle import Bundle, open_bundle
-from mmperson.runtime.crew import processors
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.session import Session
 from mmperson.schema import Prediction
+from mmperson.workers.crew import processors
 
 FRAMES = 16
 SECONDS = 15.0

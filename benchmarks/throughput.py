@@ -22,7 +22,7 @@ from speed_tables import render_readme
 
 from mmperson.benchmark.circumstances import PACKAGES
 from mmperson.cli.predict import open_folders
-from mmperson.runtime.worker import ONE_THREAD
+from mmperson.workers.worker import ONE_THREAD
 
 
 def with_words(clips: Sequence[str], folder: Path) -> list[str]:

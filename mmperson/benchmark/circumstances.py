@@ -51,7 +51,7 @@ class Circumstances:
 
 def circumstances() -> Circumstances:
     """Describe this machine and this mmperson; to be called before the measurement."""
-    from mmperson.runtime.crew import processors
+    from mmperson.workers.crew import processors
 
     count, now = os.cpu_count() or 1, load()
     return Circumstances(

@@ -15,7 +15,7 @@ from mmperson.errors import MMPersonError
 from mmperson.media import Decode
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
-from mmperson.runtime.worker import ONE_THREAD
+from mmperson.workers.worker import ONE_THREAD
 
 RUNS: Final = 5
 """Processes that are started."""

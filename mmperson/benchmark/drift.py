@@ -10,8 +10,9 @@ from mmperson.benchmark.subject import check_scored
 from mmperson.errors import UsageError
 from mmperson.media import Decode
 from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.crew import Bounds, Crew, Job
 from mmperson.runtime.engine import Provider
+from mmperson.runtime.scoring import Job, Scoring
+from mmperson.workers.crew import Bounds, Crew
 
 WARM_SHARE: Final = 0.1
 """Share of the clips after which memory is measured first: until then a worker warms up."""
@@ -44,7 +45,7 @@ def measure_drift(
     """
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
-    with Crew(bundle, Bounds(1), provider, decode) as crew:
+    with Crew(Scoring(bundle, provider, decode), Bounds(1)) as crew:
         for number in range(1, repeat + 1):
             crew.hand(number, Job(clip))
             while crew.busy:

@@ -11,9 +11,10 @@ from mmperson.benchmark.subject import check_scored
 from mmperson.errors import MMPersonError
 from mmperson.media import Decode
 from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.crew import Bounds, Crew, Job
 from mmperson.runtime.engine import Provider
+from mmperson.runtime.scoring import Job, Scorers, Scoring
 from mmperson.schema import Scores
+from mmperson.workers.crew import Bounds, Crew
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def measure_offline(
     rates: list[Rate] = []
     known: dict[str, Scores | None] = {}
     for count in worker_counts(workers):
-        with Crew(bundle, Bounds(count), provider, decode) as crew:
+        with Crew(Scoring(bundle, provider, decode), Bounds(count)) as crew:
             warm_up(crew, clips)
             before_s = cpu_s(crew.pids)
             scored, wall_s = _score(crew, clips, seconds, known)
@@ -91,7 +92,7 @@ def worker_counts(most: int) -> list[int]:
     return [*(2**power for power in range((most - 1).bit_length())), most]
 
 
-def warm_up(crew: Crew, clips: Sequence[str]) -> None:
+def warm_up(crew: Scorers, clips: Sequence[str]) -> None:
     """Start all workers of a crew, and let each score a clip."""
     for number in range(crew.size):
         crew.hand(number, Job(clips[number % len(clips)]))
@@ -101,7 +102,7 @@ def warm_up(crew: Crew, clips: Sequence[str]) -> None:
 
 
 def _score(
-    crew: Crew, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
+    crew: Scorers, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
 ) -> tuple[int, float]:
     """Score clips in turn, equally many per worker and each at least once; count and wall time."""
     least = max(len(clips), crew.size)

@@ -18,9 +18,10 @@ from mmperson.benchmark.subject import BundleFacts, ClipFacts, bundle_facts, cli
 from mmperson.errors import UnknownComponent, UsageError
 from mmperson.media import Decode
 from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.crew import Bounds, Crew, processors
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.predictor import Predictor
+from mmperson.runtime.scoring import Scoring
+from mmperson.workers.crew import Bounds, Crew, processors
 
 SCENARIOS: Final = ("single", "offline", "server", "cold")
 BOUND_FACTOR: Final = 5.0
@@ -118,7 +119,7 @@ def measure(
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with Crew(bundle, crowd, provider, decode) as crew:
+        with Crew(Scoring(bundle, provider, decode), crowd) as crew:
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
     if "cold" in scenarios:

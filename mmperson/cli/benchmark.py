@@ -76,7 +76,7 @@ def benchmark(
 
     Takes about a minute with everything. Measure when nothing else runs.
     """
-    from mmperson.runtime.worker import ONE_THREAD
+    from mmperson.workers.worker import ONE_THREAD
 
     os.environ.update(ONE_THREAD)  # before numpy is imported
     clips = open_folders(clips)

@@ -63,9 +63,9 @@ def _facts() -> dict[str, str]:
     import av
     import onnxruntime
 
-    from mmperson.runtime.crew import processors
     from mmperson.runtime.engine import available
-    from mmperson.runtime.worker import limits_memory
+    from mmperson.workers.crew import processors
+    from mmperson.workers.worker import limits_memory
 
     cores = os.cpu_count() or 1
     libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}

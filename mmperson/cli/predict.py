@@ -24,9 +24,9 @@ from mmperson.traits import TRAITS
 if TYPE_CHECKING:
     from mmperson.media import Decode
     from mmperson.runtime.bundle import Bundle
-    from mmperson.runtime.crew import Bounds
     from mmperson.runtime.engine import Provider
     from mmperson.schema import Prediction
+    from mmperson.workers.crew import Bounds
 
 _ENDINGS: Final = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
@@ -141,7 +141,7 @@ def predict(
     Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C;
     the clips in hand were finished, and the records of what was scored are written.
     """
-    from mmperson.runtime.worker import ONE_THREAD
+    from mmperson.workers.worker import ONE_THREAD
 
     os.environ.update(ONE_THREAD)  # before numpy is imported
     clips = open_folders(clips)
@@ -252,8 +252,8 @@ def _bounds(
     clips: int, workers: int | None, timeout_s: float | None, memory_mb: float | None
 ) -> Bounds | None:
     """Return what workers may cost; None if the clips are scored in this process."""
-    from mmperson.runtime.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds
-    from mmperson.runtime.worker import limits_memory
+    from mmperson.workers.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds
+    from mmperson.workers.worker import limits_memory
 
     if workers == 0 and (timeout_s is not None or memory_mb is not None):
         raise UsageError("--timeout and --memory are for workers, and --workers is 0.")
@@ -280,11 +280,13 @@ def _score(
 
         predictor = Predictor(bundle, provider=provider, decode=decode)
         return (predictor.predict(clip, transcript) for clip in clips)
-    from mmperson.runtime.batch import as_done, in_order
-    from mmperson.runtime.crew import Job
+    from mmperson.runtime.batch import in_order
+    from mmperson.runtime.scoring import Job, Scoring
+    from mmperson.workers.crew import as_done
 
     words = None if transcript is None else str(transcript)
-    answers = as_done(bundle, (Job(clip, words) for clip in clips), bounds, *ways)
+    jobs = (Job(clip, words) for clip in clips)
+    answers = as_done(Scoring(bundle, provider, decode), jobs, bounds)
     return in_order(answers) if ordered else (record for _, record in answers)
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from mmperson.errors import UsageError
 from mmperson.media.decode import Decode
-from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
-from mmperson.runtime.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds, Crew, Job
+from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle
 from mmperson.runtime.engine import Provider
+from mmperson.runtime.scoring import Job, Scoring
 from mmperson.schema import Prediction
+from mmperson.workers.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds, as_done
 
 
 def predict_many(
@@ -57,7 +58,8 @@ def predict_many(
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
         raise UsageError(f"Clips are several paths, not {clips!r}.")
     bounds = Bounds(workers, timeout_s, memory_mb)
-    return in_order(as_done(open_bundle(bundle), _jobs(clips), bounds, provider, decode))
+    work = Scoring(open_bundle(bundle), provider, decode)
+    return in_order(as_done(work, _jobs(clips), bounds))
 
 
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
@@ -69,42 +71,6 @@ def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
         while wanted in early:
             yield early.pop(wanted)
             wanted += 1
-
-
-def as_done(
-    bundle: Bundle,
-    jobs: Iterable[Job],
-    bounds: Bounds,
-    provider: Provider = "cpu",
-    decode: Decode = "exact",
-) -> Iterator[tuple[int, Prediction]]:
-    """Score clips in workers; yield each record as soon as it is there.
-
-    Args:
-        bundle: An opened bundle; each worker opens its folder anew.
-        jobs: The clips. When they end, the clips in hand are finished.
-        bounds: Number of workers, and what is refused.
-        provider: Where graphs run.
-        decode: Which frames of a video are decoded.
-
-    Yields:
-        The number of the job, from 0, and its record.
-
-    Raises:
-        BundleError: A worker cannot open the bundle, or cannot be started.
-        UsageError: The provider cannot be had.
-        UnknownComponent: There is no such profile or provider.
-    """
-    tasks = enumerate(jobs)
-    done: list[tuple[int, Prediction]] = []
-    with Crew(bundle, bounds, provider, decode) as crew:
-        while True:
-            while crew.free and (task := next(tasks, None)):
-                crew.hand(*task)
-            yield from done
-            if not crew.busy:
-                return
-            done = crew.poll()
 
 
 def _jobs(clips: Iterable[str | os.PathLike[str]]) -> Iterator[Job]:

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.errors import UsageError
-from mmperson.runtime import batch, crew
 from mmperson.runtime.predictor import Predictor, load
-from mmperson.runtime.worker import ONE_THREAD
+from mmperson.workers import crew
+from mmperson.workers.worker import ONE_THREAD
 from tests.fixtures.media import write_clip
 
 PROGRAM = "from mmperson.cli.app import main; main()"
@@ -92,11 +92,11 @@ def test_a_folder_without_clips_is_refused(run, tmp_path):
 
 
 def test_one_clip_needs_no_worker_and_several_get_them(run, demo, monkeypatch):
-    monkeypatch.setattr(batch, "as_done", lambda *arguments: pytest.fail("a worker"))
+    monkeypatch.setattr(crew, "as_done", lambda *arguments: pytest.fail("a worker"))
     assert run(demo).exit_code == 0
     assert run(demo, demo, "--workers", "0").exit_code == 0
     seen = []
-    monkeypatch.setattr(batch, "as_done", lambda *arguments: seen.append(arguments[2]) or [])
+    monkeypatch.setattr(crew, "as_done", lambda *arguments: seen.append(arguments[2]) or [])
     run(demo, demo)
     run(demo, "--timeout", "7")
     run(demo, "--memory", "99")

@@ -6,9 +6,7 @@ import signal
 from contextlib import suppress
 
 from mmperson.errors import MediaError, MediaTooLarge, UnreadableMedia
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.worker import OUT_OF_MEMORY
-from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
+from mmperson.workers.worker import OUT_OF_MEMORY
 
 
 def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
@@ -22,18 +20,18 @@ def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaErr
     """
     if code == -signal.SIGALRM:
         return MediaTooLarge(
-            f"Scoring it took longer than {timeout_s:g} s.",
+            f"The clip took longer than {timeout_s:g} s.",
             hint="Allow more time (--timeout, timeout_s), or use a shorter clip.",
         )
     if code == OUT_OF_MEMORY:
         return MediaTooLarge(
-            f"Scoring it needs more than {memory_mb:g} MB of memory.",
+            f"The clip needs more than {memory_mb:g} MB of memory.",
             hint="Allow more (--memory, memory_mb), or use a shorter or smaller clip.",
         )
     if raised:
-        return UnreadableMedia(f"Scoring it raised {raised}.", hint="Please report this.")
+        return UnreadableMedia(f"The clip raised {raised}.", hint="Please report this.")
     return UnreadableMedia(
-        f"The process that scored it {ending(code)}.",
+        f"The process that had the clip {ending(code)}.",
         hint="The clip may be damaged, or made to do harm; the other clips are not affected.",
     )
 
@@ -45,23 +43,3 @@ def ending(code: int) -> str:
     with suppress(ValueError):  # a real-time signal has no name
         return f"was ended by {signal.Signals(-code).name}"
     return f"was ended by signal {-code}"
-
-
-def lost_record(bundle: Bundle, engine: Engine, clip: str, error: MediaError) -> Prediction:
-    """Return the record of a clip that has ended its worker."""
-    uses = {
-        name: ModalityUse(use="absent", why="The clip could not be scored.")
-        if name in bundle.info.modalities
-        else ModalityUse(use="unread", why=f"The bundle does not read {name}.")
-        for name in MODALITIES
-    }
-    return Prediction(
-        clip=clip,
-        scores=None,
-        neuroticism=None,
-        modalities=Modalities(**uses),
-        duration_s=None,
-        model=bundle.model,
-        engine=engine,
-        error=error_info(error),
-    )

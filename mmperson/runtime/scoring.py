@@ -1,0 +1,94 @@
+"""What a crew does that scores clips: jobs in, records out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+from mmperson.errors import BundleError, MediaError
+from mmperson.media.decode import Decode, check_profile
+from mmperson.runtime.bundle import Bundle
+from mmperson.runtime.engine import Provider, check_provider
+from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
+from mmperson.workers.crew import Crew, Work
+
+
+class Job(NamedTuple):
+    """A clip to be scored.
+
+    Attributes:
+        clip: Its path, as its record shows it.
+        transcript: Path of what is said; None for the file beside the clip.
+    """
+
+    clip: str
+    transcript: str | None = None
+
+
+Scorers: TypeAlias = Crew[Job, Prediction]
+
+
+@dataclass(frozen=True)
+class Scoring(Work[Job, Prediction]):
+    """Score clips with a bundle.
+
+    Attributes:
+        bundle: An opened bundle; each worker opens its folder anew.
+        provider: Where graphs run.
+        decode: Which frames of a video are decoded.
+
+    Raises:
+        UsageError: The provider cannot be had.
+        UnknownComponent: There is no such profile or provider.
+    """
+
+    bundle: Bundle
+    provider: Provider = "cpu"
+    decode: Decode = "exact"
+
+    module: ClassVar = "mmperson.runtime.worker"
+
+    def __post_init__(self) -> None:
+        check_profile(self.decode)
+        check_provider(self.provider)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a worker opens."""
+        folder = str(self.bundle.folder.resolve())
+        return {"bundle": folder, "provider": self.provider, "decode": self.decode}
+
+    def read(self, task: Job, answer: dict[str, Any]) -> Prediction:
+        """Read a record.
+
+        Raises:
+            ValueError: It is none, or that of another clip.
+        """
+        record = Prediction.model_validate(answer)
+        if record.clip != task.clip:
+            raise ValueError(f"This is the record of {record.clip!r}.")
+        return record
+
+    def lost(self, task: Job, error: MediaError) -> Prediction:
+        """Return the record of a clip that has ended its worker."""
+        read = self.bundle.info.modalities
+        uses = {
+            name: ModalityUse(use="absent", why="The clip could not be scored.")
+            if name in read
+            else ModalityUse(use="unread", why=f"The bundle does not read {name}.")
+            for name in MODALITIES
+        }
+        return Prediction(
+            clip=task.clip,
+            scores=None,
+            neuroticism=None,
+            modalities=Modalities(**uses),
+            duration_s=None,
+            model=self.bundle.model,
+            engine=Engine(provider=self.provider, precision=self.bundle.info.precision),
+            error=error_info(error),
+        )
+
+    def broken(self, problem: str) -> BundleError:
+        """Return the error that says why the bundle cannot be opened."""
+        return BundleError(problem)

@@ -1,0 +1,1 @@
+"""Processes that hostile files may end, crash or hang without harm to anything else."""
