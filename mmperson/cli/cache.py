@@ -20,6 +20,16 @@ def cache(
     folder: Annotated[
         Path, typer.Option("--cache", help="The run.cache of the trainings; what is there stays.")
     ],
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that decode side by side; one per processor without it."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time that a clip may take.")
+    ] = 300.0,
+    memory: Annotated[
+        float, typer.Option(metavar="MB", help="Memory that a clip may take, on Linux.")
+    ] = 2048.0,
 ) -> None:
     """Decode a recipe's clips once, for all runs with this run.cache. Takes flags as train does."""
     import numpy as np
@@ -27,13 +37,15 @@ def cache(
     from mmperson.config import load_recipe
     from mmperson.data import read_manifest
     from mmperson.data.cache import FeatureCache
-    from mmperson.data.rows import cache_clips
+    from mmperson.data.decoding import decode_clips
+    from mmperson.workers.crew import Bounds
 
     try:
         from mmperson.models.preprocessing import input_spec
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
 
+    bounds = Bounds(workers, timeout, memory)
     recipe = load_recipe(config, parse_overrides(context.args))
     spec = input_spec(recipe)
     if spec.video is None and spec.audio is None:
@@ -46,7 +58,9 @@ def cache(
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
         task = bar.add_task("", total=len(rows))
-        unread = cache_clips(rows, spec, kept, lambda done: bar.update(task, completed=done))
+        unread = decode_clips(
+            rows, spec, kept, bounds, lambda done: bar.update(task, completed=done)
+        )
     if unread:
         talk.print(
             f"{unread:,} of {len(rows):,} rows have no picture or sound that can be read; "

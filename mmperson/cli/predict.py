@@ -261,7 +261,11 @@ def _bounds(
         return None
     if memory_mb is not None and not limits_memory():
         tell("This system keeps no process within a limit of memory: --memory does nothing.")
-    return Bounds(workers, timeout_s or DEFAULT_TIMEOUT_S, memory_mb or DEFAULT_MEMORY_MB)
+    return Bounds(
+        workers,
+        DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
+        DEFAULT_MEMORY_MB if memory_mb is None else memory_mb,
+    )
 
 
 def _score(

@@ -15,6 +15,8 @@ from mmperson.files import sweep, whole, writing
 from mmperson.inputs.spec import InputSpec
 
 SPEC_FILE = "spec.sha256"
+MISSING = ".missing"
+"""Ending of what stands in for an array that there is not: why the clip cannot be read, if so."""
 
 
 class FeatureCache:
@@ -54,9 +56,40 @@ class FeatureCache:
         array: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
         return array
 
+    def holds(self, clip: str | Path, modality: str) -> bool:
+        """Return whether there is an array of a clip's modality."""
+        return self._path(clip, modality).is_file()
+
+    def knows(self, clip: str | Path, modality: str) -> bool:
+        """Return whether the clip was read: its modality is stored, or noted as missing."""
+        note = self._path(clip, modality).with_suffix(MISSING)
+        return self.holds(clip, modality) or note.is_file()
+
+    def is_settled(self, clip: str | Path, modality: str) -> bool:
+        """Return whether reading the clip again would find nothing else."""
+        return self.knows(clip, modality) and self.refusal(clip, modality) is None
+
+    def refusal(self, clip: str | Path, modality: str) -> str | None:
+        """Return why the clip could not be read; None if it could, or was not tried."""
+        note = self._path(clip, modality).with_suffix(MISSING)
+        if self.holds(clip, modality) or not note.is_file():
+            return None
+        return note.read_text(encoding="utf-8") or None
+
     def store(self, clip: str | Path, modality: str, array: npt.NDArray[np.float32]) -> None:
         """Keep an array of a clip's modality; a crash leaves no half-written file."""
         save_array(self._path(clip, modality), array)
+
+    def miss(self, clip: str | Path, modality: str, refusal: str = "") -> None:
+        """Note that there is no array: the clip has no such modality, or cannot be read.
+
+        Args:
+            clip: The clip.
+            modality: The modality.
+            refusal: Why it cannot be read; nothing if it can.
+        """
+        with whole(self._path(clip, modality).with_suffix(MISSING)) as unfinished:
+            unfinished.write_text(refusal, encoding="utf-8")
 
     def _path(self, clip: str | Path, modality: str) -> Path:
         # A clip that was replaced by another file of the same name has another size or time.

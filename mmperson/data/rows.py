@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mmperson.errors import DataError, MediaError
 from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.inputs.spec import ColumnSpec, DescriptorSpec, InputSpec
 from mmperson.media import read_clip
+from mmperson.media.decode import Threads
 
 _CLIP_MODALITIES = ("video", "audio")
 
@@ -44,8 +46,30 @@ def prepare_row(
         DataError: The manifest lacks a column that the spec reads.
     """
     inputs = prepare_clip(None, manifest.transcript[row], spec, tokenizer)
+    found, wanted = published(manifest, row, spec)
+    clip = manifest.clip[row]
+    if clip is not None and wanted:
+        found |= _read_clip(clip, spec.part(wanted), cache)
+    return replace(inputs, **found)
+
+
+def published(manifest: Manifest, row: int, spec: InputSpec) -> tuple[dict[str, Any], list[str]]:
+    """Return what a manifest holds of a row's sound and pictures, and what its clip must give.
+
+    Args:
+        manifest: The corpus.
+        row: Index of the row.
+        spec: The preprocessing.
+
+    Returns:
+        Arrays by modality, None where columns say nothing; and the names of the other modalities,
+        which are read of clips.
+
+    Raises:
+        DataError: The manifest lacks a column that the spec reads.
+    """
     found: dict[str, Any] = {}
-    wanted: dict[str, Any] = {}
+    wanted = []
     for name in _CLIP_MODALITIES:
         part = getattr(spec, name)
         if isinstance(part, ColumnSpec):
@@ -53,11 +77,8 @@ def prepare_row(
         elif isinstance(part, DescriptorSpec) and np.isfinite(manifest.descriptors[row]).all():
             found[name] = manifest.descriptors[row].astype(np.float32)
         elif part is not None:
-            wanted[name] = part
-    clip = manifest.clip[row]
-    if clip is not None and wanted:
-        found |= _read_clip(clip, InputSpec(**wanted), cache)
-    return replace(inputs, **found)
+            wanted.append(name)
+    return found, wanted
 
 
 def require_clips(manifest: Manifest, spec: InputSpec) -> None:
@@ -79,33 +100,6 @@ def require_clips(manifest: Manifest, spec: InputSpec) -> None:
             hint="Put them back, or make the manifest anew with: mmperson data import",
             findings=missing[:10],
         )
-
-
-def cache_clips(
-    manifest: Manifest, spec: InputSpec, cache: FeatureCache, on_row: Callable[[int], object]
-) -> int:
-    """Keep what a spec reads of the clips of a manifest; what is kept already is not read again.
-
-    Args:
-        manifest: The rows.
-        spec: The preprocessing.
-        cache: Where to.
-        on_row: Told after every row how many are done.
-
-    Returns:
-        How many rows have neither a picture nor a sound.
-
-    Raises:
-        DataError: A clip is missing, or a column.
-        UsageError: The cache cannot be written.
-    """
-    require_clips(manifest, spec)
-    unread = 0
-    for row in range(len(manifest)):
-        inputs = prepare_row(manifest, row, spec.model_copy(update={"text": None}), None, cache)
-        unread += inputs.video is None and inputs.audio is None
-        on_row(row + 1)
-    return unread
 
 
 @dataclass(frozen=True)
@@ -150,19 +144,52 @@ def _columns(manifest: Manifest, row: int, spec: ColumnSpec) -> npt.NDArray[np.f
 def _read_clip(
     path: str, spec: InputSpec, cache: FeatureCache | None
 ) -> dict[str, npt.NDArray[Any] | None]:
-    """Return what a spec reads of a clip, by modality; decoded at most once."""
-    try:
-        if cache is not None:
-            kept = {name: cache.load(path, name) for name in spec.modalities}
-            if all(array is not None for array in kept.values()):
-                return kept
-        clip = read_clip(path, **spec.reading())
-    except (MediaError, OSError):
-        # A damaged or missing clip leaves the row its text; `data check` names it.
-        return dict.fromkeys(spec.modalities)
-    inputs = prepare_clip(clip, None, spec, None)
-    found = {name: getattr(inputs, name) for name in spec.modalities}
+    """Return what a spec reads of a clip, by modality; with a cache, a clip is read once."""
+    if cache is None:
+        found, _ = read_arrays(path, spec)
+        return found
+    with suppress(OSError):  # the clip has gone
+        if not all(cache.knows(path, name) for name in spec.modalities):
+            keep_arrays(path, spec, cache)
+        return {name: cache.load(path, name) for name in spec.modalities}
+    return dict.fromkeys(spec.modalities)
+
+
+def keep_arrays(path: str, spec: InputSpec, cache: FeatureCache, threads: Threads = "auto") -> bool:
+    """Read a clip and keep what a spec reads of it, or note what is missing.
+
+    Args:
+        path: The clip.
+        spec: What is read.
+        cache: Where to.
+        threads: FFmpeg's threading of video.
+
+    Returns:
+        Whether there is anything.
+
+    Raises:
+        OSError: There is no such clip.
+        UsageError: The cache cannot be written.
+    """
+    found, refusal = read_arrays(path, spec, threads)
     for name, array in found.items():
-        if cache is not None and array is not None:
+        if array is None:
+            cache.miss(path, name, refusal)
+        else:
             cache.store(path, name, array)
-    return found
+    return any(array is not None for array in found.values())
+
+
+def read_arrays(
+    path: str, spec: InputSpec, threads: Threads = "auto"
+) -> tuple[dict[str, npt.NDArray[Any] | None], str]:
+    """Return what a spec reads of a clip, by modality, and why it cannot be read.
+
+    A damaged or missing clip leaves its row the words; ``data check`` names it.
+    """
+    try:
+        clip = read_clip(path, threads=threads, **spec.reading())
+    except MediaError as error:
+        return dict.fromkeys(spec.modalities), str(error)
+    inputs = prepare_clip(clip, None, spec, None)
+    return {name: getattr(inputs, name) for name in spec.modalities}, ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -250,6 +251,10 @@ class InputSpec(_Spec):
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities that are read, in the order video, audio, text."""
         return tuple(name for name in ("video", "audio", "text") if getattr(self, name) is not None)
+
+    def part(self, modalities: Collection[str]) -> InputSpec:
+        """Return the spec of some modalities alone."""
+        return InputSpec(**{name: getattr(self, name) for name in modalities})
 
     def reading(self) -> dict[str, Any]:
         """Return the arguments of ``read_clip`` that decode what is read, and nothing else."""

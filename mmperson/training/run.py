@@ -15,6 +15,7 @@ import torch
 from mmperson.config import Recipe, load_recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
+from mmperson.data.decoding import decode_clips
 from mmperson.data.manifest import Manifest, read_manifest
 from mmperson.errors import DataError, ResumeMismatch, TrainingError
 from mmperson.evaluation.protocols import grouped_folds
@@ -40,6 +41,7 @@ from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
 from mmperson.training.step import OnNote, out_of_memory
+from mmperson.workers.crew import Bounds
 
 MANIFEST_FILE = "manifest.sha256"
 
@@ -135,7 +137,7 @@ def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: On
     with team.leader_first():
         if team.leads:
             _claim(run, recipe)
-        rows, select = _read_rows(recipe, manifest, run)
+        rows, select = _read_rows(recipe, manifest, run, leads=team.leads)
         torch.manual_seed(recipe.seed)
         network = PersonalityNetwork(recipe, spec)
         rows, select, teach = _prepare(network, rows, select, recipe, run)
@@ -153,20 +155,24 @@ def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: On
 
 
 def _read_rows(
-    recipe: Recipe, manifest: Manifest, run: Path
+    recipe: Recipe, manifest: Manifest, run: Path, *, leads: bool
 ) -> tuple[ClipDataset, ClipDataset | None]:
-    """Prepare the rows to learn from and those to select on."""
+    """Prepare the rows to learn from and those to select on; who leads decodes their clips."""
     spec = input_spec(recipe)
+    cache = FeatureCache(_cache(recipe, run) / spec.hash[:16], spec)
     tokenizer = None if recipe.text is None else load_tokenizer(run / TOKENIZER_FILE)
     prepare = partial(
         ClipDataset.prepare,
         spec=spec,
         tokenizer=tokenizer,
-        cache=FeatureCache(_cache(recipe, run) / spec.hash[:16], spec),
+        cache=cache,
         targets=recipe.data.targets,
         groups=recipe.data.groups,
     )
     train_part, select_part = split_rows(recipe, manifest)
+    for part in (train_part, select_part):
+        if part is not None and leads:
+            decode_clips(part, spec, cache, Bounds())
     rows = prepare(train_part)
     usable = rows.present.any(axis=1) & np.isfinite(rows.targets).any(axis=1)
     if not usable.any():

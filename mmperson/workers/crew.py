@@ -45,6 +45,11 @@ class Work(ABC, Generic[TaskT, DoneT]):
     module: ClassVar[str]
 
     @property
+    def largest_file(self) -> int:
+        """Bytes of the largest file that a worker may write once it is ready; 0 for none."""
+        return 0
+
+    @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What a worker needs to get ready; something that JSON can hold."""
@@ -261,6 +266,7 @@ class _Worker(Generic[TaskT]):
         self._say(
             {
                 "work": work.settings,
+                "largest_file": work.largest_file,
                 "timeout_s": bounds.timeout_s,
                 "memory_mb": bounds.memory_mb,
             }

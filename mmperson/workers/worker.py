@@ -34,12 +34,11 @@ _START_S: Final = 120.0
 _SIZE: Final = Path("/proc/self/statm")
 
 
-def serve(get_ready: Callable[[Any], Act], *, largest_file: int = 0) -> None:
+def serve(get_ready: Callable[[Any], Act]) -> None:
     """Do tasks until standard input ends.
 
     Args:
         get_ready: Takes the settings of the work and returns what does a task.
-        largest_file: Bytes of the largest file that may be written from then on.
     """
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
@@ -52,7 +51,7 @@ def serve(get_ready: Callable[[Any], Act], *, largest_file: int = 0) -> None:
     except MMPersonError as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
-    confine(settings["memory_mb"], largest_file)
+    confine(settings["memory_mb"], settings["largest_file"])
     _answer(answers, {"ready": True})
     signal.setitimer(signal.ITIMER_REAL, 0)
     for line in sys.stdin.buffer:

@@ -48,14 +48,10 @@ def test_clips_are_decoded_once_and_training_reads_them(decode, tmp_path, monkey
     assert "5 rows are ready" in result.stderr
     assert f"Wrote {tmp_path / 'cache'}" in result.stderr
     assert len(kept()) == 5
-    decoded = []
-    read_clip = rows.read_clip
-    monkeypatch.setattr(
-        rows, "read_clip", lambda path, **how: decoded.append(path) or read_clip(path, **how)
-    )
+    # What is missing is tried again by workers, and nothing is opened in this process.
+    monkeypatch.setattr(rows, "read_clip", lambda path, **_: pytest.fail(f"reads {path}"))
     changes = {"data.select_split": "validation", "run.cache": str(tmp_path / "cache")}
     train(load_recipe(tmp_path / "recipe.yaml", changes), tmp_path / "run")
-    assert set(decoded) == {str(tmp_path / "3.mp4")}  # only the damaged one is tried again
 
 
 def test_what_the_manifest_has_is_not_decoded(decode, tmp_path):
@@ -67,3 +63,14 @@ def test_a_recipe_of_words_alone_has_nothing_to_decode(decode):
     result = decode(audio=None)
     assert isinstance(result.exception, UsageError)
     assert "nothing to decode" in str(result.exception)
+
+
+def test_what_cannot_be_is_refused(decode):
+    for flags, message in (
+        (("--workers", "0"), "number of workers is 0"),
+        (("--timeout", "0"), "time per clip is 0"),
+        (("--memory", "1"), "memory of a worker is 1"),
+    ):
+        result = decode(*flags, **HEARD)
+        assert isinstance(result.exception, UsageError)
+        assert message in str(result.exception)

@@ -23,6 +23,22 @@ def test_what_was_stored_comes_back(tmp_path, clip):
     assert again.load(clip, "video") is None
 
 
+def test_what_is_missing_is_known_and_a_refusal_is_not_final(tmp_path, clip):
+    cache = FeatureCache(tmp_path / "cache", SPEC)
+    assert not cache.knows(clip, "audio")
+    cache.miss(clip, "audio")
+    assert cache.knows(clip, "audio")
+    assert cache.is_settled(clip, "audio")
+    assert cache.load(clip, "audio") is None
+    cache.miss(clip, "audio", "It took longer than 1 s.")
+    assert cache.refusal(clip, "audio") == "It took longer than 1 s."
+    assert cache.knows(clip, "audio")
+    assert not cache.is_settled(clip, "audio")
+    cache.store(clip, "audio", np.zeros(26, dtype=np.float32))
+    assert cache.is_settled(clip, "audio")
+    assert cache.refusal(clip, "audio") is None
+
+
 def test_another_file_of_the_same_name_is_another_clip(tmp_path, clip):
     cache = FeatureCache(tmp_path / "cache", SPEC)
     cache.store(clip, "audio", np.zeros(26, dtype=np.float32))

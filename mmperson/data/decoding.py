@@ -1,0 +1,154 @@
+"""Decode the clips of a manifest in workers, which a bad clip may end, and keep what is read.
+
+A clip that crashes FFmpeg would end a training at the same place again and again. Here it costs
+itself alone: its row has the words that are said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from mmperson.data.cache import FeatureCache
+from mmperson.data.manifest import Manifest
+from mmperson.data.rows import keep_arrays, published, require_clips
+from mmperson.errors import DataError, MediaError, UsageError
+from mmperson.inputs.spec import InputSpec
+from mmperson.workers.crew import Bounds, Work, as_done
+from mmperson.workers.worker import Act, serve
+
+_HEADER_BYTES = 4096
+
+
+class Reading(NamedTuple):
+    """What is to be read of a clip.
+
+    Attributes:
+        clip: Its path.
+        modalities: Names of what is read.
+    """
+
+    clip: str
+    modalities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decoding(Work[Reading, bool]):
+    """Decode clips into a cache; the answer is whether a clip has anything.
+
+    Attributes:
+        cache: Where to.
+        spec: The preprocessing that the cache was opened for.
+    """
+
+    cache: FeatureCache
+    spec: InputSpec
+    module: ClassVar = __name__
+
+    @property
+    def largest_file(self) -> int:
+        """Bytes of the largest array."""
+        parts = [getattr(self.spec, name) for name in self.spec.modalities if name != "text"]
+        return max(4 * int(np.prod(part.shape)) for part in parts) + _HEADER_BYTES
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Where to, and by which spec."""
+        return {"folder": str(self.cache.folder), "spec": self.spec.model_dump(mode="json")}
+
+    def read(self, task: Reading, answer: dict[str, Any]) -> bool:
+        """Return whether the clip has anything.
+
+        Raises:
+            UsageError: The cache cannot be written.
+            ValueError: That is no answer.
+        """
+        match answer:
+            case {"unwritable": str() as message, "hint": str() as hint}:
+                raise UsageError(message, hint=hint)
+            case {"usable": bool() as usable}:
+                return usable
+        raise ValueError(f"Neither an answer nor a complaint: {answer!r}.")
+
+    def lost(self, task: Reading, error: MediaError) -> bool:
+        """Note that the clip has ended its worker, so that nobody opens it unawares."""
+        with suppress(FileNotFoundError):  # the clip has gone
+            for name in task.modalities:
+                self.cache.miss(task.clip, name, str(error))
+        return False
+
+    def broken(self, problem: str) -> DataError:
+        """Return the error that says why nothing can be decoded."""
+        return DataError(f"The clips cannot be decoded. {problem}")
+
+
+def decode_clips(
+    manifest: Manifest,
+    spec: InputSpec,
+    cache: FeatureCache,
+    bounds: Bounds,
+    on_row: Callable[[int], object] = lambda _: None,
+) -> int:
+    """Keep what a spec reads of the clips of a manifest.
+
+    What is kept already is not read again; a clip that could not be read is tried once more.
+
+    Args:
+        manifest: The rows.
+        spec: The preprocessing.
+        cache: Where to, opened for this spec.
+        bounds: Number of workers, and what a clip may cost one.
+        on_row: Told after every row how many are done.
+
+    Returns:
+        How many rows have neither a picture nor a sound.
+
+    Raises:
+        DataError: A clip is missing, or a column; or no worker can be started.
+        UsageError: The cache cannot be written.
+    """
+    require_clips(manifest, spec)
+    tasks: dict[Reading, list[bool]] = {}  # for each row of the clip, whether it has something else
+    done = mute = 0
+    for row, clip in enumerate(manifest.clip):
+        found, wanted = published(manifest, row, spec)
+        has_some = any(array is not None for array in found.values())
+        if clip is None or all(cache.is_settled(clip, name) for name in wanted):
+            has_some |= clip is not None and any(cache.holds(clip, name) for name in wanted)
+            done, mute = done + 1, mute + (not has_some)
+        else:
+            tasks.setdefault(Reading(clip, tuple(wanted)), []).append(has_some)
+    on_row(done)
+    rows = list(tasks.values())
+    for number, usable in as_done(Decoding(cache, spec), tasks, bounds):
+        done += len(rows[number])
+        mute += 0 if usable else rows[number].count(False)
+        on_row(done)
+    return mute
+
+
+def main() -> None:
+    """Decode clips until standard input ends."""
+    serve(_open)
+
+
+def _open(settings: dict[str, Any]) -> Act:
+    """Open the cache; a task is a ``Reading``."""
+    spec = InputSpec.model_validate(settings["spec"])
+    cache = FeatureCache(Path(settings["folder"]), spec)
+
+    def decode(task: tuple[str, list[str]]) -> dict[str, Any]:
+        clip, modalities = task
+        try:
+            return {"usable": keep_arrays(clip, spec.part(modalities), cache, threads="none")}
+        except UsageError as error:
+            return {"unwritable": error.message, "hint": error.hint or ""}
+        except FileNotFoundError:  # the clip has gone
+            return {"usable": False}
+
+    return decode
