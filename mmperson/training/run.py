@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +46,7 @@ from mmperson.training.step import OnNote, out_of_memory
 from mmperson.workers.crew import Bounds
 
 MANIFEST_FILE = "manifest.sha256"
+_TOLD_ROWS: Final = 100  # Rows that are decoded before the user hears of it again, at least.
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: On
     with team.leader_first():
         if team.leads:
             _claim(run, recipe)
-        rows, select = _read_rows(recipe, manifest, run, leads=team.leads)
+        rows, select = _read_rows(recipe, manifest, run, team, on_note)
         torch.manual_seed(recipe.seed)
         network = PersonalityNetwork(recipe, spec)
         rows, select, teach = _prepare(network, rows, select, recipe, run)
@@ -155,7 +158,7 @@ def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: On
 
 
 def _read_rows(
-    recipe: Recipe, manifest: Manifest, run: Path, *, leads: bool
+    recipe: Recipe, manifest: Manifest, run: Path, team: Team, on_note: OnNote
 ) -> tuple[ClipDataset, ClipDataset | None]:
     """Prepare the rows to learn from and those to select on; who leads decodes their clips."""
     spec = input_spec(recipe)
@@ -171,8 +174,8 @@ def _read_rows(
     )
     train_part, select_part = split_rows(recipe, manifest)
     for part in (train_part, select_part):
-        if part is not None and leads:
-            decode_clips(part, spec, cache, Bounds())
+        if part is not None and team.leads:
+            decode_clips(part, spec, cache, Bounds(), _progress(len(part), on_note))
     rows = prepare(train_part)
     usable = rows.present.any(axis=1) & np.isfinite(rows.targets).any(axis=1)
     if not usable.any():
@@ -182,6 +185,19 @@ def _read_rows(
         )
     select = None if select_part is None else prepare(select_part)
     return rows.select(np.flatnonzero(usable)), select
+
+
+def _progress(total: int, on_note: OnNote) -> Callable[[int], None]:
+    """Return what says how many rows are decoded: at the start, and now and then."""
+    due = 0
+
+    def tell(done: int) -> None:
+        nonlocal due
+        if due <= done < total:
+            on_note(f"Decoding clips: {done:,} of {total:,} rows are ready.")
+            due = done + max(_TOLD_ROWS, total // 10)
+
+    return tell
 
 
 def score_run(

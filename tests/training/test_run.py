@@ -16,7 +16,7 @@ from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training import loop, optim, score_run, step, train
-from mmperson.training.run import split_rows
+from mmperson.training.run import _progress, split_rows
 from mmperson.training.step import Stepper
 from mmperson.training.tracker import LOG_FILE
 
@@ -276,3 +276,16 @@ def test_calibration_fits_the_selection_rows_and_nothing_else(recipe, tmp_path):
     assert np.abs(errors["calibrated"].mean(axis=0)).max() < 1e-4
     assert np.abs(errors["plain"].mean(axis=0)).max() > 1e-3
     assert ((errors["calibrated"] ** 2).mean(0) <= (errors["plain"] ** 2).mean(0) + 1e-9).all()
+
+
+def test_decoding_is_told_at_the_start_and_now_and_then():
+    said = []
+    tell = _progress(450, said.append)
+    for done in range(20, 451):
+        tell(done)
+    assert said == [
+        f"Decoding clips: {done} of 450 rows are ready." for done in (20, 120, 220, 320, 420)
+    ]
+    said.clear()
+    _progress(450, said.append)(450)
+    assert said == []
