@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from mmperson.data.cache import FeatureCache
+from mmperson.data.decoding import decode_clips
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import prepare_row, require_clips
 from mmperson.errors import MissingStream
 from mmperson.runtime.predictor import Predictor, load
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS
+from mmperson.workers.crew import Bounds
+
+_ROWS_AT_ONCE: Final = 256
 
 
 def score_bundle(
@@ -22,6 +30,9 @@ def score_bundle(
     modalities: Sequence[str] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Score every row, one by one, as ``predict`` would.
+
+    Clips are decoded by workers, some hundreds ahead, into a temporary folder; one that ends its
+    worker is scored by its words.
 
     Args:
         bundle: Name or folder of a bundle, or an open predictor.
@@ -33,14 +44,20 @@ def score_bundle(
 
     Raises:
         DataError: The manifest names a clip that is not there.
+        UsageError: There is no room for what is decoded.
     """
     predictor = bundle if isinstance(bundle, Predictor) else load(bundle)
-    require_clips(manifest, predictor.spec)
+    require_clips(manifest, predictor.spec)  # all of them, before the first is decoded
     scores = np.full((len(manifest), len(TRAITS)), np.nan)
-    for row in range(len(manifest)):
-        inputs = prepare_row(manifest, row, predictor.spec, predictor.tokenizer)
-        try:
-            scores[row] = predictor.score(inputs, modalities or MODALITIES)[: len(TRAITS)]
-        except MissingStream:
-            continue
+    for start in range(0, len(manifest), _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(manifest)))
+        part = manifest.select(rows)
+        with tempfile.TemporaryDirectory(prefix="mmperson-") as folder:
+            cache = FeatureCache(folder, predictor.spec)
+            decode_clips(part, predictor.spec, cache, Bounds())
+            for row, target in enumerate(rows):
+                inputs = prepare_row(part, row, predictor.spec, predictor.tokenizer, cache)
+                with suppress(MissingStream):
+                    answer = predictor.score(inputs, modalities or MODALITIES)
+                    scores[target] = answer[: len(TRAITS)]
     return scores
