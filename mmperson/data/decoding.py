@@ -6,8 +6,9 @@ itself alone: its row has the words that are said.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -130,6 +131,27 @@ def decode_clips(
         mute += 0 if usable else rows[number].count(False)
         on_row(done)
     return mute
+
+
+@contextmanager
+def decoded(
+    manifest: Manifest, spec: InputSpec, folder: Path | None = None
+) -> Iterator[FeatureCache]:
+    """Give a cache that has what a spec reads of the clips of a manifest.
+
+    Args:
+        manifest: The rows.
+        spec: The preprocessing.
+        folder: Where it lies; None for a temporary one, which goes in the end.
+
+    Raises:
+        DataError: See ``decode_clips``.
+        UsageError: There is no room for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="mmperson-") as temporary:
+        cache = FeatureCache(folder or temporary, spec)
+        decode_clips(manifest, spec, cache, Bounds())
+        yield cache
 
 
 def main() -> None:

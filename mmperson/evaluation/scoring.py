@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.data.cache import FeatureCache
-from mmperson.data.decoding import decode_clips
+from mmperson.data.decoding import decoded
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import prepare_row, require_clips
 from mmperson.errors import MissingStream
 from mmperson.runtime.predictor import Predictor, load
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS
-from mmperson.workers.crew import Bounds
 
 _ROWS_AT_ONCE: Final = 256
 
@@ -52,9 +49,7 @@ def score_bundle(
     for start in range(0, len(manifest), _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(manifest)))
         part = manifest.select(rows)
-        with tempfile.TemporaryDirectory(prefix="mmperson-") as folder:
-            cache = FeatureCache(folder, predictor.spec)
-            decode_clips(part, predictor.spec, cache, Bounds())
+        with decoded(part, predictor.spec) as cache:
             for row, target in enumerate(rows):
                 inputs = prepare_row(part, row, predictor.spec, predictor.tokenizer, cache)
                 with suppress(MissingStream):

@@ -17,7 +17,7 @@ import torch
 from mmperson.config import Recipe, load_recipe
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
-from mmperson.data.decoding import decode_clips
+from mmperson.data.decoding import decode_clips, decoded
 from mmperson.data.manifest import Manifest, read_manifest
 from mmperson.errors import DataError, ResumeMismatch, TrainingError
 from mmperson.evaluation.protocols import grouped_folds
@@ -221,13 +221,14 @@ def score_run(
     tokenizer = None
     if trained.spec.text is not None:
         tokenizer = load_tokenizer(Path(run) / TOKENIZER_FILE)
-    kept = None if cache is None else FeatureCache(cache / trained.spec.hash[:16], trained.spec)
     targets = trained.recipe.data.targets
-    dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer, kept, targets=targets)
-    for name, encoder in trained.network.encoders.items():
-        if encoder.frozen and cache is not None:
-            dataset = encode_rows(trained.network, dataset, name, cache)
-    return score(trained.network, dataset, modalities or MODALITIES)
+    folder = None if cache is None else cache / trained.spec.hash[:16]
+    with decoded(manifest, trained.spec, folder) as kept:
+        dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer, kept, targets=targets)
+        for name, encoder in trained.network.encoders.items():
+            if encoder.frozen and cache is not None:
+                dataset = encode_rows(trained.network, dataset, name, cache)
+        return score(trained.network, dataset, modalities or MODALITIES)
 
 
 def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest | None]:
