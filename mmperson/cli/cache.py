@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmperson.cli.terminal import plain
 from mmperson.cli.train import parse_overrides
 from mmperson.errors import MissingExtra, UsageError
+
+_NAMED_CLIPS: Final = 10
 
 
 def cache(
@@ -37,7 +40,7 @@ def cache(
     from mmperson.config import load_recipe
     from mmperson.data import read_manifest
     from mmperson.data.cache import FeatureCache
-    from mmperson.data.decoding import decode_clips
+    from mmperson.data.decoding import decode_clips, refusals
     from mmperson.workers.crew import Bounds
 
     try:
@@ -61,10 +64,14 @@ def cache(
         unread = decode_clips(
             rows, spec, kept, bounds, lambda done: bar.update(task, completed=done)
         )
+    refused = refusals(rows, spec, kept)
+    for clip, reason in islice(refused.items(), _NAMED_CLIPS):
+        talk.print(f"{plain(clip)}: {plain(reason)}", style="yellow")
+    if len(refused) > _NAMED_CLIPS:
+        talk.print(f"and {len(refused) - _NAMED_CLIPS:,} more clips", style="yellow")
     if unread:
         talk.print(
-            f"{unread:,} of {len(rows):,} rows have no picture or sound that can be read; "
-            f"see: mmperson data check {plain(str(recipe.data.manifest))}",
+            f"{unread:,} of {len(rows):,} rows have no picture or sound that can be read.",
             style="yellow",
         )
     talk.print(f"{len(rows) - unread:,} rows are ready.\nWrote {plain(str(kept.folder))}")

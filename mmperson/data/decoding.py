@@ -133,6 +133,16 @@ def decode_clips(
     return mute
 
 
+def refusals(manifest: Manifest, spec: InputSpec, cache: FeatureCache) -> dict[str, str]:
+    """Return why clips of a manifest cannot be read, by their paths, as far as is known."""
+    found = {}
+    for row, clip in enumerate(manifest.clip):
+        for name in published(manifest, row, spec)[1]:
+            if clip is not None and (reason := cache.refusal(clip, name)):
+                found[clip] = reason
+    return found
+
+
 @contextmanager
 def decoded(
     manifest: Manifest, spec: InputSpec, folder: Path | None = None

@@ -45,6 +45,7 @@ def test_clips_are_decoded_once_and_training_reads_them(decode, tmp_path, monkey
     result = decode("--data.select_split", "validation", **HEARD)
     assert result.exit_code == 0, result.output
     assert "1 of 6 rows have no picture or sound" in result.stderr
+    assert f"{tmp_path / '3.mp4'}: '3.mp4' cannot be read as video or audio" in result.stderr
     assert "5 rows are ready" in result.stderr
     assert f"Wrote {tmp_path / 'cache'}" in result.stderr
     assert len(kept()) == 5
