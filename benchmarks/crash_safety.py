@@ -209,7 +209,10 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Findings | None]:
         files = (resource.RLIMIT_FSIZE, (1, max(whole.sizes)), tries, seed)
         add(f"{name}, small files", limit_often(subject, whole, place / "limit", *files))
         add(f"{name}, full disk", fill_often(subject, whole, place / "full", tries, seed))
-        add(f"{name}, killed for memory", starve_often(subject, whole, place / "oom", tries, seed))
+        add(
+            f"{name}, killed for memory",
+            starve_often(subject, whole, place / "oom", 2 * tries, seed),
+        )
         if name == "train":
             memory = (resource.RLIMIT_AS, (1 << 24, 1 << 28), tries, seed)
             add("train, no address space", limit_often(subject, whole, place / "memory", *memory))
