@@ -4,9 +4,11 @@
 
 Small works of ``mmperson train``, ``data cache`` and ``predict`` are done once undisturbed.
 Then each is done over and over: killed (SIGKILL) at random moments and started again; with too
-small a limit on files and, where it can be mounted, on a full disk, then with room; training also
-with too little memory. After every interruption all files are read; what was done must stand, and
-in the end there must be the same bits. Workers of ``predict`` are killed, too: each costs its clip.
+small a limit on files and, where it can be mounted, on a full disk, then with room; with so little
+memory that the kernel kills, where control groups can be made; and training in too small an address
+space. After every interruption all files are read; what was done must stand, and in the end there
+must be the same bits. Workers of ``predict`` are killed, too, by SIGKILL and for want of memory:
+each costs its clip.
 
 The commands start from a process that has torch imported, so that kills meet work and not imports.
 Workers are looked for in /proc, and memory is limited, on Linux alone. A result file is never
@@ -17,15 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import signal
 import subprocess
 import tempfile
-import time
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from crash_subjects import (
@@ -38,42 +37,19 @@ from crash_subjects import (
     training,
 )
 from interruptions import (
+    RUST_ABORTED,
     Findings,
     Running,
+    Whole,
     command,
     mount,
-    opened_bundle,
-    warm_up,
-    workers_of,
+    uninterrupted,
 )
+from killed_workers import kill_workers, starve_workers
+from memory_group import memory_group
 from result_file import circumstances, write_result
 
 from mmperson.runtime.bundle import DEFAULT_BUNDLE
-
-
-class Whole(NamedTuple):
-    """How long the work takes without interruption, and what it leaves.
-
-    Attributes:
-        seconds: Wall time.
-        result: What it leaves, by name.
-        sizes: Bytes of each file in its folder.
-    """
-
-    seconds: float
-    result: dict[str, bytes]
-    sizes: list[int]
-
-
-def uninterrupted(subject: Subject, folder: Path) -> Whole:
-    """Do the work once."""
-    warm_up()
-    begun = time.monotonic()
-    with command(subject, folder) as running:
-        running.finish()
-    seconds = time.monotonic() - begun
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return Whole(seconds, subject.result(folder), sizes)
 
 
 def kill_often(subject: Subject, whole: Whole, folder: Path, kills: int, seed: int) -> Findings:
@@ -163,41 +139,44 @@ def _go_on(subject: Subject, whole: Whole, run: Path, running: Running, findings
     """Note how a command ended that lacked something, and let it end as it should."""
     findings.endings[running.ending] += 1
     findings.note(subject, run, {})
-    if running.process.exitcode not in (0, 2, 3) or "Traceback" in running.said:
+    ended = running.process.exitcode in (0, 2, 3) or running.ending == RUST_ABORTED
+    if not ended or "Traceback" in running.said:
         findings.differences.append(f"{run.name}: {running.ending}: {running.said[-300:]}")
     with command(subject, run) as again:
         again.finish()
     findings.compare(subject, run, whole.result)
 
 
-def kill_workers(subject: Subject, whole: Whole, folder: Path, kills: int, seed: int) -> Findings:
-    """Kill workers of ``predict`` while they score; each must cost its clip alone."""
+def starve_often(
+    subject: Subject, whole: Whole, folder: Path, tries: int, seed: int
+) -> Findings | None:
+    """Do the work in so little memory that the kernel kills, then with all; None where it cannot.
+
+    Limits are drawn evenly between what an idle process of the program needs and what the work
+    needs. The kernel may choose the command, or a worker, which must cost its clip alone.
+    """
     random = np.random.default_rng(seed)
     findings = Findings()
-    killed = 0
-    while killed < kills:
-        run = folder / f"thinned-{findings.runs}"
-        here = 0
-        with command(subject, run) as running:
-            while running.process.exitcode is None and killed + here < kills:
-                time.sleep(random.uniform(0, whole.seconds / 8))
-                able = [p for p in workers_of(run) if opened_bundle(p)]
-                if able:
-                    with suppress(ProcessLookupError):  # it has just ended by itself
-                        os.kill(int(random.choice(able)), signal.SIGKILL)
-                        here += 1
-            running.process.join()
-        killed += here
-        findings.endings[running.ending.split()[0]] += 1
-        records = [json.loads(record) for record in subject.standing(run).values()]
-        failed = sum(record["error"] is not None for record in records)
-        scored = running.process.exitcode in (0, 1) and len(records) == len(whole.result)
-        if not scored or failed > here:
-            findings.differences.append(f"{run.name}: {here} kills, {failed} failed clips")
-        findings.lost.append(failed)
-        findings.stages["workers killed"] += here
-        with command(subject, run) as running:
-            running.finish()
+    span = []
+    for arguments in (lambda _: ["--version"], subject.arguments):
+        with memory_group() as group:
+            if group is None:
+                return None
+            with command(replace(subject, arguments=arguments), folder / "peak", None, group) as it:
+                it.process.join()
+            span.append(group.needed)
+    for number in range(tries):
+        run = folder / f"starved-{number}"
+        with memory_group(int(random.uniform(*span))) as group:
+            with command(subject, run, None, group) as running:
+                running.process.join()
+            kills = group.kills
+        findings.endings[f"{running.ending}, {kills} killed by the kernel"] += 1
+        findings.note(subject, run, {})
+        if findings.lost[-1] > 1 or subject.failed(run) > kills or "Traceback" in running.said:
+            findings.differences.append(f"{run.name}: {running.ending}: {running.said[-300:]}")
+        with command(subject, run) as again:
+            again.finish()
         findings.compare(subject, run, whole.result)
     return findings
 
@@ -207,7 +186,8 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Findings | None]:
 
     Args:
         folder: Where all is done.
-        kills: In all: of the three commands, and of workers, a quarter each.
+        kills: Of the three commands, and of workers, a quarter each, and as many of workers again
+            for want of memory.
         seed: Of the moments and limits.
     """
     subjects = {
@@ -229,12 +209,18 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Findings | None]:
         files = (resource.RLIMIT_FSIZE, (1, max(whole.sizes)), tries, seed)
         add(f"{name}, small files", limit_often(subject, whole, place / "limit", *files))
         add(f"{name}, full disk", fill_often(subject, whole, place / "full", tries, seed))
+        add(
+            f"{name}, killed for memory",
+            starve_often(subject, whole, place / "oom", 2 * tries, seed),
+        )
         if name == "train":
             memory = (resource.RLIMIT_AS, (1 << 24, 1 << 28), tries, seed)
-            add("train, no memory", limit_often(subject, whole, place / "memory", *memory))
+            add("train, no address space", limit_often(subject, whole, place / "memory", *memory))
         if name == "predict":
             thinned = kill_workers(subject, whole, place / "thin", kills, seed)
             add("predict, workers killed", thinned)
+            starved = starve_workers(subject, whole, place / "starve", kills, seed)
+            add("predict, workers killed for memory", starved)
     return found
 
 

@@ -38,6 +38,7 @@ class Subject:
         standing: What is done for good, by name; must stay as it is.
         lost: How much of what was done has to be done again.
         stage: How far it has come, in a word.
+        failed: How many clips have an error in place of a score.
     """
 
     arguments: Callable[[Path], list[str]]
@@ -45,6 +46,7 @@ class Subject:
     standing: Callable[[Path], dict[str, bytes]]
     lost: Callable[[Path], int]
     stage: Callable[[Path], str]
+    failed: Callable[[Path], int] = lambda run: 0
 
 
 def training(recipe: Recipe, folder: Path) -> Subject:
@@ -86,6 +88,7 @@ def predicting(clips: Path, bundle: str) -> Subject:
         _records,
         lambda run: len(_lines(run)[-1:]) if _lines(run)[-1] else 0,
         lambda run: "after the first clip" if _records(run) else "before the first clip",
+        lambda run: sum(json.loads(line)["error"] is not None for line in _lines(run)[:-1]),
     )
 
 

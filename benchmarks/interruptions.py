@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -14,10 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from crash_subjects import Subject
+from memory_group import MemoryGroup
 
 from mmperson.data.cache import SPEC_FILE
 from mmperson.models.checkpoint import read_tensors
@@ -28,6 +30,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mmperson.cli.app", "mmperson.training", "pyarrow.parquet"])
 MARK = "MMPERSON_INTERRUPTED"
 """Variable of the environment by which a command's workers are found."""
+RUST_SAID = "memory allocation of"
+RUST_ABORTED = "SIGABRT of a library in Rust that was refused memory"
 
 
 def warm_up() -> None:
@@ -57,20 +61,29 @@ class Running:
 
     @property
     def ending(self) -> str:
-        """Its exit code, with the name of the error that it told of."""
+        """Its exit code, with the name of the error that it told of, or the signal that ended it.
+
+        Libraries in Rust, such as tokenizers, abort when an allocation fails: no error is raised.
+        """
+        code = self.process.exitcode
+        if code < 0:
+            name = signal.Signals(-code).name
+            return RUST_ABORTED if name == "SIGABRT" and RUST_SAID in self.said else name
         last = self.said.strip().splitlines()[-1:]
-        error = last[0].split(":")[0] if last and self.process.exitcode else "done"
-        return f"{self.process.exitcode} {error}"
+        return f"{code} {last[0].split(':')[0] if last and code else 'done'}"
 
 
 @contextmanager
 def command(
-    subject: Subject, folder: Path, limits: Mapping[int, int] | None = None
+    subject: Subject,
+    folder: Path,
+    limits: Mapping[int, int] | None = None,
+    group: MemoryGroup | None = None,
 ) -> Iterator[Running]:
     """Run a subject's command in a folder; it is over when this ends."""
     folder.mkdir(parents=True, exist_ok=True)
     ear, mouth = PROCESSES.Pipe(duplex=False)
-    arguments = (subject.arguments(folder), mouth, str(folder), dict(limits or {}))
+    arguments = (subject.arguments(folder), mouth, str(folder), dict(limits or {}), group)
     process = PROCESSES.Process(target=_run, args=arguments)
     process.start()
     mouth.close()
@@ -86,10 +99,18 @@ def command(
         ear.close()
 
 
-def _run(arguments: list[str], mouth: Connection, mark: str, limits: dict[int, int]) -> None:
+def _run(
+    arguments: list[str],
+    mouth: Connection,
+    mark: str,
+    limits: dict[int, int],
+    group: MemoryGroup | None,
+) -> None:
     """Run the program in this process."""
     from mmperson.cli.app import main
 
+    if group:
+        group.take(os.getpid())
     os.dup2(mouth.fileno(), 2)
     os.environ[MARK] = mark
     for limit, value in limits.items():
@@ -99,6 +120,31 @@ def _run(arguments: list[str], mouth: Connection, mark: str, limits: dict[int, i
         resource.setrlimit(limit, (value, value))
     sys.argv = ["mmperson", *arguments]
     main()
+
+
+class Whole(NamedTuple):
+    """How long the work takes without interruption, and what it leaves.
+
+    Attributes:
+        seconds: Wall time.
+        result: What it leaves, by name.
+        sizes: Bytes of each file in its folder.
+    """
+
+    seconds: float
+    result: dict[str, bytes]
+    sizes: list[int]
+
+
+def uninterrupted(subject: Subject, folder: Path) -> Whole:
+    """Do the work once."""
+    warm_up()
+    begun = time.monotonic()
+    with command(subject, folder) as running:
+        running.finish()
+    seconds = time.monotonic() - begun
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Whole(seconds, subject.result(folder), sizes)
 
 
 def unfinished_files(folder: Path) -> list[Path]:

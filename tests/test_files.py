@@ -1,6 +1,8 @@
 """Files appear whole or not at all, also where there is no room for them."""
 
+import ctypes
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -66,3 +68,15 @@ def test_only_what_ended_processes_left_is_swept_away(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(others)
     sweep(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(others[:3])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells of new files")
+def test_tensors_are_written_under_a_name_that_is_swept(tmp_path):
+    libc = ctypes.CDLL(None)
+    notify = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(notify, os.fsencode(tmp_path), 0x100) >= 0  # IN_CREATE
+    write_tensors(tmp_path / "state.safetensors", {"weight": torch.ones(4)}, {})
+    told = os.read(notify, 4096)
+    os.close(notify)
+    made = {name.decode() for name in re.findall(rb"[\w.-]{2,}", told)}
+    assert made == {f".state.safetensors.{os.getpid()}"}

@@ -89,7 +89,12 @@ def _cells(row: dict[str, Any], others: Sequence[str]) -> list[Any]:
     told = [" ".join(row["warnings"]), row["error"] and row["error"]["message"]]
     told += [row["start_s"], row["end_s"]]
     more = [row["other_scores"].get(name) for name in others]
-    return [row["clip"], *(scores[trait] for trait in TRAITS), *facts, *told, *more]
+    return [_no_formula(row["clip"]), *(scores[trait] for trait in TRAITS), *facts, *told, *more]
+
+
+def _no_formula(clip: str) -> str:
+    """Return a path of the same file that no spreadsheet takes for something to compute."""
+    return f"./{clip}" if clip.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else clip
 
 
 def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def require_clips(manifest: Manifest, spec: InputSpec) -> None:
     if all(isinstance(part, ColumnSpec) for part in decoded):
         return
     named = [clip for clip in manifest.clip if clip is not None]
-    missing = [clip for clip in named if not Path(clip).is_file()]
+    missing = [clip for clip in named if not os.path.isfile(clip)]  # Path fails on odd names
     if missing:
         raise DataError(
             f"{len(missing):,} of the {len(named):,} clips that the manifest names are not there.",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mmperson.config import Recipe, load_recipe, parse_recipe
 from mmperson.errors import BundleCorrupt, BundleNotFound
@@ -103,13 +103,12 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str,
     # One entry: safetensors writes several in random order, and files should be comparable.
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with whole(path) as unfinished:
-        try:
-            save_file(dense, unfinished, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        with open(unfinished, "rb+") as file:
-            os.fsync(file.fileno())
+    # Not save_file: it writes to a name of its own beside the file, which a kill leaves for good.
+    content = save(dense, metadata)
+    with whole(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

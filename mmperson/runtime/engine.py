@@ -66,7 +66,7 @@ def start(graph: bytes, provider: Provider, threads: int) -> ort.InferenceSessio
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it would print, names of nodes included, it also raises
     if provider == "cuda":
         ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* packages, if they are installed
     wanted = (_NAMES[provider], CUDA_OPTIONS if provider == "cuda" else {})

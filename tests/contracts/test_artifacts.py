@@ -100,6 +100,22 @@ def test_weights_outside_of_a_graph_are_never_read(tmp_path, monkeypatch, place)
     assert found == set()
 
 
+def test_a_graph_that_asks_for_much_is_an_error_and_prints_nothing(capfd):
+    size = onnx.helper.make_tensor("size", onnx.TensorProto.INT64, [1], [1 << 40])
+    clear = "clear\x1b[2J"
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["size"], value=size),
+        onnx.helper.make_node("ConstantOfShape", ["size"], ["y"], name=clear),
+    ]
+    answer = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n"])
+    graph = onnx.helper.make_graph(nodes, "graph", [], [answer])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    model.metadata_props.add(key="mmperson.spec_hash", value="0" * 64)
+    with pytest.raises(BundleCorrupt, match=r"g\.onnx cannot be"):
+        Session(model.SerializeToString(), "g.onnx", "0" * 64, 1).run({})
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_unfinished_bundle_is_private(tmp_path, monkeypatch):
     modes = []
 

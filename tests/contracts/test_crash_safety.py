@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import crash_safety, crash_subjects
+from benchmarks import crash_safety, crash_subjects, memory_group
 from mmperson.cli import app
 from mmperson.config import parse_recipe
 from mmperson.errors import TrainingError
@@ -37,17 +37,54 @@ def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
     assert found.faults == []
 
 
+@pytest.fixture(scope="module")
+def predicting(tiny_bundle, tmp_path_factory):
+    """Scoring of eight sounds, and what it leaves."""
+    folder = tmp_path_factory.mktemp("predicting")
+    subject = crash_subjects.predicting(crash_subjects.make_sounds(folder, 8), str(tiny_bundle))
+    return subject, crash_safety.uninterrupted(subject, folder / "whole")
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
-def test_a_killed_batch_leaves_no_worker_and_a_killed_worker_costs_its_clip(tiny_bundle, tmp_path):
-    sounds = crash_subjects.make_sounds(tmp_path, 8)
-    subject = crash_subjects.predicting(sounds, str(tiny_bundle))
-    whole = crash_safety.uninterrupted(subject, tmp_path / "whole")
+def test_a_killed_batch_leaves_no_worker_and_a_killed_worker_costs_its_clip(predicting, tmp_path):
+    subject, whole = predicting
     killed = crash_safety.kill_often(subject, whole, tmp_path / "kill", kills=2, seed=1)
     assert killed.endings["SIGKILL"] == 2
     assert killed.faults == []
     thinned = crash_safety.kill_workers(subject, whole, tmp_path / "thin", kills=1, seed=0)
     assert thinned.stages["workers killed"] == 1
     assert thinned.faults == []
+
+
+@pytest.fixture
+def memory_groups():
+    """Skip where the kernel cannot be asked to kill for want of memory."""
+    with memory_group.memory_group() as group:
+        if group is None:
+            pytest.skip("this process may make no control group of memory")
+    assert not group.folder.exists()
+
+
+def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting, tmp_path):
+    subject, whole = predicting
+    found = crash_safety.starve_workers(subject, whole, tmp_path, kills=1, seed=0)
+    assert found.endings == {"1": 1}
+    assert found.stages["workers killed"] >= 1
+    assert found.faults == []
+
+
+def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path):
+    subject, whole = caching
+    found = crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0)
+    assert found.endings == {"SIGKILL, 1 killed by the kernel": 1}
+    assert found.faults == []
+
+
+def test_without_control_groups_there_is_no_finding(caching, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory_group, "PLACES", {tmp_path: "memory.max"})
+    monkeypatch.setattr(crash_safety, "memory_group", memory_group.memory_group)
+    subject, whole = caching
+    assert crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0) is None
 
 
 def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):

@@ -6,6 +6,7 @@ their silence, so every one of them is first shown to sing when FFmpeg is asked 
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.data import write_manifest
-from mmperson.errors import MediaError, UnreadableMedia, UsageError
+from mmperson.errors import DataError, MediaError, UnreadableMedia, UsageError
 from mmperson.media import AudioWindow, probe_clip, read_clip
 from mmperson.runtime.predictor import load
 from tests.conftest import make_corpus
@@ -121,6 +122,33 @@ def test_a_manifest_that_names_playlists_is_checked_without_harm(canaries, hosti
         if finding["code"] == "clip-unreadable"
     ]
     assert finding["count"] == len(hostile)
+
+
+def test_a_manifest_names_files_and_nothing_else(canaries, tmp_path):
+    clip = canaries.clip
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.symlink("loop.mp4", tmp_path / "loop.mp4")
+    names = [
+        *(canaries.url, clip.as_uri(), f"file:{clip}", f"concat:{clip}|{clip}", f"async:{clip}"),
+        *("pipe:0", f"udp://127.0.0.1:{canaries.port}", "data:video/mp4;base64,AAAA", "-i", "."),
+        *("../absent.mp4", "/dev/zero", "pipe.mp4", "loop.mp4", "a\0b.mp4", "a\nb.mp4", "x" * 5000),
+    ]
+    corpus = make_corpus(rows=24)
+    rows = corpus.select(np.arange(len(names)))
+    object.__setattr__(rows, "clip", tuple(names))
+    object.__setattr__(rows, "split", np.full(len(names), "train"))
+    write_manifest(rows, tmp_path / "manifest.parquet")
+    sound = {"audio": {"name": "log_mel"}, "fusion": {"name": "concat"}}
+    recipe = {"name": "odd", "data": {"manifest": str(tmp_path / "manifest.parquet")}, **sound}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))  # JSON is YAML
+    checked = ["data", "check", recipe["data"]["manifest"]]
+    cached = ["data", "cache", str(tmp_path / "recipe.yaml"), "--cache", str(tmp_path / "cache")]
+    with canaries.watched() as found:
+        for arguments in (checked, cached):
+            result = CliRunner().invoke(app, arguments)
+            assert isinstance(result.exception, DataError), result.exception
+    assert found == set()
+    assert f"{len(names)} of the {len(names)} clips" in str(result.exception)
 
 
 def test_a_track_in_another_file_is_not_followed(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import sys
 
@@ -59,11 +60,22 @@ def test_no_format_gives_orders_to_a_terminal(records, form):
 def test_files_keep_the_names(records):
     names = [record.clip for record in records]
     table = "".join(render(records, Format.csv, io.StringIO(), several=True))
-    assert [row["clip"] for row in csv.DictReader(io.StringIO(table, newline=""))] == names
+    cells = [row["clip"] for row in csv.DictReader(io.StringIO(table, newline=""))]
+    assert [os.path.normpath(cell) for cell in cells] == [os.path.normpath(name) for name in names]
     lines = "".join(render(records, Format.jsonl, io.StringIO(), several=True)).splitlines()
     assert [json.loads(line)["clip"] for line in lines] == names
     whole = "".join(render(records, Format.json, io.StringIO(), several=True))
     assert [record["clip"] for record in json.loads(whole)] == names
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_no_cell_of_csv_is_a_formula(records, start):
+    name = f"{start}HYPERLINK(A1).mp4"
+    record = records[0].model_copy(update={"clip": name, "warnings": ()})
+    table = "".join(render([record], Format.csv, io.StringIO(), several=True))
+    (row,) = csv.DictReader(io.StringIO(table, newline=""))
+    assert row["clip"] == f"./{name}"
+    assert not any(cell.startswith(tuple("=+-@\t\r\n")) for cell in row.values())
 
 
 def test_clips_of_these_names_are_clips(tmp_path, demo, monkeypatch):

@@ -17,6 +17,7 @@ Ratings on another scale say so in the name of their column: ``openness [1 to 7]
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,10 +28,11 @@ import numpy.typing as npt
 
 from mmperson.data.folds import deal_folds
 from mmperson.data.manifest import SPLITS, Manifest
-from mmperson.data.sources.files import read_text_beside
+from mmperson.data.sources.files import read_text
 from mmperson.data.tables import Table, duplicates, read_csv, read_parquet, refuse
 from mmperson.errors import DataError
 from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.media.transcript import find_transcript
 from mmperson.traits import TRAITS
 
 _STABILITY: Final = "emotional_stability"
@@ -76,7 +78,7 @@ def import_folder(folder: str | Path) -> Manifest:
     ]
     if not len(table):
         findings.append("there is not a single row")
-    transcripts = _transcripts(table, clips, findings)
+    transcripts = _transcripts(folder, table, clips, findings)
     refuse(findings, f"{str(table.path)!r} cannot be used as it is.")
     return Manifest(
         sample_id=np.array(names, dtype=np.str_),
@@ -122,14 +124,18 @@ def _clip(folder: Path, path: str, place: str, findings: list[str]) -> Path | No
         problem = f"the path {path!r} may not have '..' or backslashes in it"
     else:
         clip = folder.resolve() / path
-        if not clip.is_file():
+        if not os.path.isfile(clip):  # Path.is_file fails on a name that is too long
             problem = f"there is no clip {path!r}"
-        elif not clip.resolve().is_relative_to(folder.resolve()):
+        elif _leads_out(clip, folder):
             problem = f"the clip {path!r} is a link that leads out of the folder"
         else:
             return clip
     findings.append(f"{place}: {problem}")
     return None
+
+
+def _leads_out(path: Path, folder: Path) -> bool:
+    return not path.resolve().is_relative_to(folder.resolve())
 
 
 def _targets(table: Table, findings: list[str]) -> tuple[npt.NDArray[np.float64], set[str]]:
@@ -169,14 +175,18 @@ def _people(table: Table, names: Sequence[str], findings: list[str]) -> Sequence
 
 
 def _transcripts(
-    table: Table, clips: Sequence[Path | None], findings: list[str]
+    folder: Path, table: Table, clips: Sequence[Path | None], findings: list[str]
 ) -> tuple[str, ...]:
     """Return the words of each clip: the table's, else those of the file beside it."""
     given = table.columns.get("transcript", ("",) * len(table))
     texts: list[str] = []
     for text, clip, place in zip(given, clips, table.places, strict=True):
+        beside = find_transcript(clip) if clip and not text else None
+        if beside and _leads_out(beside, folder):
+            findings.append(f"{place}: {beside.name!r} is a link that leads out of the folder")
+            continue
         try:
-            texts.append(text or (read_text_beside(clip) if clip else ""))
+            texts.append(text or read_text(beside))
         except DataError as error:
             findings.append(f"{place}: {error}")
     return tuple(texts)

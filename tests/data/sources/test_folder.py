@@ -129,6 +129,7 @@ def test_parquet_reads_like_csv(folder: Path):
         ("deep", "there is no clip 'deep'"),
         ("none.mp4", "there is no clip 'none.mp4'"),
         (" ", "path is empty"),
+        ("x" * 5000, "there is no clip"),
     ],
 )
 def test_paths_stay_in_the_folder(folder: Path, tmp_path: Path, path: str, finding: str):
@@ -143,6 +144,16 @@ def test_paths_stay_in_the_folder(folder: Path, tmp_path: Path, path: str, findi
     (found,) = caught.value.findings
     assert found.startswith("line 3: ")
     assert finding in found
+
+
+def test_a_transcript_stays_in_the_folder_too(folder: Path, tmp_path: Path):
+    (tmp_path / "secret").write_text("A password.")
+    (folder / "a.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError) as caught:
+        import_table(folder, "path,openness\na.mp4,0\n")
+    assert caught.value.findings == ("line 2: 'a.txt' is a link that leads out of the folder",)
+    given = import_table(folder, "path,openness,transcript\na.mp4,0,Given.\n")
+    assert given.transcript == ("Given.",)
 
 
 def test_links_within_the_folder_are_followed(folder: Path):

@@ -1,0 +1,81 @@
+"""Kill workers of ``mmperson predict``: each must cost its clip alone; for crash_safety.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+
+import numpy as np
+from crash_subjects import Subject
+from interruptions import Findings, Whole, command, opened_bundle, workers_of
+from memory_group import MemoryGroup, memory_group
+
+
+class Strikes:
+    """Kills by SIGKILL, and how many there were."""
+
+    kills = 0
+
+    def take(self, process: int) -> None:
+        """Kill a process."""
+        os.kill(process, signal.SIGKILL)
+        self.kills += 1
+
+
+def kill_workers(subject: Subject, whole: Whole, folder: Path, kills: int, seed: int) -> Findings:
+    """Kill workers of ``predict`` while they score; each must cost its clip alone."""
+    return _thin(subject, whole, folder, kills, seed, lambda: nullcontext(Strikes()))
+
+
+def starve_workers(
+    subject: Subject, whole: Whole, folder: Path, kills: int, seed: int
+) -> Findings | None:
+    """Allow workers of ``predict`` 256 kB more, for which the kernel kills them.
+
+    Returns:
+        None where this system cannot. The command itself is not in the group.
+    """
+    with memory_group() as group:
+        if group is None:
+            return None
+    return _thin(subject, whole, folder, kills, seed, lambda: memory_group(1 << 18))
+
+
+def _thin(
+    subject: Subject,
+    whole: Whole,
+    folder: Path,
+    kills: int,
+    seed: int,
+    killing: Callable[[], AbstractContextManager[Strikes | MemoryGroup]],
+) -> Findings:
+    random = np.random.default_rng(seed)
+    findings = Findings()
+    killed = 0
+    while killed < kills:
+        run = folder / f"thinned-{findings.runs}"
+        with killing() as killer, command(subject, run) as running:
+            while running.process.exitcode is None and killed + killer.kills < kills:
+                time.sleep(random.uniform(0, whole.seconds / 8))
+                able = [p for p in workers_of(run) if opened_bundle(p)]
+                if able:
+                    with suppress(ProcessLookupError):  # it has just ended by itself
+                        killer.take(int(random.choice(able)))
+            running.process.join()
+            here = killer.kills
+        killed += here
+        findings.endings[running.ending.split()[0]] += 1
+        failed, clips = subject.failed(run), len(subject.standing(run))
+        scored = running.process.exitcode in (0, 1) and clips == len(whole.result)
+        if not scored or failed > here:
+            findings.differences.append(f"{run.name}: {here} kills, {failed} failed clips")
+        findings.lost.append(failed)
+        findings.stages["workers killed"] += here
+        with command(subject, run) as running:
+            running.finish()
+        findings.compare(subject, run, whole.result)
+    return findings
