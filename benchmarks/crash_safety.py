@@ -23,6 +23,7 @@ import resource
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ from interruptions import (
     uninterrupted,
 )
 from killed_workers import kill_workers, starve_workers
-from memory_group import memory_group
+from memory_group import SCRAP, memory_group
 from result_file import circumstances, write_result
 
 from mmperson.runtime.bundle import DEFAULT_BUNDLE
@@ -152,8 +153,10 @@ def starve_often(
 ) -> Findings | None:
     """Do the work in so little memory that the kernel kills, then with all; None where it cannot.
 
-    Limits are drawn evenly between what an idle process of the program needs and what the work
-    needs. The kernel may choose the command, or a worker, which must cost its clip alone.
+    One half is short of memory from the start: limits are drawn evenly between what an idle process
+    of the program needs and what the work needs. The other half gets ``SCRAP`` bytes more from a
+    random moment on. The kernel may choose the command, or a worker, which must cost its clip
+    alone.
     """
     random = np.random.default_rng(seed)
     findings = Findings()
@@ -167,8 +170,14 @@ def starve_often(
             span.append(group.needed)
     for number in range(tries):
         run = folder / f"starved-{number}"
-        with memory_group(int(random.uniform(*span))) as group:
-            with command(subject, run, None, group) as running:
+        limit, moment = int(random.uniform(*span)), random.uniform(0, whole.seconds)
+        late = number % 2 == 1
+        with memory_group(SCRAP if late else limit) as group:
+            with command(subject, run, None, None if late else group) as running:
+                if late:
+                    running.process.join(moment)
+                    with suppress(ProcessLookupError):  # it has just ended by itself
+                        group.take(running.process.pid)
                 running.process.join()
             kills = group.kills
         findings.endings[f"{running.ending}, {kills} killed by the kernel"] += 1

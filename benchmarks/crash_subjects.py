@@ -63,11 +63,11 @@ def training(recipe: Recipe, folder: Path) -> Subject:
 
 
 def caching(recipe: Recipe, folder: Path) -> Subject:
-    """Return the decoding of a recipe's clips."""
+    """Return the decoding of a recipe's clips by one worker."""
     path = folder / "cached.yaml"
     path.write_text(recipe.to_yaml(), encoding="utf-8")
     return Subject(
-        lambda run: ["data", "cache", str(path), "--cache", str(run)],
+        lambda run: ["data", "cache", str(path), "--cache", str(run), "--workers", "1"],
         _kept,
         _kept,
         lambda run: len(list(run.rglob(".*.npy.*"))),

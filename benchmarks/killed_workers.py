@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 from crash_subjects import Subject
 from interruptions import Findings, Whole, command, opened_bundle, workers_of
-from memory_group import MemoryGroup, memory_group
+from memory_group import SCRAP, MemoryGroup, memory_group
+
+_MOST_RUNS = 20
+"""Runs per kill after which no more are tried: a kernel that has swap, say, kills nobody."""
 
 
 class Strikes:
@@ -34,7 +37,7 @@ def kill_workers(subject: Subject, whole: Whole, folder: Path, kills: int, seed:
 def starve_workers(
     subject: Subject, whole: Whole, folder: Path, kills: int, seed: int
 ) -> Findings | None:
-    """Allow workers of ``predict`` 256 kB more, for which the kernel kills them.
+    """Allow workers of ``predict`` ``SCRAP`` bytes more, for which the kernel kills them.
 
     Returns:
         None where this system cannot. The command itself is not in the group.
@@ -42,7 +45,7 @@ def starve_workers(
     with memory_group() as group:
         if group is None:
             return None
-    return _thin(subject, whole, folder, kills, seed, lambda: memory_group(1 << 18))
+    return _thin(subject, whole, folder, kills, seed, lambda: memory_group(SCRAP))
 
 
 def _thin(
@@ -57,6 +60,9 @@ def _thin(
     findings = Findings()
     killed = 0
     while killed < kills:
+        if findings.runs == _MOST_RUNS * kills:
+            findings.differences.append(f"{killed} of {kills} kills in {findings.runs} runs")
+            break
         run = folder / f"thinned-{findings.runs}"
         with killing() as killer, command(subject, run) as running:
             while running.process.exitcode is None and killed + killer.kills < kills:

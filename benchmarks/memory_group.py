@@ -18,6 +18,8 @@ PLACES = {
     Path("/sys/fs/cgroup"): "memory.max",
 }
 """Where groups are made, and the file of their limit, in version 1 and 2."""
+SCRAP = 1 << 18
+"""Bytes that are soon used up."""
 KILLS = ("memory.oom_control", "memory.events")
 PEAKS = ("memory.max_usage_in_bytes", "memory.peak")
 CACHED = ("total_cache", "file")

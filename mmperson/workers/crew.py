@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -292,7 +293,10 @@ class _Worker(Generic[TaskT]):
         heard = os.read(self.answers.fileno(), 1 << 16)
         self._said += heard
         if not heard and not self._is_ready:
-            raise _NotReady(f"A worker could not be started: it {ending(self.close(_LAST_S))}.")
+            code = self.close(_LAST_S)
+            if code == -signal.SIGKILL:  # by the kernel, for want of memory: no fault of the work
+                raise _Ended
+            raise _NotReady(f"A worker could not be started: it {ending(code)}.")
         if not heard or len(self._said) > _MAX_ANSWER_BYTES:
             raise _Ended
         if not self._said.endswith(b"\n"):

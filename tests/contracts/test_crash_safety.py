@@ -68,7 +68,7 @@ def memory_groups():
 def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting, tmp_path):
     subject, whole = predicting
     found = crash_safety.starve_workers(subject, whole, tmp_path, kills=1, seed=0)
-    assert found.endings == {"1": 1}
+    assert found.endings["1"] == 1  # a run that was done before its worker was hit ends in 0
     assert found.stages["workers killed"] >= 1
     assert found.faults == []
 
@@ -76,7 +76,9 @@ def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting
 def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path):
     subject, whole = caching
     found = crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0)
-    assert found.endings == {"SIGKILL, 1 killed by the kernel": 1}
+    (ending,) = found.endings  # the command, its worker, or both
+    assert "killed by the kernel" in ending
+    assert ", 0 killed" not in ending
     assert found.faults == []
 
 

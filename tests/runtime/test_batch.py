@@ -240,6 +240,18 @@ def test_what_cannot_be_is_refused_at_once(tiny_bundle):
         list(predict_many([b"a.mp4"], bundle=tiny_bundle))
 
 
+def test_a_worker_that_is_killed_while_it_starts_costs_its_clip(demo, tiny_bundle, tmp_path):
+    doomed = f"import os, signal; os.path.exists({str(tmp_path / 'met')!r}) or ("
+    doomed += f"open({str(tmp_path / 'met')!r}, 'x'), os.kill(os.getpid(), signal.SIGKILL)); "
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(crew_module, "_PROGRAM", doomed + crew_module._PROGRAM)
+        clips = [str(demo)] * 2
+        killed, scored = predict_many(clips, bundle=tiny_bundle, workers=1)
+    assert killed.error is not None
+    assert "was ended by SIGKILL" in killed.error.message
+    assert scored.error is None
+
+
 def test_a_worker_that_cannot_start_is_no_fault_of_the_clips(tiny_bundle, monkeypatch):
     monkeypatch.setattr(crew_module, "_PROGRAM", "raise SystemExit(7)")
     with pytest.raises(BundleError, match="could not be started: it ended with exit code 7"):
