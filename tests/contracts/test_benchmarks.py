@@ -5,21 +5,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from benchmarks import (
     against_peers,
     engines,
     gpu,
+    gpu_decoding,
     moving_clip,
     scaling,
+    separate_attention,
     speed_tables,
     text_systems,
     throughput,
     training_speed,
 )
-from mmperson.config import load_recipe
+from mmperson.config import FramesConfig, load_recipe
 from mmperson.errors import UsageError
+from mmperson.inputs import FrameSpec
 from mmperson.media import find_transcript, probe_clip, read_clip
+from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.runtime.bundle import open_bundle
 from tests.conftest import make_corpus
 
@@ -169,11 +175,48 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys):
     changes |= {"text.layers": "[0, 2]"}
     setting = gpu.Setting("cpu", sizes=(1, 2), tokens=8, repeats=1, product=32)
     found = gpu.measure(setting, changes)
-    assert len(found["rows"]) == 3 * 2 * 3  # Graphs, sizes and systems.
+    # Sizes times systems: the sound has no attention to be written otherwise.
+    assert len(found["rows"]) == 2 * (4 + 3 + 4)
     assert not [row for row in found["rows"] if "refused" in row]
     for row in found["rows"]:
         assert row["clips_per_s"] > 0
         assert row["relative_error"] < (1e-4 if row["system"] == "onnxruntime fp32" else 0.05)
+    assert [row["clips"] for row in found["together"]] == [1, 2]
+    assert all(row["onnxruntime_fp16_per_s"] > 0 for row in found["together"])
+
+
+def test_all_graphs_together_are_judged_by_the_slowest_clock():
+    rows = [
+        {"graph": graph, "clips": 8, "system": system, "ms": ms}
+        for graph, system, ms in (
+            ("a", "torch.compile bf16", 3.0),
+            ("a", "onnxruntime fp16", 4.0),
+            ("a", "onnxruntime fp16, CUDA graph", 2.0),
+            ("b", "torch.compile bf16", 1.0),
+            ("b", "onnxruntime fp16", 3.0),
+        )
+    ]
+    rows.append({"graph": "b", "clips": 8, "system": "onnxruntime fp16, x", "refused": "no"})
+    (row,) = gpu.together(rows, [8])
+    assert row["onnxruntime_fp16_per_s"] == pytest.approx(8 / 5e-3)
+    assert row["torch_compile_per_s"] == pytest.approx(8 / 4e-3)
+    assert row["goal_met"] is False
+
+
+def test_separate_attention_says_the_same_without_a_transposition():
+    config = FramesConfig(backbone="vit_tiny_patch16_224", frames=2, size=32, dim=16)
+    spec = FrameSpec(count=2, short_side=32, height=32, width=32)
+    torch.manual_seed(0)
+    encoder = FramesEncoder(config, spec, pretrained=False).eval()
+    frames = torch.randint(0, 256, (1, 2, 3, 32, 32), dtype=torch.uint8)
+    mask = torch.ones(1, 2)
+    copy = separate_attention.separate(encoder)
+    with torch.inference_mode():
+        expected, said = encoder(frames, mask).values, copy(frames, mask).values
+    torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-5)
+    assert any("qkv" in name for name, _ in encoder.named_parameters())
+    assert not any("qkv" in name for name, _ in copy.named_parameters())
+    assert separate_attention.separate(nn.Linear(2, 2)) is None
 
 
 def test_the_gpu_benchmark_wants_a_gpu(monkeypatch):
@@ -201,3 +244,29 @@ def test_the_readme_shows_the_newest_speed(project_root):
     found = [speed_tables.newest_result(kind) for kind in ("throughput", "scaling")]
     if all(found):
         assert speed_tables.page(*found) in text
+
+
+def test_frames_for_a_gpu_are_those_that_are_read(tmp_path):
+    clip = moving_clip.write_moving_clip(tmp_path / "clip.mp4", 2.0, 160, 96)
+    ticks = gpu_decoding.chosen_ticks(clip, 5)
+    frames = gpu_decoding.decode_to_tensors(clip, ticks, None)
+    expected = read_clip(clip, frames=5).frames.transpose(0, 3, 1, 2).astype(int)
+    assert frames.shape == (5, 3, 96, 160)
+    error = np.abs(frames.numpy().astype(int) - expected)
+    assert error.mean() < 3  # colours are spread over two pixels in another way
+    for index in range(5):  # and no other frame is as near
+        others = np.abs(frames[index].numpy().astype(int) - expected).mean(axis=(1, 2, 3))
+        assert others.argmin() == index
+
+
+def test_nothing_is_decoded_in_software_in_the_place_of_a_gpu(tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    clip = moving_clip.write_moving_clip(tmp_path / "clip.mp4", 1.0, 64, 36)
+    rows = gpu_decoding.measure(clip, tmp_path, "cpu", 0.01)
+    found = {row["way"]: row for row in rows}
+    assert "clips_per_s" not in found["NVDEC"]
+    assert found["NVDEC"]["refused"]
+    assert "BundleNotFound" in found["scored, key"]["refused"]
+    for profile in gpu_decoding.PROFILES:
+        assert found[f"processors, {profile}"]["clips_per_s"] > 0
