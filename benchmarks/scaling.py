@@ -101,7 +101,8 @@ def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
         )
     }
     if "face" in getattr(spec.video, "views", ()):
-        frames = read_clip(clip, frames=reading["frames"], threads="none").frames
+        read = read_clip(clip, frames=reading["frames"], decode=decode, threads="none")
+        frames = read.frames[np.unique(read.frame_times_s, return_index=True)[1]]
         detector = face_detector()
         found["face detector"] = least_cpu_s(
             lambda: [detector.detect(frame) for frame in frames], repeats
