@@ -62,17 +62,20 @@ class FeatureCache:
 
     def knows(self, clip: str | Path, modality: str) -> bool:
         """Return whether the clip was read: its modality is stored, or noted as missing."""
-        note = self._path(clip, modality).with_suffix(MISSING)
-        return self.holds(clip, modality) or note.is_file()
+        path = self._path(clip, modality)
+        return path.is_file() or path.with_suffix(MISSING).is_file()
 
     def is_settled(self, clip: str | Path, modality: str) -> bool:
-        """Return whether reading the clip again would find nothing else."""
-        return self.knows(clip, modality) and self.refusal(clip, modality) is None
+        """Return whether reading the clip again would find nothing else: it was no refusal."""
+        path = self._path(clip, modality)
+        note = path.with_suffix(MISSING)
+        return path.is_file() or (note.is_file() and note.stat().st_size == 0)
 
     def refusal(self, clip: str | Path, modality: str) -> str | None:
         """Return why the clip could not be read; None if it could, or was not tried."""
-        note = self._path(clip, modality).with_suffix(MISSING)
-        if self.holds(clip, modality) or not note.is_file():
+        path = self._path(clip, modality)
+        note = path.with_suffix(MISSING)
+        if path.is_file() or not note.is_file():
             return None
         return note.read_text(encoding="utf-8") or None
 
