@@ -201,6 +201,8 @@ def test_all_graphs_together_are_judged_by_the_slowest_clock():
     assert row["onnxruntime_fp16_per_s"] == pytest.approx(8 / 5e-3)
     assert row["torch_compile_per_s"] == pytest.approx(8 / 4e-3)
     assert row["goal_met"] is False
+    rows.append({"graph": "c", "clips": 8, "system": "onnxruntime fp16", "refused": "no"})
+    assert gpu.together(rows, [8]) == [{"clips": 8}]
 
 
 def test_separate_attention_says_the_same_without_a_transposition():
