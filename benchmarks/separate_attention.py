@@ -30,11 +30,18 @@ def separate(module: nn.Module) -> nn.Module | None:
         for parent in copy.modules()
         for name, child in parent.named_children()
         for kind, make in _MAKERS.items()
-        if type(child) is kind
+        if type(child) is kind and _is_plain(child)
     ]
     for parent, name, child, make in places:
         setattr(parent, name, make(child))
     return copy if places else None
+
+
+def _is_plain(attention: nn.Module) -> bool:
+    """Return whether nothing happens to queries and keys, and nothing gates what is said."""
+    norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
+    plain = all(norm is None or isinstance(norm, nn.Identity) for norm in norms)
+    return plain and getattr(attention, "gate", None) is None
 
 
 class OneOperator(nn.Module):

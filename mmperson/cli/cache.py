@@ -71,7 +71,8 @@ def cache(
         talk.print(f"and {len(refused) - _NAMED_CLIPS:,} more clips", style="yellow")
     if unread:
         talk.print(
-            f"{unread:,} of {len(rows):,} rows have no picture or sound that can be read.",
+            f"{unread:,} of {len(rows):,} rows have no picture or sound that can be read; "
+            f"see: mmperson data check {plain(str(recipe.data.manifest))}",
             style="yellow",
         )
     talk.print(f"{len(rows) - unread:,} rows are ready.\nWrote {plain(str(kept.folder))}")

@@ -21,7 +21,7 @@ from mmperson.data.rows import keep_arrays, published, require_clips
 from mmperson.errors import DataError, MediaError, UsageError
 from mmperson.inputs.spec import InputSpec
 from mmperson.workers.crew import Bounds, Work, as_done
-from mmperson.workers.worker import Act, serve
+from mmperson.workers.worker import Act
 
 _HEADER_BYTES = 4096
 
@@ -164,13 +164,8 @@ def decoded(
         yield cache
 
 
-def main() -> None:
-    """Decode clips until standard input ends."""
-    serve(_open)
-
-
-def _open(settings: dict[str, Any]) -> Act:
-    """Open the cache; a task is a ``Reading``."""
+def get_ready(settings: dict[str, Any]) -> Act:
+    """Open the cache, in a worker; a task is a ``Reading``."""
     spec = InputSpec.model_validate(settings["spec"])
     cache = FeatureCache(Path(settings["folder"]), spec)
 

@@ -28,8 +28,8 @@ DEFAULT_MEMORY_MB: Final = 2048.0
 _MAX_ANSWER_BYTES: Final = 1 << 22
 _LAST_S: Final = 1.0
 _PROGRAM: Final = (
-    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "importlib.import_module(sys.argv[2]).main()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from mmperson.workers.worker import serve; serve(sys.argv[2])"
 )
 
 TaskT = TypeVar("TaskT")
@@ -40,7 +40,7 @@ class Work(ABC, Generic[TaskT, DoneT]):
     """What a crew does with clips: a worker's part is in a module of its own, the parent's is here.
 
     Attributes:
-        module: Name of the module whose ``main`` is a worker, by way of ``serve``.
+        module: Name of the module whose ``get_ready`` a worker calls, see ``serve``.
     """
 
     module: ClassVar[str]

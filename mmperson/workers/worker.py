@@ -9,10 +9,12 @@ was allowed, and Linux keeps its memory within a limit.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +36,12 @@ _START_S: Final = 120.0
 _SIZE: Final = Path("/proc/self/statm")
 
 
-def serve(get_ready: Callable[[Any], Act]) -> None:
+def serve(module: str) -> None:
     """Do tasks until standard input ends.
 
     Args:
-        get_ready: Takes the settings of the work and returns what does a task.
+        module: Name of the module whose ``get_ready`` takes the settings of the work and returns
+            what does a task. It is imported here: what libraries print meanwhile is no answer.
     """
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
@@ -47,10 +50,12 @@ def serve(get_ready: Callable[[Any], Act]) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, _START_S)
     try:
-        act = get_ready(settings["work"])
+        act: Act = importlib.import_module(module).get_ready(settings["work"])
     except MMPersonError as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
+    if stat.S_ISREG(os.fstat(2).st_mode):  # a log that may not grow: to print would fail
+        _silence()
     confine(settings["memory_mb"], settings["largest_file"])
     _answer(answers, {"ready": True})
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -86,6 +91,14 @@ def confine(memory_mb: float, largest_file: int = 0) -> None:
     if limits_memory():
         pages = int(_SIZE.read_text(encoding="ascii").split()[0])
         _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + int(memory_mb * 2**20))
+
+
+def _silence() -> None:
+    """Drop what is printed from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for printed in (1, 2):
+        os.dup2(nowhere, printed)
+    os.close(nowhere)
 
 
 def _lower(kind: int, wanted: int) -> None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from timm.layers.attention import Attention as ImageAttention
 from torch import nn
+from transformers import BertConfig, BertModel
 
 from benchmarks import (
     against_peers,
@@ -23,9 +25,13 @@ from benchmarks import (
 )
 from mmperson.config import FramesConfig, load_recipe
 from mmperson.errors import UsageError
+from mmperson.export.graph import export_graph
+from mmperson.export.wrapper import EncoderGraph, Part
 from mmperson.inputs import FrameSpec
 from mmperson.media import find_transcript, probe_clip, read_clip
 from mmperson.models.encoders.frames import FramesEncoder
+from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.tokens import MASKED
 from mmperson.runtime.bundle import open_bundle
 from tests.conftest import make_corpus
 
@@ -219,6 +225,13 @@ def test_separate_attention_says_the_same_without_a_transposition():
     assert any("qkv" in name for name, _ in encoder.named_parameters())
     assert not any("qkv" in name for name, _ in copy.named_parameters())
     assert separate_attention.separate(nn.Linear(2, 2)) is None
+    axes = {"video": {0: "batch"}, "video_mask": {0: "batch"}}
+    inputs = {"video": frames.repeat(2, 1, 1, 1, 1), "video_mask": mask.repeat(2, 1)}
+    outputs = ("video_tokens", "video_tokens_mask")
+    part = Part(EncoderGraph(copy), inputs, axes, outputs)
+    kinds = [node.op_type for node in export_graph(part, {}, gpu.OPSET).graph.node]
+    assert kinds.count("Attention") == 13  # twelve blocks, and the frames among each other
+    assert kinds.count("Transpose") <= 1  # of the patches
 
 
 def test_the_gpu_benchmark_wants_a_gpu(monkeypatch):
@@ -246,6 +259,35 @@ def test_the_readme_shows_the_newest_speed(project_root):
     found = [speed_tables.newest_result(kind) for kind in ("throughput", "scaling")]
     if all(found):
         assert speed_tables.page(*found) in text
+
+
+def test_separate_attention_keeps_to_the_masks_of_words_and_of_tokens():
+    torch.manual_seed(0)
+    words = BertModel(
+        BertConfig(
+            vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=8, attn_implementation="eager",
+        )
+    ).eval()  # fmt: skip
+    ids, real = torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]), torch.tensor([[1] * 4, [1, 1, 0, 0]])
+    tokens = nn.ModuleDict({"of": Attention(8, 2)}).eval()
+    asking, answering = torch.randn(2, 3, 8), torch.randn(2, 4, 8)
+    bias = (1 - real.float()).unsqueeze(1) * MASKED
+    with torch.inference_mode():
+        expected = words(ids, attention_mask=real).last_hidden_state
+        said = separate_attention.separate(words)(ids, attention_mask=real).last_hidden_state
+        torch.testing.assert_close(said, expected)
+        expected = tokens["of"](asking, answering, bias)
+        said = separate_attention.separate(tokens)["of"](asking, answering, bias)
+        torch.testing.assert_close(said, expected)
+        unmasked = separate_attention.separate(tokens)["of"](asking, answering, 0 * bias)
+    assert (unmasked - said).abs().max() > 1e-3
+
+
+def test_attention_that_does_more_is_left_alone():
+    normed = nn.ModuleList([ImageAttention(8, 2, qk_norm=True, norm_layer=nn.LayerNorm)])
+    assert separate_attention.separate(normed) is None
+    assert separate_attention.separate(nn.ModuleList([ImageAttention(8, 2, gated=True)])) is None
 
 
 def test_frames_for_a_gpu_are_those_that_are_read(tmp_path):

@@ -22,6 +22,7 @@ import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import numpy as np
 from mmperson.data import decoding, rows
+from mmperson.workers.worker import serve
 read = rows.read_clip
 def act(path, **how):
     match os.path.basename(path):
@@ -33,7 +34,7 @@ def act(path, **how):
                 file.write(b"x" * 2**20)
     return read(path, **how)
 rows.read_clip = act
-decoding.main()
+serve(sys.argv[2])
 """
 SPEC = InputSpec(
     video=FrameSpec(count=2, short_side=32, height=32, width=32), audio=LogMelSpec(window_s=1.0)
@@ -120,8 +121,8 @@ def test_workers_that_cannot_start_are_no_fault_of_the_clips(corpus, cache, monk
 
 
 def test_an_answer_that_is_none_is_a_loss(corpus, cache, monkeypatch):
-    lie = HOSTILE.replace("decoding.main()", "decoding.keep_arrays = lambda *a, **k: 'yes'\n")
-    monkeypatch.setattr(crew, "_PROGRAM", lie + "decoding.main()")
+    lie = "decoding.keep_arrays = lambda *a, **k: 'yes'\n"
+    monkeypatch.setattr(crew, "_PROGRAM", HOSTILE.replace("serve(sys", lie + "serve(sys"))
     assert decode_clips(corpus("a.mp4"), SPEC, cache, ONE) == 1
 
 

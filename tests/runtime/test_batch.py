@@ -22,8 +22,8 @@ HOSTILE = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import numpy as np
-from mmperson.runtime import worker
 from mmperson.runtime.predictor import Predictor
+from mmperson.workers.worker import serve
 predict = Predictor.predict
 def act(self, clip, transcript):
     match clip:
@@ -43,7 +43,7 @@ def act(self, clip, transcript):
         case "slow": time.sleep(0.5)
     return predict(self, clip, transcript)
 Predictor.predict = act
-worker.main()
+serve(sys.argv[2])
 """
 
 

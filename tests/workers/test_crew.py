@@ -1,0 +1,87 @@
+"""What every kind of work can rely on, shown by a toy."""
+
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from mmperson.errors import DataError
+from mmperson.workers.crew import Bounds, Crew, Work, as_done
+
+
+@dataclass(frozen=True)
+class Toy(Work[object, object]):
+    problem: str = ""
+    allowed: int = 0
+    module: ClassVar = "tests.workers.toy"
+
+    @property
+    def largest_file(self):
+        return self.allowed
+
+    @property
+    def settings(self):
+        return {"problem": self.problem}
+
+    def read(self, task, answer):
+        if answer["said"] == "a lie":
+            raise ValueError
+        assert answer["threads"] == "1"
+        assert answer["at"] == self.module
+        return answer["said"]
+
+    def lost(self, task, error):
+        return f"{task}: {error.message}"
+
+    def broken(self, problem):
+        return DataError(problem)
+
+
+def test_answers_come_with_their_numbers_and_nothing_that_is_printed_is_one():
+    found = dict(as_done(Toy(), ["a", 2, None, ["b"]], Bounds(workers=2)))
+    assert found == {0: "a", 1: 2, 2: None, 3: ["b"]}
+
+
+def test_what_is_printed_may_go_to_a_file(tmp_path):
+    """A worker may write to no file, not even to the log that the user sends stderr to."""
+    with (tmp_path / "log").open("wb") as log:
+        kept = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            found = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1)))
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    assert found == {0: "a", 1: "b"}
+
+
+def test_a_task_that_ends_its_worker_or_is_answered_by_nonsense_is_lost_alone():
+    found = dict(as_done(Toy(), ["crash", "a", "a lie", "b"], Bounds(workers=1)))
+    assert "was ended by SIGABRT" in found[0]
+    assert "was ended by SIGKILL" in found[2]  # by the crew, which believes it nothing more
+    assert (found[1], found[3]) == ("a", "b")
+
+
+def test_a_worker_writes_no_file_that_is_larger_than_the_work_allows(tmp_path):
+    tasks = [{"file": str(tmp_path / str(size)), "bytes": size} for size in (100, 101)]
+    small, large = dict(as_done(Toy(allowed=100), tasks, Bounds(workers=1))).values()
+    assert small == tasks[0]
+    assert "raised OSError: [Errno 27]" in large
+    none = dict(as_done(Toy(), tasks[:1], Bounds(workers=1)))
+    assert "raised OSError: [Errno 27]" in none[0]
+
+
+def test_work_that_cannot_get_ready_says_why():
+    with pytest.raises(DataError, match="cannot get ready: UsageError: no room"):
+        list(as_done(Toy("no room"), ["a"], Bounds(workers=1)))
+
+
+def test_workers_live_on_from_task_to_task():
+    with Crew(Toy(), Bounds(workers=2)) as crew:
+        for number in range(3):
+            crew.hand(number, number)
+            while crew.busy:
+                for answer in crew.poll():
+                    assert answer == (number, number)
+        assert len(crew.pids) == 1

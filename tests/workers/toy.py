@@ -1,0 +1,25 @@
+"""Work that a test gives to workers: it says what it is told, and does what it should not."""
+
+import os
+import sys
+
+from mmperson.errors import UsageError
+
+print("what a library prints while it is loaded")
+
+
+def get_ready(settings):
+    """Return what does a task, unless the settings say that it cannot."""
+    if settings["problem"]:
+        raise UsageError(settings["problem"])
+
+    def act(task):
+        print("what a library prints while it works", flush=True)
+        if task == "crash":
+            os.abort()
+        if isinstance(task, dict):
+            with open(task["file"], "wb") as file:
+                file.write(bytes(task["bytes"]))
+        return {"said": task, "threads": os.environ["OMP_NUM_THREADS"], "at": sys.argv[2]}
+
+    return act
