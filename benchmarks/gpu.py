@@ -99,6 +99,7 @@ def require(device: Device) -> None:
 def measure(setting: Setting, changes: dict[str, str]) -> dict[str, Any]:
     """Measure every graph of the network by every system."""
     recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
+    torch.backends.cudnn.allow_tf32 = False  # what all are compared with is in fp32
     torch.manual_seed(0)
     spec = input_spec(recipe)
     network = PersonalityNetwork(recipe, spec).eval()
@@ -131,14 +132,15 @@ def measure(setting: Setting, changes: dict[str, str]) -> dict[str, Any]:
                 rows.append(row)
                 print(row, flush=True)
         part.module.to("cpu")
-    facts = {"opset": OPSET, "recipe_changes": changes, "product_flop_per_s": peak}
+    encoders = {name: getattr(recipe, name).model_dump(mode="json") for name in recipe.modalities}
+    facts = {"opset": OPSET, "encoders": encoders, "product_flop_per_s": peak}
     return facts | {"together": together(rows, setting.sizes), "rows": rows}
 
 
 def together(rows: list[dict[str, Any]], sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """Say how many clips per second all graphs score, by torch.compile and by the best fp16.
+    """Say how many clips per second all graphs score, by each system and by the best of fp16.
 
-    There is no figure for what some graph cannot do, and no verdict without both.
+    There is no figure for a system that cannot run every graph, and no ratio without both sides.
     """
     found = []
     for size in sizes:
@@ -148,15 +150,16 @@ def together(rows: list[dict[str, Any]], sizes: Sequence[int]) -> list[dict[str,
                 of = times.setdefault(row["graph"], {})
                 if "refused" not in row:
                     of[row["system"]] = row["ms"]
+        able = set.intersection(*map(set, times.values()))
+        per_s = {name: 1e3 * size / sum(of[name] for of in times.values()) for name in able}
         half = [[ms for name, ms in of.items() if " fp16" in name] for of in times.values()]
-        compiled = [of.get("torch.compile bf16") for of in times.values()]
-        row = {"clips": size}
         if all(half):
-            row["onnxruntime_fp16_per_s"] = 1e3 * size / sum(map(min, half))
-        if None not in compiled:
-            row["torch_compile_per_s"] = 1e3 * size / sum(compiled)
-        if len(row) == 3:
-            row["goal_met"] = row["onnxruntime_fp16_per_s"] >= row["torch_compile_per_s"]
+            per_s["onnxruntime fp16, the best of each graph"] = 1e3 * size / sum(map(min, half))
+        row = {"clips": size, "clips_per_s": dict(sorted(per_s.items()))}
+        if all(half) and "torch.compile bf16" in able:
+            best = per_s["onnxruntime fp16, the best of each graph"]
+            row["ratio"] = best / per_s["torch.compile bf16"]
+            row["goal_met"] = row["ratio"] >= 1
         found.append(row)
     return found
 

@@ -188,7 +188,11 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys):
         assert row["clips_per_s"] > 0
         assert row["relative_error"] < (1e-4 if row["system"] == "onnxruntime fp32" else 0.05)
     assert [row["clips"] for row in found["together"]] == [1, 2]
-    assert all(row["onnxruntime_fp16_per_s"] > 0 for row in found["together"])
+    for row in found["together"]:  # the sound has no attention of its own to be written otherwise
+        assert {"torch eager bf16", "onnxruntime fp32", "onnxruntime fp16"} < set(
+            row["clips_per_s"]
+        )
+        assert min(row["clips_per_s"].values()) > 0
 
 
 def test_all_graphs_together_are_judged_by_the_slowest_clock():
@@ -204,11 +208,15 @@ def test_all_graphs_together_are_judged_by_the_slowest_clock():
     ]
     rows.append({"graph": "b", "clips": 8, "system": "onnxruntime fp16, x", "refused": "no"})
     (row,) = gpu.together(rows, [8])
-    assert row["onnxruntime_fp16_per_s"] == pytest.approx(8 / 5e-3)
-    assert row["torch_compile_per_s"] == pytest.approx(8 / 4e-3)
+    assert row["clips_per_s"] == {
+        "onnxruntime fp16": pytest.approx(8 / 7e-3),
+        "onnxruntime fp16, the best of each graph": pytest.approx(8 / 5e-3),
+        "torch.compile bf16": pytest.approx(8 / 4e-3),
+    }
+    assert row["ratio"] == pytest.approx(0.8)
     assert row["goal_met"] is False
     rows.append({"graph": "c", "clips": 8, "system": "onnxruntime fp16", "refused": "no"})
-    assert gpu.together(rows, [8]) == [{"clips": 8}]
+    assert gpu.together(rows, [8]) == [{"clips": 8, "clips_per_s": {}}]
 
 
 def test_separate_attention_says_the_same_without_a_transposition():
