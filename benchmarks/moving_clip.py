@@ -2,7 +2,7 @@
 
 It weighs on a decoder as a recording does, though nobody may own it: H.264 with references over ten
 seconds, moving pictures, AAC sound, and the demo's words beside it. The same settings give the same
-pictures.
+bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from result_file import ROOT
 
+from mmperson.data.planted_media import REPEATABLE_X264
 from mmperson.media import AudioWindow, read_clip
 
 DEMO = ROOT / "docs" / "demo" / "demo.mp4"
@@ -47,8 +48,7 @@ def write_moving_clip(path: Path, seconds: float, width: int, height: int, seed:
     random = np.random.default_rng(seed)
     grains = random.normal(0, _GRAIN, (_GRAINS, height, width, 1)).round().astype(np.int16)
     frames = round(seconds * FPS)
-    # With several threads, x264's result depends on how many there are.
-    options = {"preset": "veryfast", "crf": "23", "threads": "1", "g": str(GROUP)}
+    options = {"preset": "veryfast", "crf": "23", "g": str(GROUP), **REPEATABLE_X264}
     with av.open(str(path), "w") as output:
         video = output.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"

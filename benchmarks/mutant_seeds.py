@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from mmperson.data import Manifest, write_manifest
+from mmperson.data.planted_media import REPEATABLE_X264
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, INFO_FILE, find_bundle
 from mmperson.traits import TRAITS
 
@@ -90,15 +91,16 @@ def write_seeds(folder: Path) -> dict[str, list[Path]]:
 
 
 def _write_clip(path: Path, video: str | None, audio: str, options: dict[str, str]) -> Path:
-    """Write half a second of a drifting gradient with noise, and of a tone."""
+    """Write half a second of a drifting gradient with noise, and of a tone; always the same."""
     random = np.random.default_rng(0)
-    with av.open(str(path), "w", options=options) as output:
+    with av.open(str(path), "w", options={"fflags": "+bitexact", **options}) as output:
         picture = None
         if video is not None:
             picture = output.add_stream(video, rate=25 if video.startswith("mpeg") else _FPS)
             picture.width, picture.height = 64, 48
             picture.pix_fmt = "yuvj420p" if video == "mjpeg" else "yuv420p"
             picture.codec_context.thread_count = 1
+            picture.options = REPEATABLE_X264 if video == "libx264" else {}
         sound = output.add_stream(audio, rate=48_000 if audio == "libopus" else _RATE_HZ)
         sound.layout = "7.1" if path.stem == "surround" else "mono"
         ramp = np.add.outer(np.arange(48), np.arange(64))[..., None] + np.arange(3) * 40

@@ -20,6 +20,13 @@ SECONDS: Final = 2.0
 SOUND_RATE_HZ: Final = 16_000
 LOUDNESS_RATE_HZ: Final = 100
 
+REPEATABLE_X264: Final = {"threads": "1", "x264-params": "cpu-independent=1"}
+"""Options under which x264 writes the same bytes every time, on every processor.
+
+Its result depends on the number of threads. Its fast bookkeeping of what is worth how many bits
+rounds as the processor does, and at most widths reads memory that was never written.
+"""
+
 _STILLS: Final = 8  # A video.
 _SIZE: Final = (120, 120)  # Height and width of a still.
 _LEAST_CONTRAST: Final = 10.0  # Grey levels; a still with less is blank, as before a fade-in.
@@ -104,11 +111,10 @@ def write_clip(path: Path, frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.
     """
     codec, options = _video_encoder()
     with av.open(str(path), "w") as output:
-        # With several threads, x264's result depends on how many there are.
-        video = output.add_stream(codec, rate=FPS, options={"threads": "1", **options})
+        video = output.add_stream(codec, rate=FPS, options=options)
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = "yuv420p"
-        if not options:
+        if codec == "mpeg4":
             video.bit_rate = 2_000_000
         audio = output.add_stream("aac", rate=SOUND_RATE_HZ, layout="mono")
         audio.bit_rate = _SOUND_BITS_PER_S
@@ -125,8 +131,8 @@ def write_clip(path: Path, frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.
 def _video_encoder() -> tuple[Literal["libx264", "mpeg4"], dict[str, str]]:
     """Return the encoder and its options; builds of FFmpeg without GPL parts lack x264."""
     if "libx264" in av.codecs_available:
-        return "libx264", {"crf": "10", "preset": "veryfast"}
-    return "mpeg4", {}
+        return "libx264", {"crf": "10", "preset": "veryfast", **REPEATABLE_X264}
+    return "mpeg4", {"threads": "1"}
 
 
 def _still(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

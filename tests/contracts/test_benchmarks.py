@@ -81,9 +81,7 @@ def test_a_moving_clip_is_drawn_as_asked_and_always_the_same(tmp_path):
     one, other = (
         moving_clip.write_moving_clip(tmp_path / name, 0.6, 160, 90) for name in ("a.mp4", "b.mp4")
     )
-    # Decoders of AAC draw noise, so the voice may differ by it.
-    pictures = [read_clip(path, frames=4).frames for path in (one, other)]
-    np.testing.assert_array_equal(*pictures)
+    assert one.read_bytes() == other.read_bytes()
     info = probe_clip(one)
     assert (info.video.width, info.video.height) == (160, 90)
     assert info.duration_s == pytest.approx(0.6, abs=0.1)

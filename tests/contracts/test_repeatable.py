@@ -1,0 +1,84 @@
+"""Nothing depends on what memory held before: glibc fills what it hands out with other bytes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FILLS = ("0", "77", "200")
+
+READ_AND_SCORE = """
+import hashlib, sys
+from mmperson.media import AudioWindow, read_clip
+from mmperson.runtime.predictor import load
+bundle, *clips = sys.argv[1:]
+for path in clips:
+    for decode in ("exact", "fast", "key"):
+        clip = read_clip(path, frames=6, audio=AudioWindow(16_000), decode=decode)
+        parts = (clip.frames, clip.waveform)
+        print([hashlib.sha256(part.tobytes()).hexdigest() for part in parts if part is not None])
+for prediction in load(bundle).predict(clips):
+    print(prediction.scores.model_dump_json())
+"""
+
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+import moving_clip, mutant_seeds
+from mmperson.data.planted_media import SOUND_RATE_HZ, write_clip
+folder = Path(sys.argv[1])
+moving_clip.write_moving_clip(folder / "moving.mp4", 0.6, 160, 90)
+random = np.random.default_rng(0)
+frames = random.integers(0, 60, (16, 96, 96, 3), dtype=np.uint8)
+frames += np.linspace(0, 190, 96, dtype=np.uint8)[:, None]
+sound = random.uniform(-0.3, 0.3, SOUND_RATE_HZ).astype(np.float32)
+write_clip(folder / "planted.mp4", frames, sound)
+(folder / "seeds").mkdir()
+mutant_seeds.write_seeds(folder / "seeds")
+"""
+
+
+def answers(project_root, program, *arguments):
+    """Run a program once for every fill of memory."""
+    for fill, given in zip(FILLS, arguments, strict=True):
+        added = {"MALLOC_PERTURB_": fill, "PYTHONPATH": f"{project_root / 'benchmarks'}"}
+        command = [sys.executable, "-c", program, *map(str, given)]
+        yield subprocess.run(
+            command,
+            cwd=project_root,
+            env=os.environ | added,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+
+@pytest.fixture(scope="module")
+def written(project_root, tmp_path_factory):
+    """Folders of what the same program wrote, one for every fill of memory."""
+    folders = [tmp_path_factory.mktemp("written") for _ in FILLS]
+    list(answers(project_root, WRITE, *([folder] for folder in folders)))
+    return folders
+
+
+def test_clips_and_seeds_are_written_in_the_same_bytes(written):
+    one, *others = (
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        for folder in written
+    )
+    assert len(one) > 30
+    for other in others:
+        assert {name for name in one | other if one.get(name) != other.get(name)} == set()
+
+
+def test_clips_are_read_and_scored_in_the_same_bits(project_root, written, demo, tiny_bundle):
+    clips = [demo, *(written[0] / name for name in ("moving.mp4", "planted.mp4"))]
+    found = list(answers(project_root, READ_AND_SCORE, *([tiny_bundle, *clips] for _ in FILLS)))
+    assert found[0].count("\n") == 4 * len(clips)
+    assert len(set(found)) == 1
