@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.data.manifest import SPLITS, Manifest
-from mmperson.errors import MediaError
 from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
@@ -104,9 +104,12 @@ def check_manifest(
 
     Args:
         manifest: The corpus.
-        probe: Whether to open each clip with ``media.probe_clip``, milliseconds a clip; without it
-            a clip must merely exist.
-        progress: Called with (clips done, clips in all) after each clip.
+        probe: Whether to open each clip with ``media.probe_clip``, milliseconds a clip, in workers
+            that a bad clip may end; without it a clip must merely exist.
+        progress: Called with (clips done, clips in all) after each clip that is opened.
+
+    Raises:
+        DataError: No worker can be started.
     """
     findings = [
         *_identity(manifest),
@@ -198,28 +201,21 @@ def _direction(targets: npt.NDArray[np.float64]) -> Iterable[Finding]:
 def _clips(
     manifest: Manifest, probe: bool, progress: Callable[[int, int], None] | None
 ) -> Iterable[Finding]:
-    named = [(n, c) for n, c in zip(manifest.sample_id, manifest.clip, strict=True) if c]
-    missing: list[str] = []
+    named = [(str(n), c) for n, c in zip(manifest.sample_id, manifest.clip, strict=True) if c]
+    # Path.is_file fails on a name that is too long.
+    there = [(name, clip) for name, clip in named if os.path.isfile(clip)]
+    missing = [name for name, clip in named if not os.path.isfile(clip)]
     unreadable: list[str] = []
-    for done, (name, clip) in enumerate(named, start=1):
-        if not os.path.isfile(clip):  # Path.is_file fails on a name that is too long
-            missing.append(str(name))
-        elif probe and (reason := _unreadable(clip)):
-            unreadable.append(f"{name} ({reason})")
-        if progress is not None:
-            progress(done, len(named))
+    if probe:
+        from mmperson.data.probing import probe_clips
+
+        done = itertools.count(len(missing) + 1)
+        told = progress or (lambda *_: None)
+        refusals = probe_clips([clip for _, clip in there], lambda: told(next(done), len(named)))
+        pairs = zip(there, refusals, strict=True)
+        unreadable = [f"{name} ({refusal})" for (name, _), refusal in pairs if refusal]
     yield from _some("error", "clip-missing", "clips that are not where the manifest says", missing)
     yield from _some("error", "clip-unreadable", "clips that cannot be read", unreadable)
-
-
-def _unreadable(clip: str) -> str | None:
-    from mmperson.media import probe_clip
-
-    try:
-        probe_clip(clip)
-    except (MediaError, OSError) as error:
-        return type(error).__name__
-    return None
 
 
 def _transcripts(manifest: Manifest) -> Iterable[Finding]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import onnx
 
 import mmperson
 from mmperson.data.dataset import ClipDataset
+from mmperson.data.decoding import decoded
 from mmperson.data.manifest import Manifest
 from mmperson.errors import BundleCorrupt, ExportError
 from mmperson.export.card import licence, licence_text, model_card
@@ -150,7 +152,10 @@ def _spread_rows(trained: Trained, manifest: Manifest, run: Path) -> ClipDataset
     """Prepare rows that are spread over a manifest."""
     chosen = np.unique(np.linspace(0, len(manifest) - 1, PARITY_ROWS).round().astype(np.int64))
     tokenizer = None if trained.spec.text is None else load_tokenizer(run / TOKENIZER_FILE)
-    return ClipDataset.prepare(manifest.select(chosen), trained.spec, tokenizer)
+    few = manifest.select(chosen)
+    with decoded(few, trained.spec) as cache:
+        rows = ClipDataset.prepare(few, trained.spec, tokenizer, cache)
+        return replace(rows, inputs=list(rows.inputs))  # in memory, as the cache goes
 
 
 def _is_faithful(graphs: dict[str, onnx.ModelProto], trained: Trained, rows: ClipDataset) -> bool:

@@ -1,13 +1,18 @@
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import mmperson
+from mmperson.data import read_manifest, rows
 from mmperson.errors import ExportError
 from mmperson.export import bundle as module
 from mmperson.export import export_run
+from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec
 
 
 def content(*names):
@@ -144,3 +149,12 @@ def test_without_git_the_commit_is_unknown(source, monkeypatch):
 def test_the_bundle_names_its_columns(tiny_bundle):
     info = json.loads((tiny_bundle / "bundle.json").read_text(encoding="utf-8"))
     assert info["targets"] == info["recipe"]["data"]["targets"]
+
+
+def test_clips_are_decoded_by_workers(manifest_file, demo, monkeypatch, tmp_path):
+    spec = InputSpec(audio=LogMelSpec(window_s=1.0), video=FrameSpec(count=2, height=32, width=32))
+    monkeypatch.setattr(rows, "read_clip", lambda *_, **__: pytest.fail("decodes in this process"))
+    manifest = replace(read_manifest(manifest_file).select([0, 1]), clip=(str(demo), None))
+    found = module._spread_rows(SimpleNamespace(spec=spec), manifest, tmp_path)
+    assert found.present.tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert found.batch(np.arange(2))["video"][0].float().std() > 10  # the cache has gone
