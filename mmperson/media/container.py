@@ -77,12 +77,16 @@ def errors_of(clip: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_container(path: str | os.PathLike[str], limits: MediaLimits) -> Iterator[InputContainer]:
+def open_container(
+    path: str | os.PathLike[str], limits: MediaLimits, *, pictures: bool = True
+) -> Iterator[InputContainer]:
     """Open a regular local file of an accepted format, within the limits.
 
     Args:
         path: The file.
         limits: What is refused.
+        pictures: Whether any will be decoded. FFmpeg decodes the first one only to learn its pixel
+            format, which takes longer than all the sound of a short clip.
 
     Yields:
         The open container; errors of PyAV inside the block become ours.
@@ -98,6 +102,8 @@ def open_container(path: str | os.PathLike[str], limits: MediaLimits) -> Iterato
         raise EmptyMedia(f"{Path(clip).name!r} has zero bytes.", clip=clip)
     # max_pixels reaches the decoders that probing opens: a frame too large is never allocated.
     options = {"format_whitelist": FORMATS, "max_pixels": str(limits.max_pixels)}
+    if not pictures:
+        options["skip_frame"] = "all"  # to sound it means nothing
     with errors_of(clip):
         limits.check("max_bytes", size_bytes)
         with open(clip, "rb") as file:

@@ -104,9 +104,10 @@ def _read(
     extent: Span,
 ) -> Iterator[Clip]:
     """Survey a file, then decode the spans that are planned from its length in seconds."""
-    with open_container(path, wish.limits) as container:
+    pictures = wish.frames > 0
+    with open_container(path, wish.limits, pictures=pictures) as container:
         info = describe(container, path)
-        survey = None if wish.frames else survey_index(container)
+        survey = None if pictures else survey_index(container)
         if survey is not None:
             yield from clips_of(container, info, survey, plan(info.duration_s or 0.0), wish)
             return
@@ -115,5 +116,5 @@ def _read(
     if info.duration_s is None:
         info = replace(info, duration_s=survey.end_s)
     # Opened anew, because not every format finds back to its first packet.
-    with open_container(path, wish.limits) as container:
+    with open_container(path, wish.limits, pictures=pictures) as container:
         yield from clips_of(container, info, survey, plan(survey.end_s or 0.0), wish)
