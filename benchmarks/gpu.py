@@ -39,6 +39,7 @@ from mmperson.errors import UsageError
 from mmperson.export.graph import export_graph
 from mmperson.export.quantize import to_fp16
 from mmperson.export.wrapper import Part, parts
+from mmperson.inputs.batch import VIDEO_SHOWN
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec
 from mmperson.runtime.engine import CUDA_OPTIONS, check_provider
@@ -186,16 +187,20 @@ def systems(
 
 
 def draw(part: Part, size: int, tokens: int) -> dict[str, np.ndarray]:
-    """Draw inputs of a graph at random; everything is present, and masks hide nothing."""
+    """Draw inputs of a graph at random; all is present, masks hide nothing, no picture repeats."""
     random = np.random.default_rng(0)
     found = {}
+    lengths = {"batch": size, "token": tokens}
+    if VIDEO_SHOWN in part.inputs:
+        lengths["picture"] = part.inputs[VIDEO_SHOWN].shape[1]
     for name, example in part.inputs.items():
-        lengths = {"batch": size, "token": tokens}
         axes = part.dynamic[name]
         shape = [lengths[axes[i]] if i in axes else n for i, n in enumerate(example.shape)]
         array = example.numpy()
         if name == "present" or name.endswith("_mask"):
             found[name] = np.ones(shape, array.dtype)
+        elif name == VIDEO_SHOWN:
+            found[name] = np.tile(np.arange(shape[1]), (size, 1))
         elif array.dtype == np.float32:
             found[name] = random.normal(size=shape).astype(np.float32)
         else:

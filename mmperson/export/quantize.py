@@ -22,6 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from mmperson.data.dataset import ClipDataset
+from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
 from mmperson.schema import MODALITIES
 
 Precision = Literal["int8", "fp32", "fp16", "int8-static"]
@@ -52,7 +53,7 @@ def convert(
                 yield name, "int8", quantize_weights(graph)
             case "int8-static", ("encoder_video" | "encoder_audio"):
                 modality = name.removeprefix("encoder_")
-                if _has_products(graph) and _has(rows, modality):
+                if _has_products(graph) and _has(graph, rows, modality):
                     yield name, precision, quantize_static_int8(graph, rows, modality)
             case "fp16", _:
                 yield name, precision, to_fp16(graph)
@@ -102,7 +103,7 @@ def quantize_static_int8(
         quantize_static(
             folded,
             target,
-            _Rows(rows, modality),
+            _Rows(model, rows, modality),
             op_types_to_quantize=list(_STATIC_OPS),
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -128,23 +129,28 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Rows(CalibrationDataReader):  # type: ignore[misc]
     """Hands rows to the calibration, one by one, as they are scored."""
 
-    def __init__(self, rows: ClipDataset, modality: str) -> None:
-        self._batches = _inputs(rows, modality)
+    def __init__(self, model: onnx.ModelProto, rows: ClipDataset, modality: str) -> None:
+        self._batches = _inputs(model, rows, modality)
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         """Return the encoder's inputs of the next row that has the modality."""
         return next(self._batches, None)
 
 
-def _inputs(rows: ClipDataset, modality: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
+def _inputs(
+    model: onnx.ModelProto, rows: ClipDataset, modality: str
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    names = [entry.name for entry in model.graph.input]
     for row in range(len(rows)):
-        batch = rows.batch(np.array([row]))
+        batch = {name: value.numpy() for name, value in rows.batch(np.array([row])).items()}
         if batch["present"][0, MODALITIES.index(modality)]:
-            yield {name: batch[name].numpy() for name in (modality, f"{modality}_mask")}
+            if VIDEO_SHOWN in names:
+                batch |= distinct_pictures(batch)
+            yield {name: batch[name] for name in names}
 
 
-def _has(rows: ClipDataset, modality: str) -> bool:
-    return next(_inputs(rows, modality), None) is not None
+def _has(model: onnx.ModelProto, rows: ClipDataset, modality: str) -> bool:
+    return next(_inputs(model, rows, modality), None) is not None
 
 
 def _has_products(model: onnx.ModelProto) -> bool:

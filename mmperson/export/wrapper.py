@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmperson.inputs.batch import collate
+from mmperson.inputs.batch import VIDEO_SHOWN, collate
 from mmperson.inputs.clip import ClipInputs
 from mmperson.inputs.spec import InputSpec
 from mmperson.models.encoders.encoder import Encoder
@@ -28,6 +28,24 @@ class EncoderGraph(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode one modality."""
         return tuple(self.encoder(x, mask))
+
+
+class FramesGraph(nn.Module):
+    """Pictures, which of them each frame shows, and the mask of frames → tokens and mask.
+
+    See ``inputs.batch.distinct_pictures``.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor, shown: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at every picture once, and give each frame what its picture says."""
+        everything = torch.ones_like(x[:, :, 0, 0, 0], dtype=mask.dtype)
+        said = self.encoder.features(x, everything).values
+        of_frames = said.gather(1, shown.unsqueeze(-1).expand(-1, -1, said.shape[2]))
+        return tuple(self.encoder.adapt(Tokens(of_frames, mask)))
 
 
 class FusionGraph(nn.Module):
@@ -84,20 +102,40 @@ def parts(network: PersonalityNetwork, spec: InputSpec) -> dict[str, Part]:
         for name, array in collate([_example(spec, tokens)] * batch, spec).items()
     }
     for name, encoder in network.encoders.items():
-        inputs = {key: example[key] for key in (name, f"{name}_mask")}
-        varying = {key: {0: "batch"} for key in inputs}
-        if name == "text":
-            varying = {key: {0: "batch", x.ndim - 1: "token"} for key, x in inputs.items()}
-        outputs = (f"{name}_tokens", f"{name}_tokens_mask")
-        found[f"encoder_{name}"] = Part(EncoderGraph(encoder), inputs, varying, outputs)
+        part = encoder_part(name, encoder, example)
+        found[f"encoder_{name}"] = part
         with torch.inference_mode():
-            said = encoder(*inputs.values())
+            said = part.module(*part.inputs.values())
         varies = name == "text" and not (spec.text is not None and spec.text.prompts)
-        for key, value in zip(outputs, said, strict=True):
+        for key, value in zip(part.outputs, said, strict=True):
             fused[key] = value.clone()
             axes[key] = {0: "batch", 1: "token"} if varies else {0: "batch"}
     found["fusion"] = Part(FusionGraph(network), fused, axes, ("scores",))
     return found
+
+
+def encoder_part(name: str, encoder: Encoder, example: dict[str, Tensor]) -> Part:
+    """Return the graph of an encoder.
+
+    Args:
+        name: Its modality.
+        encoder: The encoder, in evaluation mode.
+        example: ``collate`` of two clips.
+    """
+    array, mask = name, f"{name}_mask"
+    outputs = (f"{name}_tokens", f"{name}_tokens_mask")
+    inputs = {array: example[array], mask: example[mask]}
+    varying = {key: {0: "batch"} for key in inputs}
+    if encoder.each_frame:
+        # Neither one picture, which would be taken for fixed, nor as many as there are clips.
+        pictures = torch.cat([example[array][:, :1]] * 3, dim=1)
+        shown = torch.zeros_like(example[mask], dtype=torch.int64)
+        inputs = {array: pictures, VIDEO_SHOWN: shown, mask: example[mask]}
+        varying |= {array: {0: "batch", 1: "picture"}, VIDEO_SHOWN: {0: "batch"}}
+        return Part(FramesGraph(encoder), inputs, varying, outputs)
+    if name == "text":
+        varying = {key: {0: "batch", x.ndim - 1: "token"} for key, x in inputs.items()}
+    return Part(EncoderGraph(encoder), inputs, varying, outputs)
 
 
 def _example(spec: InputSpec, tokens: int) -> ClipInputs:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from mmperson.inputs.clip import ClipInputs
 from mmperson.inputs.spec import InputSpec
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+VIDEO_SHOWN: Final = "video_shown"
+"""Input of graphs that look at each picture by itself; see ``distinct_pictures``."""
 
 
 def collate(clips: Sequence[ClipInputs], spec: InputSpec) -> Arrays:
@@ -49,6 +52,33 @@ def collate(clips: Sequence[ClipInputs], spec: InputSpec) -> Arrays:
             _place(array, real, part)
         batch[f"{name}_mask"] = mask
     return batch
+
+
+def distinct_pictures(batch: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """Leave out pictures that a clip shows again, so that an image network sees each once.
+
+    A clip with fewer frames than were asked for repeats some, and so do a still picture and the
+    decode profile ``key``.
+
+    Args:
+        batch: From ``collate``, with ``video`` uint8 (batch, frame, 3, height, width).
+
+    Returns:
+        ``video`` uint8 (batch, picture, 3, height, width), padded at the end with zeros, and
+        ``video_shown`` int64 (batch, frame): which of its clip's pictures a frame shows.
+    """
+    frames = batch["video"]
+    shown = np.zeros(frames.shape[:2], dtype=np.int64)
+    kept: list[list[int]] = []
+    for row, clip in enumerate(frames):
+        places: dict[bytes, int] = {}
+        content = [frame.tobytes() for frame in clip]
+        shown[row] = [places.setdefault(picture, len(places)) for picture in content]
+        kept.append(np.unique(shown[row], return_index=True)[1].tolist())
+    pictures = np.zeros((len(frames), max(map(len, kept)), *frames.shape[2:]), dtype=frames.dtype)
+    for target, clip, chosen in zip(pictures, frames, kept, strict=True):
+        target[: len(chosen)] = clip[chosen]
+    return {"video": pictures, VIDEO_SHOWN: shown}
 
 
 def _place(array: npt.NDArray[Any], real: npt.NDArray[np.float32], part: Any) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from mmperson.errors import BundleCorrupt, UsageError
+from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
 from mmperson.runtime.engine import Provider, start
 
 Fed: TypeAlias = npt.NDArray[Any] | ort.OrtValue
@@ -51,6 +52,11 @@ class Session:
     def run(self, inputs: Mapping[str, Fed]) -> dict[str, ort.OrtValue]:
         """Run the graph on its inputs by name; others are ignored.
 
+        A graph that looks at each picture by itself gets every one of them once.
+
+        Args:
+            inputs: Of ``collate``, or what other graphs have said.
+
         Returns:
             Outputs by name. They stay where they were computed, so that tokens go from a GPU's
             encoders to its fusion without a detour; ``.numpy()`` brings them here.
@@ -58,6 +64,8 @@ class Session:
         Raises:
             BundleCorrupt: The graph wants other inputs, or fails on these.
         """
+        if VIDEO_SHOWN in self.inputs and isinstance(inputs.get("video"), np.ndarray):
+            inputs = {**inputs, **distinct_pictures(inputs)}
         missing = [name for name in self.inputs if name not in inputs]
         if missing:
             raise BundleCorrupt(f"{self.name} wants {', '.join(missing)}, which nothing gives.")

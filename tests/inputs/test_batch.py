@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmperson.inputs.batch import collate
+from mmperson.inputs.batch import VIDEO_SHOWN, collate, distinct_pictures
 from mmperson.inputs.clip import ClipInputs
 from mmperson.inputs.spec import ColumnSpec, FrameSpec, InputSpec, LogMelSpec, TextSpec
 
@@ -53,3 +53,14 @@ def test_frames_stay_bytes():
     assert batch["video"].dtype == np.uint8
     assert batch["video_mask"].tolist() == [[1, 1], [1, 0]]
     np.testing.assert_array_equal(batch["video"][0], frames)
+
+
+def test_a_picture_that_is_shown_again_is_kept_once():
+    levels = np.array([[7, 3, 7, 7], [5, 5, 5, 5], [1, 2, 3, 3]], dtype=np.uint8)
+    frames = np.broadcast_to(levels[:, :, None, None, None], (3, 4, 3, 2, 2))
+    found = distinct_pictures({"video": frames})
+    assert found["video"].dtype == np.uint8
+    assert found["video"][:, :, 0, 0, 0].tolist() == [[7, 3, 0], [5, 0, 0], [1, 2, 3]]
+    assert found[VIDEO_SHOWN].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 2, 2]]
+    for pictures, shown, clip in zip(found["video"], found[VIDEO_SHOWN], frames, strict=True):
+        np.testing.assert_array_equal(pictures[shown], clip)

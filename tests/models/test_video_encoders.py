@@ -1,5 +1,6 @@
 """Video encoders: frames one by one, networks over space and time, Deep Impression's stream."""
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,6 +8,9 @@ from torch import nn
 
 from mmperson.config import FramesConfig, ResidualVideoConfig, VideoNetworkConfig
 from mmperson.errors import ConfigError
+from mmperson.export.graph import export_graph
+from mmperson.export.wrapper import encoder_part
+from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
 from mmperson.inputs.spec import FrameSpec
 from mmperson.models.encoders.frames import FramesEncoder, NormaliseFrames, image_network
 from mmperson.models.encoders.residual import ResidualVideoEncoder
@@ -149,6 +153,36 @@ def test_frames_export_for_any_number_of_frames():
 def test_two_views_of_a_transformer_export():
     encoder, spec = frames(("scene", "face"), count=2, size=64, backbone="test_vit")
     check_export(encoder, *draw_clips(spec))
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (frames, {"views": ("scene", "face"), "count": 3}),
+        (frames, {"count": 2, "size": 64, "backbone": "test_vit"}),
+        (frames, {"count": 1}),
+        (residual, {"count": 3}),
+    ],
+)
+def test_a_graph_sees_a_repeated_frame_once(make, options):
+    encoder, spec = make(**options)
+    x, mask = draw_clips(spec)
+    part = encoder_part("video", encoder.eval(), {"video": x, "video_mask": mask})
+    session = onnxruntime.InferenceSession(export_graph(part, {}).SerializeToString())
+    x = torch.cat([x, x[:1]])
+    x[1] = x[1, :1]  # a still picture
+    x[2, -1] = x[2, 0]
+    mask = torch.cat([mask, mask[:1]])
+    for clips in (slice(0, 3), slice(1, 2), slice(2, 3)):
+        given = distinct_pictures({"video": x[clips].numpy()})
+        pictures = [len(row.unique(dim=0)) for row in x[clips]]
+        assert given["video"].shape[1] == max(pictures)
+        assert [len(set(row)) for row in given[VIDEO_SHOWN].tolist()] == pictures
+        found = session.run(None, {**given, "video_mask": mask[clips].numpy()})
+        with torch.inference_mode():
+            expected = encoder(x[clips], mask[clips])
+        for value, wanted in zip(found, expected, strict=True):
+            torch.testing.assert_close(torch.from_numpy(value), wanted, atol=1e-4, rtol=0)
 
 
 def test_a_transformer_takes_another_size_of_picture(tmp_path):

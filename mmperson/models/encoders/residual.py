@@ -31,6 +31,8 @@ class ResidualVideoEncoder(Encoder):
         pretrained: Nothing here is.
     """
 
+    each_frame = True
+
     def __init__(
         self, config: ResidualVideoConfig, spec: FrameSpec, *, pretrained: bool = True
     ) -> None:
