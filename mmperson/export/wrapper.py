@@ -45,7 +45,8 @@ class FramesGraph(nn.Module):
         everything = torch.ones_like(x[:, :, 0, 0, 0], dtype=mask.dtype)
         said = self.encoder.features(x, everything).values
         of_frames = said.gather(1, shown.unsqueeze(-1).expand(-1, -1, said.shape[2]))
-        return tuple(self.encoder.adapt(Tokens(of_frames, mask)))
+        values, real = self.encoder.adapt(Tokens(of_frames, mask))
+        return values, real
 
 
 class FusionGraph(nn.Module):
