@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from mmperson.benchmark.circumstances import commit, load, processor, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,12 +21,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def circumstances(packages: Sequence[str], threads: int) -> dict[str, Any]:
-    """Say what is measured and on what; to be called before the measurement.
+    """Say what is measured and on what, and hold numpy to it; to be called before the measurement.
 
     Args:
         packages: Whose versions matter.
         threads: Threads that the measurement uses.
     """
+    threadpool_limits(threads, user_api="blas")  # numpy takes all processors if it may
     return {
         "command": shlex.join(
             ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folders, sys.argv[1:])]

@@ -16,13 +16,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mmperson.workers.worker import ONE_THREAD
+
+os.environ.update(ONE_THREAD)  # before numpy is imported
+
 from result_file import ROOT, circumstances, write_result
 from rich.console import Console
 from speed_tables import render_readme
 
 from mmperson.benchmark.circumstances import PACKAGES
 from mmperson.cli.predict import open_folders
-from mmperson.workers.worker import ONE_THREAD
 
 
 def with_words(clips: Sequence[str], folder: Path) -> list[str]:
@@ -41,7 +44,7 @@ def with_words(clips: Sequence[str], folder: Path) -> list[str]:
 
 
 def main() -> None:
-    os.environ.update(ONE_THREAD)  # before numpy is imported
+    """Measure and write the result file."""
     from mmperson.benchmark.run import measure
     from mmperson.cli.benchmark_table import print_report
     from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle

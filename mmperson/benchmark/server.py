@@ -2,7 +2,7 @@
 
 Requests arrive by a Poisson process, in real time and at real workers. The time to the answer
 counts from when a request was due, whether or not it had to wait for a worker. The highest rate
-that keeps the bound is found by bisection; the arrivals of all rates are the same ones, stretched.
+that keeps the bound is found by bisection; all rates take their arrivals from the same draw.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Probe:
     """What became of requests at one rate.
 
     Attributes:
-        rate_per_s: Requests per second, on average.
+        rate_per_s: Requests per second, on average over those that were to arrive.
         requests: How many were to arrive.
         kept: Whether 95 % of the answers kept the bound.
         wall: Time from arrival to answer. None if the bound was not kept: the probe ends as soon as
@@ -103,7 +103,8 @@ def probe(
 ) -> Probe:
     """Send requests at a rate, and answer them in the order of their arrival."""
     count = max(LEAST_REQUESTS, math.ceil(rate_per_s * seconds))
-    gaps_s = np.random.default_rng(_SEED).exponential(1 / rate_per_s, count)
+    gaps_s = np.random.default_rng(_SEED).exponential(size=count)
+    gaps_s /= gaps_s.mean() * rate_per_s  # drawn ones are longer or shorter by chance
     due_s = (time.perf_counter() + np.cumsum(gaps_s)).tolist()
     waiting: deque[int] = deque()
     arrived = late = 0

@@ -13,6 +13,7 @@ from mmperson.errors import UsageError
 from mmperson.inputs.descriptors import acoustic_descriptors
 from mmperson.inputs.frames import difference_frames, prepare_frames
 from mmperson.inputs.log_mel import log_mel
+from mmperson.inputs.one_thread import one_thread
 from mmperson.inputs.prosody import prosody
 from mmperson.inputs.spec import (
     ColumnSpec,
@@ -63,7 +64,8 @@ def prepare_clip(
     """Prepare the modalities that a spec reads; what it does not read is left alone.
 
     Silent or very short sound and a transcript without a word are absent, with a warning. The
-    warnings of the clip itself are not repeated.
+    warnings of the clip itself are not repeated. Inputs are the same bits however many threads
+    numpy was given.
 
     Args:
         clip: From ``read_clip``, with ``spec.video.count`` frames and the sound from the start at
@@ -166,11 +168,12 @@ def _prepare_audio(
         return None
     if duration_s < min(_ROUGH_BELOW_S, spec.window_s):
         warnings.append(f"The audio is only {duration_s:.1f} s long: what it says is rough.")
-    if isinstance(spec, DescriptorSpec):
+    with one_thread():
+        if not isinstance(spec, DescriptorSpec):
+            return _SOUND_READERS[spec.kind](waveform, spec)
         if clip.info.audio is not None and clip.info.audio.channels == 1:
             waveform = waveform * np.float32(spec.mono_gain)
         return acoustic_descriptors(to_analysis_rate(waveform, spec), spec)
-    return _SOUND_READERS[spec.kind](waveform, spec)
 
 
 _SOUND_READERS: Final[Mapping[str, Callable[..., npt.NDArray[np.float32]]]] = {

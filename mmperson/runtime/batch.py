@@ -32,9 +32,8 @@ def predict_many(
     """Score many clips in worker processes, which a bad clip may kill.
 
     Clips are taken one by one as workers become free, so ``clips`` may be a generator. The
-    transcript of a clip is the file beside it. Scores are the same bits for any number of workers,
-    and those of ``Predictor.predict`` where numpy computes on one thread (OPENBLAS_NUM_THREADS=1);
-    where it uses more, sums round differently, and scores differ by about 1e-6.
+    transcript of a clip is the file beside it. On a CPU, scores are the same bits for any number of
+    workers, and those of ``Predictor.predict``.
 
     Args:
         clips: Paths.

@@ -1,6 +1,7 @@
 import time
 from collections import deque
 
+import numpy as np
 import pytest
 
 from mmperson.benchmark import server
@@ -64,12 +65,15 @@ def test_waiting_counts_and_a_crew_that_cannot_keep_up_is_found_out():
     assert not crew.busy
 
 
-def test_arrivals_are_the_same_ones_at_every_rate(monkeypatch):
-    due = []
-    monkeypatch.setattr(server.np, "cumsum", lambda gaps_s: due.append(gaps_s) or gaps_s.cumsum())
+def test_arrivals_are_the_same_ones_at_every_rate_and_as_many_as_asked(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(server.np, "cumsum", lambda gaps_s: drawn.append(gaps_s) or gaps_s.cumsum())
     for rate in (2000.0, 4000.0):
         probe(SlowCrew(0.0), ["a"], rate, bound_s=9.0, seconds=0.01)
-    assert due[0][:20] / due[1][:20] == pytest.approx([2.0] * 20)
+        assert drawn[-1].mean() == pytest.approx(1 / rate)
+    few, many = drawn
+    assert len(many) == 2 * len(few)
+    assert np.ptp(few / many[: len(few)]) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_highest_rate_is_found_by_bisection(monkeypatch):

@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from scipy.io import wavfile
+
+from mmperson.workers.worker import ONE_THREAD
 
 FILLS = ("0", "77", "200")
 
@@ -37,6 +41,14 @@ sound = random.uniform(-0.3, 0.3, SOUND_RATE_HZ).astype(np.float32)
 write_clip(folder / "planted.mp4", frames, sound)
 (folder / "seeds").mkdir()
 mutant_seeds.write_seeds(folder / "seeds")
+"""
+
+
+SCORE = """
+import sys
+from mmperson.runtime.predictor import load
+for prediction in load().predict(sys.argv[1:]):
+    print(prediction.scores.model_dump_json())
 """
 
 
@@ -82,3 +94,22 @@ def test_clips_are_read_and_scored_in_the_same_bits(project_root, written, demo,
     found = list(answers(project_root, READ_AND_SCORE, *([tiny_bundle, *clips] for _ in FILLS)))
     assert found[0].count("\n") == 4 * len(clips)
     assert len(set(found)) == 1
+
+
+def test_scores_do_not_depend_on_the_threads_of_numpy(tmp_path, project_root):
+    clips = []
+    for number in range(8):  # of noises of different length: several threads round otherwise
+        sound = np.random.default_rng(number).normal(scale=0.1, size=44_100 * 2 + 9_999 * number)
+        clips.append(tmp_path / f"{number}.wav")
+        wavfile.write(clips[-1], 44_100, sound.astype(np.float32))
+    seen = set()
+    for threads in ("1", "2"):
+        command = [sys.executable, "-c", SCORE, *map(str, clips)]
+        env = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+        env |= {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        answer = subprocess.run(
+            command, cwd=project_root, env=env, stdout=subprocess.PIPE, text=True, check=True
+        )
+        seen.add(answer.stdout)
+        assert len(answer.stdout.splitlines()) == len(clips)
+    assert len(seen) == 1

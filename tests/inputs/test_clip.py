@@ -18,6 +18,7 @@ from mmperson.inputs import (
     prepare_clip,
     to_analysis_rate,
 )
+from mmperson.inputs.one_thread import one_thread
 from mmperson.media import AudioWindow, read_clip
 
 AUDIO = InputSpec(audio=DescriptorSpec())
@@ -126,7 +127,8 @@ def test_only_the_window_is_measured(make_clip):
 
 def test_steps_are_those_of_the_modules(make_clip):
     waveform = noise(2.0)
-    expected = acoustic_descriptors(to_analysis_rate(waveform, AUDIO.audio), AUDIO.audio)
+    with one_thread():
+        expected = acoustic_descriptors(to_analysis_rate(waveform, AUDIO.audio), AUDIO.audio)
     np.testing.assert_array_equal(
         prepare_clip(make_clip(waveform), None, AUDIO, None).audio, expected
     )
