@@ -19,6 +19,7 @@ from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import keep_arrays, published, require_clips
 from mmperson.errors import DataError, MediaError, UsageError
+from mmperson.inputs.clip import load_libraries
 from mmperson.inputs.spec import InputSpec
 from mmperson.workers.crew import Bounds, Work, as_done
 from mmperson.workers.worker import Act
@@ -168,6 +169,7 @@ def get_ready(settings: dict[str, Any]) -> Act:
     """Open the cache, in a worker; a task is a ``Reading``."""
     spec = InputSpec.model_validate(settings["spec"])
     cache = FeatureCache(Path(settings["folder"]), spec)
+    load_libraries(spec)
 
     def decode(task: tuple[str, list[str]]) -> dict[str, Any]:
         clip, modalities = task

@@ -101,6 +101,24 @@ def prepare_clip(
     return ClipInputs(video, audio, text, tuple(warnings), absent)
 
 
+def load_libraries(spec: InputSpec) -> None:
+    """Load what the first clip would load: a worker has less room once it is confined.
+
+    Args:
+        spec: The preprocessing.
+    """
+    if isinstance(spec.video, FrameSpec):
+        import cv2  # noqa: F401
+
+        if "face" in spec.video.views:
+            from mmperson.media.faces import face_detector
+
+            face_detector()
+    if spec.audio is not None:
+        with one_thread():
+            pass
+
+
 def _prepare_video(
     frames: npt.NDArray[np.uint8],
     times_s: npt.NDArray[np.float64] | None,

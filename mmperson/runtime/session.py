@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from mmperson.errors import BundleCorrupt, UsageError
+from mmperson.errors import BundleCorrupt, MediaTooLarge, UsageError
 from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
 from mmperson.runtime.engine import Provider, start
 
 Fed: TypeAlias = npt.NDArray[Any] | ort.OrtValue
 """What a graph is fed with: an array, or what another graph has said."""
+
+
+_NO_MEMORY: Final = ("Failed to allocate memory", "bad allocation", "bad_alloc")
+"""What onnxruntime says where it is refused memory; it has no exception of that kind."""
 
 
 class Session:
@@ -63,6 +67,7 @@ class Session:
 
         Raises:
             BundleCorrupt: The graph wants other inputs, or fails on these.
+            MediaTooLarge: There is not enough memory.
         """
         if VIDEO_SHOWN in self.inputs and isinstance(inputs.get("video"), np.ndarray):
             inputs = {**inputs, **distinct_pictures(inputs)}
@@ -78,6 +83,11 @@ class Session:
             self._session.run_with_iobinding(binding)
             answers = binding.get_outputs()
         except Exception as error:  # onnxruntime's exceptions share no public base class
+            if any(sign in str(error) for sign in _NO_MEMORY):
+                raise MediaTooLarge(
+                    f"There is not enough memory to run {self.name} on this clip.",
+                    hint="Allow a worker more (--memory, memory_mb), or free some.",
+                ) from error
             raise BundleCorrupt(f"{self.name} cannot be run: {error}") from error
         return dict(zip(self.outputs, answers, strict=True))
 

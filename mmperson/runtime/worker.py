@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmperson.inputs.clip import load_libraries
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.predictor import Predictor
 from mmperson.workers.worker import Act
@@ -18,6 +19,7 @@ def get_ready(settings: dict[str, Any]) -> Act:
         decode=settings["decode"],
         decode_threads="none",
     )
+    load_libraries(predictor.spec)
 
     def score(task: tuple[str, str | None]) -> dict[str, Any]:
         clip, transcript = task

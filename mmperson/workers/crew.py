@@ -148,9 +148,12 @@ class Crew(Generic[TaskT, DoneT]):
             number: What its answer is to come with.
             task: The task; something that JSON can hold.
         """
-        if self._idle:
+        while self._idle:
             worker = self._idle.pop()
-            worker.hand(number, task)
+            if worker.lives:
+                worker.hand(number, task)
+                break
+            worker.close()  # something has ended it since its last clip, which this one is not for
         else:
             worker = _Worker(self._work, self._bounds, number, task)
         self._busy.register(worker.answers, selectors.EVENT_READ, worker)
@@ -277,6 +280,11 @@ class _Worker(Generic[TaskT]):
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def hand(self, number: int, task: TaskT) -> None:
         """Give it the next task."""

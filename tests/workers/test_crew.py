@@ -1,6 +1,7 @@
 """What every kind of work can rely on, shown by a toy."""
 
 import os
+import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -84,4 +85,17 @@ def test_workers_live_on_from_task_to_task():
             while crew.busy:
                 for answer in crew.poll():
                     assert answer == (number, number)
+        assert len(crew.pids) == 1
+
+
+def test_a_worker_that_is_killed_while_it_is_idle_costs_no_task():
+    with Crew(Toy(), Bounds(workers=1)) as crew:
+        for number in range(3):
+            crew.hand(number, number)
+            while crew.busy:
+                for answer in crew.poll():
+                    assert answer == (number, number)
+            (worker,) = crew.pids
+            os.kill(worker, signal.SIGKILL)
+            os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
         assert len(crew.pids) == 1
