@@ -10,7 +10,12 @@ Scores are first impressions by observers, not a diagnosis and no basis for deci
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime 1.32 would write an identity of this machine into the home folder and report to its
+# makers what is run. It looks at this when it is loaded, here and in workers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mmperson.errors import MMPersonError

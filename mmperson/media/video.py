@@ -111,7 +111,7 @@ class FramePicker:
         self._limits = limits
         self._entry_s = entry_s
         self._offered = 0
-        self._rgb: list[RGB] = []
+        self._rgb: RGB | None = None  # all frames, filled one by one
         self._times_s: list[float] = []
         self._previous: tuple[VideoFrame, float] | None = None
         self._size: tuple[int, int] | None = None
@@ -169,13 +169,18 @@ class FramePicker:
             return None
         while not self.done:
             self._keep(*self._previous)
-        return np.stack(self._rgb), np.array(self._times_s, dtype=np.float64)
+        assert self._rgb is not None
+        return self._rgb, np.array(self._times_s, dtype=np.float64)
 
     def _keep(self, frame: VideoFrame, time_s: float) -> None:
-        if self._times_s and self._times_s[-1] == time_s:
-            self._rgb.append(self._rgb[-1])
+        at = len(self._times_s)
+        if self._rgb is not None and self._times_s[-1] == time_s:
+            self._rgb[at] = self._rgb[at - 1]
         else:
-            self._rgb.append(self._upright(frame))
+            picture = self._upright(frame)
+            if self._rgb is None:
+                self._rgb = np.empty((len(self.targets_s), *picture.shape), dtype=np.uint8)
+            self._rgb[at] = picture
         self._times_s.append(time_s)
 
     def _upright(self, frame: VideoFrame) -> RGB:
@@ -184,4 +189,4 @@ class FramePicker:
         assert self.rotation_deg is not None
         width, height = self._size
         rgb = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.rot90(rgb, self.rotation_deg // 90).astype(np.uint8, copy=False)
+        return np.rot90(rgb, self.rotation_deg // 90)
