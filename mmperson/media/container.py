@@ -20,6 +20,7 @@ from av.stream import Disposition
 
 from mmperson.errors import EmptyMedia, MediaError, MediaTooLarge, UnreadableMedia
 from mmperson.media.boxes import check_index
+from mmperson.media.tags import check_riff_tags, leading_tags
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -107,8 +108,12 @@ def open_container(
         limits.check("max_bytes", size_bytes)
         with open(clip, "rb") as file:
             check_index(file, size_bytes)
+            tags = leading_tags(file)
+            check_riff_tags(file, tags, size_bytes)
             if not pictures and os.pread(file.fileno(), 4, 4) == b"ftyp":
                 options["skip_frame"] = "all"  # to sound it means nothing
+        if tags:
+            options["skip_initial_bytes"] = str(tags)
         with av.open(f"file:{clip}", "r", options=options, **_METADATA) as container:
             check_declared(container, limits)
             yield container
