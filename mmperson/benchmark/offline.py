@@ -14,7 +14,7 @@ from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.scoring import Job, Scorers, Scoring
 from mmperson.schema import Scores
-from mmperson.workers.crew import Bounds, Crew
+from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def measure_offline(
     decode: Decode,
     workers: int,
     seconds: float,
+    memory_mb: float = DEFAULT_MEMORY_MB,
 ) -> list[Rate]:
     """Measure one worker, two, four and so on up to ``workers``.
 
@@ -55,6 +56,7 @@ def measure_offline(
         decode: Which frames of a video are decoded.
         workers: The largest number of workers.
         seconds: How long to measure each number of workers, at least.
+        memory_mb: Memory of a worker, see ``Bounds``.
 
     Raises:
         MMPersonError: Scores depend on the number of workers, or change from time to time.
@@ -62,7 +64,7 @@ def measure_offline(
     rates: list[Rate] = []
     known: dict[str, Scores | None] = {}
     for count in worker_counts(workers):
-        with Crew(Scoring(bundle, provider, decode), Bounds(count)) as crew:
+        with Crew(Scoring(bundle, provider, decode), Bounds(count, memory_mb=memory_mb)) as crew:
             warm_up(crew, clips)
             before_s = cpu_s(crew.pids)
             scored, wall_s = _score(crew, clips, seconds, known)
