@@ -61,7 +61,7 @@ def benchmark(
         float | None,
         typer.Option(
             metavar="MB",
-            help="Memory that a clip may take in a worker, on Linux: 2048. CUDA wants more.",
+            help="Memory that a clip may take in a worker: 2048. CUDA wants more.",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="How long a figure is measured, at least.")] = 5.0,
