@@ -98,7 +98,7 @@ def clips_of(
     if wish.frames and video_stream is not None:
         size = video_stream.width * video_stream.height * 3
         wish.limits.check("max_output_bytes", wish.frames * size)
-        pickers = Relay(spans, lambda span: _picker(span, survey, wish))
+        pickers = Relay(spans, lambda span: _picker(span, survey, wish), _MOST_WAITING)
         wanted = _wanted(video_stream, start_s(container), spans, survey, wish)
         picking = Lane(video_stream, pickers, survey.packets.get(video_stream.index), wanted)
     if audio is not None and audio_stream is not None:

@@ -145,13 +145,15 @@ def check_declared(container: InputContainer, limits: MediaLimits) -> None:
             limits.check("max_pixels", stream.width * stream.height)
 
 
+def videos(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams; a cover picture is none, though it is as long as the sound."""
+    streams = container.streams.video
+    return [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+
+
 def usable_streams(container: InputContainer) -> tuple[VideoStream | None, AudioStream | None]:
     """Return the first decodable video stream that is no cover picture, and audio stream."""
-    video = (
-        stream
-        for stream in container.streams.video
-        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
-    )
+    video = (stream for stream in videos(container) if stream.codec_context is not None)
     audio = (stream for stream in container.streams.audio if stream.codec_context is not None)
     return next(video, None), next(audio, None)
 

@@ -19,7 +19,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.media.container import packets, start_s
+from mmperson.media.container import packets, start_s, videos
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -74,7 +74,7 @@ def survey_index(container: InputContainer) -> Survey | None:
     if not container.format.name.startswith("mov") or container.duration is None:
         return None
     indexed_s = 0.0
-    for stream in (*container.streams.video, *container.streams.audio):
+    for stream in (*videos(container), *container.streams.audio):
         entries = stream.index_entries
         if not len(entries) or stream.time_base is None:
             return None
@@ -106,7 +106,7 @@ def survey_packets(
     Raises:
         MediaTooLarge: More frames or seconds than allowed.
     """
-    streams: list[Stream] = [*container.streams.video, *container.streams.audio]
+    streams: list[Stream] = [*videos(container), *container.streams.audio]
     origin_s = start_s(container)
     tracks = {stream.index: _Track(stream, origin_s + from_s) for stream in streams}
     video = tracks[video_stream.index] if video_stream is not None else None

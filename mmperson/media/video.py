@@ -32,7 +32,7 @@ def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.floa
     Args:
         start_s: When the first frame is shown, in seconds.
         end_s: When the last frame ends, in seconds.
-        count: Number of parts.
+        count: Number of parts; 0 gives none.
 
     Returns:
         float64 (frame,), seconds, ascending.
@@ -41,7 +41,7 @@ def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.floa
     array([1., 3., 5., 7.])
     """
     centres = np.arange(count, dtype=np.float64) + 0.5
-    return start_s + centres * ((end_s - start_s) / count)
+    return start_s + centres * ((end_s - start_s) / max(count, 1))
 
 
 def nearest_frames(
@@ -94,7 +94,7 @@ class FramePicker:
 
     Args:
         targets_s: float64 (frame,), seconds, ascending.
-        limits: Pixels and frames beyond which the clip is refused.
+        limits: Pixels, frames and memory of those kept beyond which the clip is refused.
         entry_s: When the keyframe is shown from which decoding may start; minus infinity to skip
             nothing.
 
@@ -138,7 +138,7 @@ class FramePicker:
                 before.
 
         Raises:
-            MediaTooLarge: More pixels or frames than allowed.
+            MediaTooLarge: More pixels, frames or memory than allowed.
         """
         self._offered += 1
         self._limits.check("max_frames", self._offered)
@@ -148,6 +148,8 @@ class FramePicker:
         if self.rotation_deg is None:
             self.rotation_deg = upright_deg(frame.rotation)
             self._size = (frame.width, frame.height)
+            size = frame.width * frame.height * 3  # it may have changed since the header
+            self._limits.check("max_output_bytes", len(self.targets_s) * size)
         if self._previous is not None and time_s < self._previous[1]:
             return
         while not self.done and (target_s := self.targets_s[len(self._times_s)]) <= time_s:

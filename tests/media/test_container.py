@@ -111,13 +111,14 @@ def test_a_file_whose_only_codec_is_unknown_has_no_stream_to_use(tmp_path: Path)
         probe_clip(path)
 
 
-def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
-    path = tmp_path / "song.mp4"
+@pytest.mark.parametrize(("name", "codec"), [("song.m4a", "aac"), ("song.mp3", "libmp3lame")])
+def test_a_cover_picture_is_no_video(tmp_path: Path, name: str, codec: str) -> None:
+    path = tmp_path / name
     with av.open(str(path), "w") as output:
         cover = output.add_stream("mjpeg")
         cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
-        sound = output.add_stream("aac", rate=16_000, layout="mono")
+        sound = output.add_stream(codec, rate=16_000, layout="mono")
         silence = np.zeros((1, 16_000), dtype=np.float32)
         frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16_000, 0
@@ -126,3 +127,6 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     info = probe_clip(path)
     assert info.video is None
     assert info.audio is not None
+    clip = read_clip(path, frames=2, audio=AudioWindow(16_000))
+    assert clip.waveform is not None
+    assert clip.warnings == ("The clip has no video.",)  # and the file is whole

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from mmperson.errors import MediaTooLarge, UnreadableMedia, UsageError
 from mmperson.media import AudioWindow, Clip, read_clip, read_windows
+from mmperson.media import clip as clip_module
 from mmperson.media.limits import DEFAULT_LIMITS, LONG_LIMITS, MediaLimits
-from mmperson.media.spans import plan_windows
+from mmperson.media.spans import Span, plan_windows
 from tests.fixtures.media import cut, grey_of, write_clip
 
 KINDS = {
@@ -54,6 +56,49 @@ def test_a_window_is_what_is_read_alone(
     assert len(windows) >= 3
     for window in windows:
         same(window, read_clip(clips[kind], frames=3, audio=AUDIO, span=window.span))
+
+
+@pytest.mark.parametrize("shown_s", [[0.0, 5.0, 10.0], [0.0, 0.1, 40.0, 40.1]])
+def test_windows_without_a_new_picture_are_what_is_read_alone(
+    tmp_path: Path, shown_s: list[float]
+) -> None:
+    path = write_clip(tmp_path / "slides.mkv", frame_times_s=shown_s, audio_codec=None)
+    for window in read_windows(path, 1.0, frames=2):
+        alone = read_clip(path, frames=2, span=window.span)
+        np.testing.assert_array_equal(window.frame_times_s, alone.frame_times_s)
+        np.testing.assert_array_equal(window.frames, alone.frames)
+        assert window.warnings == alone.warnings
+
+
+def test_a_gap_between_pictures_keeps_few_windows_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Span] = []
+    real = clip_module._picker
+
+    def spy(span: Span, *rest: Any) -> Any:
+        made.append(span)
+        return real(span, *rest)
+
+    monkeypatch.setattr(clip_module, "_picker", spy)
+    path = write_clip(tmp_path / "gap.mkv", frame_times_s=[0.0, 0.1, 200.0], audio_codec=None)
+    for taken, window in enumerate(read_windows(path, 1.0, frames=2)):
+        assert window.frames is not None
+        assert len(made) <= taken + 12
+    assert len(made) == 200
+
+
+def test_video_that_ends_early_leaves_later_windows_without_it(tmp_path: Path) -> None:
+    shown_s = [number / 20 for number in range(60)]
+    path = write_clip(tmp_path / "short.mp4", duration_s=9.0, frame_times_s=shown_s)
+    windows = list(read_windows(path, 2.0, frames=2, audio=AUDIO))
+    assert [window.frames is None for window in windows] == [False, False, True, True, True]
+    assert all(window.waveform is not None for window in windows)
+    for window in windows[2:]:
+        assert window.span is not None
+        said = f"There is no video from {window.span.start_s:.1f} to {window.span.end_s:.1f} s."
+        assert window.warnings == (said,)
+        assert read_clip(path, frames=2, audio=AUDIO, span=window.span).warnings == (said,)
 
 
 def test_windows_show_and_play_their_own_seconds(tmp_path: Path) -> None:

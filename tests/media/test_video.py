@@ -23,6 +23,7 @@ def fake_frame(number: int, rotation: int = 0) -> SimpleNamespace:
 def test_plan_is_the_centres_of_equal_parts() -> None:
     np.testing.assert_allclose(plan_frames(1.0, 5.0, 4), [1.5, 2.5, 3.5, 4.5])
     np.testing.assert_allclose(plan_frames(1.0, 5.0, 1), [3.0])
+    assert plan_frames(5.0, 1.0, 0).shape == (0,)
 
 
 @given(
@@ -98,6 +99,12 @@ def test_too_many_frames() -> None:
         picker.add(fake_frame(time), float(time))
     with pytest.raises(MediaTooLarge, match="4 frames"):
         picker.add(fake_frame(3), 3.0)
+
+
+def test_frames_that_are_larger_than_the_header_says_are_bounded() -> None:
+    picker = FramePicker(plan_frames(0.0, 100.0, 4), MediaLimits(max_output_bytes=4 * 18 - 1))
+    with pytest.raises(MediaTooLarge, match="need 72 bytes of memory; at most 71 are allowed"):
+        picker.add(fake_frame(0), 0.0)
 
 
 @pytest.mark.parametrize(
