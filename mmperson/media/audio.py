@@ -38,6 +38,9 @@ _RATES_HZ = (1_000, 768_000)
 # PyAV (18.1) counts planes up to a null pointer, which the list lacks from eight on: it would read
 # beyond the list's end, and the process would crash.
 _TOO_MANY_PLANES = 8
+# 36 dB above full scale. Lossy codecs overshoot a little; what is far above is no sound, and the
+# largest numbers would overflow in the resampler.
+_LARGEST = 64.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class AudioWindow:
             raise UsageError(f"AudioWindow.duration_s is {self.duration_s}; it must be above 0.")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the collector sees to what is not finite
 def to_mono(frame: AudioFrame) -> Waveform:
     """Return a decoded frame of any sample format as the mean of its channels.
 
@@ -193,9 +197,13 @@ class WaveformCollector:
         if not self._chunks:
             return None
         waveform = np.concatenate(self._chunks)
-        if not np.isfinite(waveform).all():
-            self.problem = "it has samples that are not numbers; they were set to zero"
-            waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
+        peak = max(waveform.max(), -waveform.min())
+        if not peak <= _LARGEST:  # nor is it if there is one that is not a number
+            self.problem = (
+                f"it has samples that are not numbers, or beyond {_LARGEST:g} times full scale; "
+                "they were set to zero"
+            )
+            waveform[~(np.abs(waveform) <= _LARGEST)] = 0.0
         rate_hz = self.window.sample_rate_hz
         if self._rate_hz != rate_hz:
             waveform = soxr.resample(waveform, self._rate_hz, rate_hz, quality="HQ")

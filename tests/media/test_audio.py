@@ -162,6 +162,27 @@ def test_bad_samples_and_overshoot_are_repaired() -> None:
     assert "not numbers" in collector.problem
 
 
+@pytest.mark.parametrize("size", [65.0, 3.4e38, 1e300])
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_samples_far_beyond_full_scale_are_set_to_zero(
+    tmp_path: Path, size: float, rate_hz: int
+) -> None:
+    sound = 0.5 * np.sin(2 * np.pi * 220 * np.arange(2 * rate_hz) / rate_hz)
+    sound[rate_hz:] = np.where(np.arange(rate_hz) % 3, size, -size)
+    path = tmp_path / "loud.wav"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("pcm_f64le", rate=rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None], format="dbl", layout="mono")
+        frame.sample_rate = rate_hz
+        output.mux(stream.encode(frame))
+    clip = read_clip(path, audio=AudioWindow(16_000))
+    assert clip.waveform is not None
+    assert np.abs(clip.waveform[:15_900]).max() == pytest.approx(0.5, abs=0.02)
+    assert np.abs(clip.waveform[16_100:]).max() < 0.01  # the filter rings on
+    (warning,) = clip.warnings
+    assert "beyond 64 times full scale; they were set to zero" in warning
+
+
 @pytest.mark.parametrize("rate_hz", [10, 48_000])
 def test_an_odd_or_changing_rate_ends_the_audio(rate_hz: int) -> None:
     collector = collect(AudioWindow(RATE_HZ), (0.0, 0.1))

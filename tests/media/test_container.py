@@ -111,7 +111,7 @@ def test_a_file_whose_only_codec_is_unknown_has_no_stream_to_use(tmp_path: Path)
         probe_clip(path)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("song.m4a", "aac"), ("song.mp3", "libmp3lame")])
+@pytest.mark.parametrize(("name", "codec"), [("song.mp4", "aac"), ("song.mp3", "libmp3lame")])
 def test_a_cover_picture_is_no_video(tmp_path: Path, name: str, codec: str) -> None:
     path = tmp_path / name
     with av.open(str(path), "w") as output:
