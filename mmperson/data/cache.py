@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import re
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,20 @@ import numpy.typing as npt
 
 from mmperson.errors import DataError
 from mmperson.files import sweep, whole, writing
-from mmperson.inputs.spec import InputSpec
+from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec, SoundSpec, WaveformSpec
 
 SPEC_FILE = "spec.sha256"
 MISSING = ".missing"
 """Ending of what stands in for an array that there is not: why the clip cannot be read, if so."""
+
+# Of what ``save_array`` writes. numpy's own parser meets damage with errors of every kind.
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)"
+    rb"(?P<text>){'descr': '(?P<descr>[^']*)', 'fortran_order': (?:False|True), "
+    rb"'shape': (?P<shape>\([\d, ]+\)), } *\n",
+    re.DOTALL,
+)
+_LONGEST_HEADER = 512
 
 
 class FeatureCache:
@@ -33,6 +46,7 @@ class FeatureCache:
 
     def __init__(self, folder: str | Path, spec: InputSpec) -> None:
         self.folder = Path(folder)
+        self._spec = spec
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             sweep(self.folder)
@@ -40,7 +54,7 @@ class FeatureCache:
         if not marker.is_file():
             with whole(marker) as unfinished:
                 unfinished.write_text(spec.hash, encoding="utf-8")
-        found = marker.read_text(encoding="utf-8")
+        found = marker.read_text(encoding="utf-8", errors="replace")
         if found != spec.hash:
             raise DataError(
                 f"The cache {str(self.folder)!r} was made for input spec {found[:12]}, "
@@ -49,56 +63,128 @@ class FeatureCache:
             )
 
     def load(self, clip: str | Path, modality: str) -> npt.NDArray[np.float32] | None:
-        """Return the stored array of a clip's modality, or None if there is none."""
+        """Return the stored array of a clip's modality; None if there is none, or it is damaged."""
         path = self._path(clip, modality)
-        if not path.is_file():
+        if path is None or not self._is_whole(path, modality):
             return None
         array: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
         return array
 
     def holds(self, clip: str | Path, modality: str) -> bool:
         """Return whether there is an array of a clip's modality."""
-        return self._path(clip, modality).is_file()
+        path = self._path(clip, modality)
+        return path is not None and self._is_whole(path, modality)
 
     def knows(self, clip: str | Path, modality: str) -> bool:
         """Return whether the clip was read: its modality is stored, or noted as missing."""
-        path = self._path(clip, modality)
-        return path.is_file() or path.with_suffix(MISSING).is_file()
+        return self.holds(clip, modality) or self._note(clip, modality) is not None
 
     def is_settled(self, clip: str | Path, modality: str) -> bool:
         """Return whether reading the clip again would find nothing else: it was no refusal."""
-        path = self._path(clip, modality)
-        note = path.with_suffix(MISSING)
-        return path.is_file() or (note.is_file() and note.stat().st_size == 0)
+        return self.holds(clip, modality) or self._note(clip, modality) == ""
 
     def refusal(self, clip: str | Path, modality: str) -> str | None:
         """Return why the clip could not be read; None if it could, or was not tried."""
-        path = self._path(clip, modality)
-        note = path.with_suffix(MISSING)
-        if path.is_file() or not note.is_file():
-            return None
-        return note.read_text(encoding="utf-8") or None
+        try:
+            identify(clip)
+        except OSError as error:
+            return f"It cannot be opened: {error.strerror}."
+        return None if self.holds(clip, modality) else self._note(clip, modality) or None
 
     def store(self, clip: str | Path, modality: str, array: npt.NDArray[np.float32]) -> None:
-        """Keep an array of a clip's modality; a crash leaves no half-written file."""
-        save_array(self._path(clip, modality), array)
+        """Keep an array of a clip's modality, see ``keep``."""
+        self.keep(identify(clip), {modality: array})
 
     def miss(self, clip: str | Path, modality: str, refusal: str = "") -> None:
-        """Note that there is no array: the clip has no such modality, or cannot be read.
+        """Note that there is no array of a clip's modality, see ``keep``."""
+        self.keep(identify(clip), {modality: None}, refusal)
+
+    def keep(
+        self,
+        identity: str,
+        arrays: Mapping[str, npt.NDArray[Any] | None],
+        refusal: str = "",
+    ) -> None:
+        """Keep what was read of a clip; a crash leaves no half-written file.
 
         Args:
-            clip: The clip.
-            modality: The modality.
+            identity: Of the clip, from before it was read: what was read of a file that has been
+                replaced meanwhile is not taken for what the other file has.
+            arrays: Arrays by modality; None notes that the clip has no such modality, or cannot be
+                read.
             refusal: Why it cannot be read; nothing if it can.
-        """
-        with whole(self._path(clip, modality).with_suffix(MISSING)) as unfinished:
-            unfinished.write_text(refusal, encoding="utf-8")
 
-    def _path(self, clip: str | Path, modality: str) -> Path:
-        # A clip that was replaced by another file of the same name has another size or time.
-        status = Path(clip).stat()
-        identity = f"{Path(clip).resolve()}|{status.st_size}|{status.st_mtime_ns}|{modality}"
-        return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"
+        Raises:
+            UsageError: The cache cannot be written.
+        """
+        for modality, array in arrays.items():
+            path = self._place(identity, modality)
+            if array is not None:
+                save_array(path, array)
+                continue
+            with whole(path.with_suffix(MISSING)) as unfinished:
+                unfinished.write_text(refusal, encoding="utf-8")
+
+    def _note(self, clip: str | Path, modality: str) -> str | None:
+        """Return what is noted instead of an array, None if nothing is."""
+        path = self._path(clip, modality)
+        if path is None:
+            return None
+        try:
+            return path.with_suffix(MISSING).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def _path(self, clip: str | Path, modality: str) -> Path | None:
+        """Return where the array of a clip lies; None if the clip has gone."""
+        try:
+            return self._place(identify(clip), modality)
+        except OSError:
+            return None
+
+    def _place(self, identity: str, modality: str) -> Path:
+        name = hashlib.sha256(f"{identity}|{modality}".encode()).hexdigest()
+        return self.folder / f"{name}.npy"
+
+    def _is_whole(self, path: Path, modality: str) -> bool:
+        """Return whether a file holds an array of a modality, as far as header and length tell."""
+        try:
+            with path.open("rb") as file:
+                header = _HEADER.match(file.read(_LONGEST_HEADER))
+                size = os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            return False
+        if header is None:
+            return False
+        part = getattr(self._spec, modality)
+        dtype = np.dtype(np.uint8 if isinstance(part, FrameSpec) else np.float32)
+        shape = tuple(int(number) for number in re.findall(rb"\d+", header["shape"]))
+        return (
+            header["descr"] == dtype.str.encode()
+            and header["shape"] == str(shape).encode()
+            and header.end() == int.from_bytes(header["length"], "little") + header.start("text")
+            and size == header.end() + dtype.itemsize * prod(shape)
+            and _fits(shape, part)
+        )
+
+
+def identify(clip: str | Path) -> str:
+    """Return what tells a clip from another file, also of the same name.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    # A clip that was replaced by another file of the same name has another size or time.
+    status = Path(clip).stat()
+    return f"{Path(clip).resolve()}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _fits(shape: tuple[int, ...], part: FrameSpec | SoundSpec) -> bool:
+    """Return whether an array has the shape of a part of a spec, or of a shorter sound."""
+    if isinstance(part, LogMelSpec | WaveformSpec):
+        most, *rest = part.shape
+        return shape[1:] == tuple(rest) and len(shape) > 0 and 0 < shape[0] <= most
+    return shape == part.shape
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:

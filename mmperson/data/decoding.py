@@ -17,7 +17,7 @@ import numpy as np
 
 from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
-from mmperson.data.rows import keep_arrays, published, require_clips
+from mmperson.data.rows import published, read_unchanged, require_clips
 from mmperson.errors import DataError, MediaError, UsageError
 from mmperson.inputs.clip import load_libraries
 from mmperson.inputs.spec import InputSpec
@@ -79,7 +79,7 @@ class Decoding(Work[Reading, bool]):
 
     def lost(self, task: Reading, error: MediaError) -> bool:
         """Note that the clip has ended its worker, so that nobody opens it unawares."""
-        with suppress(FileNotFoundError):  # the clip has gone
+        with suppress(OSError):  # the clip has gone
             for name in task.modalities:
                 self.cache.miss(task.clip, name, str(error))
         return False
@@ -174,10 +174,13 @@ def get_ready(settings: dict[str, Any]) -> Act:
     def decode(task: tuple[str, list[str]]) -> dict[str, Any]:
         clip, modalities = task
         try:
-            return {"usable": keep_arrays(clip, spec.part(modalities), cache, threads="none")}
-        except UsageError as error:
-            return {"unwritable": error.message, "hint": error.hint or ""}
+            identity, found, refusal = read_unchanged(clip, spec.part(modalities), threads="none")
         except FileNotFoundError:  # the clip has gone
             return {"usable": False}
+        try:
+            cache.keep(identity, found, refusal)
+        except UsageError as error:
+            return {"unwritable": error.message, "hint": error.hint or ""}
+        return {"usable": any(array is not None for array in found.values())}
 
     return decode

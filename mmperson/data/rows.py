@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from mmperson.data.cache import FeatureCache
+from mmperson.data.cache import FeatureCache, identify
 from mmperson.data.manifest import Manifest
 from mmperson.errors import DataError, MediaError
 from mmperson.inputs.clip import ClipInputs, prepare_clip
@@ -150,34 +150,33 @@ def _read_clip(
         return found
     with suppress(OSError):  # the clip has gone
         if not all(cache.knows(path, name) for name in spec.modalities):
-            keep_arrays(path, spec, cache)
+            cache.keep(*read_unchanged(path, spec))
         return {name: cache.load(path, name) for name in spec.modalities}
     return dict.fromkeys(spec.modalities)
 
 
-def keep_arrays(path: str, spec: InputSpec, cache: FeatureCache, threads: Threads = "auto") -> bool:
-    """Read a clip and keep what a spec reads of it, or note what is missing.
+def read_unchanged(
+    path: str, spec: InputSpec, threads: Threads = "auto"
+) -> tuple[str, dict[str, npt.NDArray[Any] | None], str]:
+    """Read a clip, to be kept as what this very file has.
 
     Args:
         path: The clip.
         spec: What is read.
-        cache: Where to.
         threads: FFmpeg's threading of video.
 
     Returns:
-        Whether there is anything.
+        Identity of the clip, and what ``read_arrays`` returns: nothing and a refusal where another
+        file has taken the clip's place meanwhile.
 
     Raises:
         OSError: There is no such clip.
-        UsageError: The cache cannot be written.
     """
+    identity = identify(path)
     found, refusal = read_arrays(path, spec, threads)
-    for name, array in found.items():
-        if array is None:
-            cache.miss(path, name, refusal)
-        else:
-            cache.store(path, name, array)
-    return any(array is not None for array in found.values())
+    if identity != (identity := identify(path)):
+        return identity, dict.fromkeys(found), "The clip was replaced while it was read."
+    return identity, found, refusal
 
 
 def read_arrays(

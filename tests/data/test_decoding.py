@@ -8,7 +8,7 @@ import pytest
 
 from mmperson.data import read_manifest, rows
 from mmperson.data.cache import FeatureCache
-from mmperson.data.decoding import Decoding, decode_clips
+from mmperson.data.decoding import Decoding, decode_clips, refusals
 from mmperson.data.rows import prepare_row
 from mmperson.errors import DataError, UsageError
 from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec
@@ -121,7 +121,7 @@ def test_workers_that_cannot_start_are_no_fault_of_the_clips(corpus, cache, monk
 
 
 def test_an_answer_that_is_none_is_a_loss(corpus, cache, monkeypatch):
-    lie = "decoding.keep_arrays = lambda *a, **k: 'yes'\n"
+    lie = "decoding.any = lambda _: 'yes'\n"
     monkeypatch.setattr(crew, "_PROGRAM", HOSTILE.replace("serve(sys", lie + "serve(sys"))
     assert decode_clips(corpus("a.mp4"), SPEC, cache, ONE) == 1
 
@@ -131,3 +131,36 @@ def test_a_clip_that_goes_away_is_missing(corpus, cache, monkeypatch, tmp_path):
     gone = HOSTILE.replace('case "hang.mp4"', 'case "a.mp4": os.unlink(path)\n        case "x"')
     monkeypatch.setattr(crew, "_PROGRAM", gone)
     assert decode_clips(manifest, SPEC, cache, ONE) == 1
+    assert "No such file" in refusals(manifest, SPEC, cache)[manifest.clip[0]]
+
+
+def test_a_clip_that_goes_away_at_once_is_missing(corpus, cache, monkeypatch, tmp_path):
+    manifest = corpus("a.mp4", "b.mp4")
+    monkeypatch.setattr(
+        "mmperson.data.decoding.require_clips", lambda *_: (tmp_path / "a.mp4").unlink()
+    )
+    assert decode_clips(manifest, SPEC, cache, ONE) == 1
+    assert list(refusals(manifest, SPEC, cache)) == [manifest.clip[0]]
+
+
+def test_what_is_wrong_with_a_clip_is_no_fault_of_the_cache(corpus, cache, monkeypatch):
+    lie = HOSTILE.replace('case "hang.mp4": time.sleep(600)', 'case "a.mp4": raise Odd("no sound")')
+    lie = lie.replace("import json", "from mmperson.errors import UsageError as Odd\nimport json")
+    monkeypatch.setattr(crew, "_PROGRAM", lie)
+    manifest = corpus("a.mp4", "b.mp4")
+    assert decode_clips(manifest, SPEC, cache, ONE) == 1
+    assert "raised UsageError" in cache.refusal(manifest.clip[0], "audio")
+    assert cache.is_settled(manifest.clip[1], "audio")
+
+
+def test_a_damaged_array_is_decoded_again(corpus, cache):
+    manifest = corpus("a.mp4")
+    assert decode_clips(manifest, SPEC, cache, ONE) == 0
+    kept = {path: path.read_bytes() for path in cache.folder.glob("*.npy")}
+    for path in kept:
+        path.write_bytes(b"")
+    assert decode_clips(manifest, SPEC, cache, ONE) == 0
+    assert kept == {path: path.read_bytes() for path in cache.folder.glob("*.npy")}
+    for path in kept:
+        path.write_bytes(b"")
+    assert prepare_row(manifest, 0, SPEC, None, cache).present[:2].all()
