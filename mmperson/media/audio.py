@@ -9,6 +9,7 @@ before resampling (soxr HQ): both as librosa does it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import inf
@@ -80,7 +81,6 @@ class AudioWindow:
             raise UsageError(f"AudioWindow.duration_s is {self.duration_s}; it must be above 0.")
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the collector sees to what is not finite
 def to_mono(frame: AudioFrame) -> Waveform:
     """Return a decoded frame of any sample format as the mean of its channels.
 
@@ -94,18 +94,24 @@ def to_mono(frame: AudioFrame) -> Waveform:
         frame = _packed(frame)
     if frame.format.name == "fltp":  # What AAC decodes to, in an eighth of the time of the rest.
         planes = [np.frombuffer(memoryview(x), np.float32, frame.samples) for x in frame.planes]
-        average: Waveform = reduce(np.add, planes) / np.float32(len(planes))
-        return average
+        return planes[0] if len(planes) == 1 else _mean(planes)
     data: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
     scale = 1.0 if data.dtype.kind == "f" else float(np.iinfo(data.dtype).max) + 1.0
     if data.dtype.kind == "u":  # 8-bit samples are the only unsigned ones
         data, scale = data.astype(np.float32) - 128.0, 128.0
-    data = data.astype(np.float32, copy=False)
-    # What ``mean`` does, without its checks: they cost as much again for frames this short.
-    mono: Waveform = np.add.reduce(data, axis=0) / np.float32(len(data))
+    with np.errstate(over="ignore"):
+        data = data.astype(np.float32, copy=False)
+    mono = _mean(data)
     return mono if scale == 1.0 else mono / np.float32(scale)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the collector sees to what is not finite
+def _mean(channels: Sequence[Waveform] | Waveform) -> Waveform:
+    """Do what ``mean`` does, without its checks: they cost as much again for frames this short."""
+    average: Waveform = reduce(np.add, channels) / np.float32(len(channels))
+    return average
 
 
 def _packed(frame: AudioFrame) -> AudioFrame:
