@@ -129,7 +129,7 @@ def _report_bundle(name: str, console: Console) -> None:
     _print_file(console, bundle.hash, size, "the bundle as a whole")
     for file, facts in info.files.items():
         kind = info.precision.get(file.removesuffix(".onnx"), "")
-        _print_file(console, facts.sha256, facts.bytes, f"{file} {kind}")
+        _print_file(console, facts.sha256, facts.bytes, f"{file} {kind}".rstrip())
 
 
 def _report_face_detector(console: Console) -> None:
