@@ -4,12 +4,13 @@
     python benchmarks/gpu_decoding.py --device cpu --seconds 1    # that it runs
 
 The clip is 15 s at 1280x720 from ``moving_clip.py``, of which 16 frames are wanted. *Processors*: a
-process per processor, each decoding on one thread, by decode profile. *NVDEC*: the GPU's decoder
-through PyAV, every picture of the clip; the chosen ones stay on the GPU and become RGB there. All
-clips share the primary CUDA context. *Scored*: from mp4 to scores by ``mmperson benchmark``'s
-offline scenario, with a process per processor and graphs in fp16 on the device. Weights are random.
-What cannot be run is named with its reason; nothing is decoded in software in its place. A result
-file is never overwritten.
+process per processor, each decoding on one thread, by decode profile; all begin together. *NVDEC*:
+the GPU's decoder through PyAV, every picture of the clip, on 1, 4 and 8 threads; the chosen ones
+stay on the GPU and become RGB there. A thread opens one decoder and flushes it between clips; all
+share the primary CUDA context. *Scored*: from mp4 to scores by ``mmperson benchmark``'s offline
+scenario, with a process per processor and graphs in fp16 on the device. Weights are random. What
+cannot be run is named with its reason; nothing is decoded in software in its place. A result file
+is never overwritten.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,15 +29,17 @@ import av
 import numpy as np
 import torch
 from av.codec.hwaccel import HWAccel
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from decoding import random_bundle
-from gpu import require
+from gpu import add_facts, gpu_facts, require
+from gpu_systems import random_words
 from moving_clip import write_moving_clip
-from result_file import circumstances, write_result
+from result_file import write_result
 from torch import Tensor
 
 from mmperson.benchmark.circumstances import PACKAGES
-from mmperson.benchmark.offline import measure_offline
+from mmperson.benchmark.offline import measure_crew
 from mmperson.errors import UsageError
 from mmperson.media import Decode, read_clip
 from mmperson.media.container import open_container, start_s, usable_streams
@@ -43,9 +47,16 @@ from mmperson.media.limits import DEFAULT_LIMITS
 from mmperson.media.survey import survey_packets
 from mmperson.media.video import nearest_frames, plan_frames
 from mmperson.runtime.bundle import open_bundle
-from mmperson.workers.crew import processors
+from mmperson.runtime.scoring import Scoring
+from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, processors
 
 FRAMES = 16
+STREAMS = (1, 4, 8)
+"""Threads that decode on the GPU side by side, each a stream of its own."""
+MEMORY_MB = {"cpu": DEFAULT_MEMORY_MB, "cuda": 1e6}
+"""Addresses of a worker; CUDA reserves many."""
+START_S = 300.0
+"""How long the first of several decoders waits for the last to get ready."""
 PROFILES: tuple[Decode, ...] = ("exact", "fast", "key")
 RGB_OF_YCC = ((1.164, 0.0, 1.596), (1.164, -0.392, -0.813), (1.164, 2.017, 0.0))
 """ITU-R BT.601, limited range: what FFmpeg takes for video that does not say."""
@@ -62,27 +73,50 @@ def chosen_ticks(path: Path, count: int) -> list[int]:
     return [int(tick) for tick in ticks[nearest_frames(times_s, targets_s)]]
 
 
-def decode_to_tensors(path: Path, ticks: list[int], accelerator: HWAccel | None) -> Tensor:
-    """Decode a clip and keep its chosen frames where they were decoded.
+class Decoder:
+    """Decodes one clip after the other, and opens a codec only for a clip that is coded otherwise.
 
     Args:
-        path: The clip.
-        ticks: When they are shown.
-        accelerator: The GPU's decoder; None decodes on one processor.
-
-    Returns:
-        uint8 (frame, 3, height, width), RGB.
+        accelerator: Makes the GPU's decoder; None decodes on one processor.
     """
-    found: dict[int, Tensor] = {}
-    wanted = set(ticks)
-    with av.open(str(path), hwaccel=accelerator) as container:
-        container.streams.video[0].thread_type = "NONE"
-        for frame in container.decode(video=0):
-            if frame.pts in wanted:
-                found[frame.pts] = to_rgb(frame)
-                if len(found) == len(wanted):
+
+    def __init__(self, accelerator: Callable[[], HWAccel] | None) -> None:
+        self._accelerator = accelerator
+        self._coded: tuple[Any, ...] = ()
+        self._codec: VideoCodecContext | None = None
+
+    def read(self, path: Path, ticks: Sequence[int]) -> Tensor:
+        """Decode a clip and keep its chosen frames where they were decoded.
+
+        Args:
+            path: The clip.
+            ticks: When they are shown.
+
+        Returns:
+            uint8 (frame, 3, height, width), RGB.
+        """
+        found: dict[int, Tensor] = {}
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            codec = self._opened(stream.codec_context)
+            for packet in container.demux(stream):  # the last one is empty and brings the rest
+                for frame in codec.decode(packet if packet.size else None):
+                    if frame.pts in ticks:
+                        found[frame.pts] = to_rgb(frame)
+                if len(found) == len(set(ticks)):
                     break
-    return torch.stack([found[tick] for tick in ticks])
+        codec.flush_buffers()
+        return torch.stack([found[tick] for tick in ticks])
+
+    def _opened(self, given: VideoCodecContext) -> VideoCodecContext:
+        """Return the decoder of the last clip if it fits this one, too, else a new one."""
+        coded = (given.name, given.width, given.height, given.extradata)
+        if self._codec is None or coded != self._coded:
+            made = None if self._accelerator is None else self._accelerator()
+            codec = av.CodecContext.create(given.name, "r", hwaccel=made)
+            codec.extradata, codec.thread_type = given.extradata, "NONE"
+            self._codec, self._coded = codec, coded
+        return self._codec
 
 
 def to_rgb(frame: VideoFrame) -> Tensor:
@@ -99,9 +133,16 @@ def to_rgb(frame: VideoFrame) -> Tensor:
     return rgb.round().clamp(0, 255).to(torch.uint8)
 
 
-def pace(work: Callable[[], Any], seconds: float) -> float:
-    """Return how often a second something can be done, after a time that does not count."""
+def pace(work: Callable[[], Any], seconds: float, ready: Callable[[], Any] = lambda: None) -> float:
+    """Return how often a second something can be done, after a time that does not count.
+
+    Args:
+        work: What is done.
+        seconds: How long, at least.
+        ready: Called once it is warm; returns when the clock may start.
+    """
     work()
+    ready()
     done, begin = 0, time.perf_counter()
     while (passed := time.perf_counter() - begin) < seconds:
         work()
@@ -111,40 +152,80 @@ def pace(work: Callable[[], Any], seconds: float) -> float:
 
 def by_processors(clip: Path, profile: Decode, workers: int, seconds: float) -> dict[str, float]:
     """Decode on so many processes, started anew: FFmpeg does not survive a fork."""
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(workers)  # one that has a clip waits for all, so that each gets one
+    with spawn.Pool(workers, _take_barrier, (start,)) as pool:
         rates = pool.map(partial(_pace_of_reading, clip, profile), [seconds] * workers, 1)
     return {"workers": workers, "clips_per_s": sum(rates)}
 
 
+_starts: list[Any] = []
+
+
+def _take_barrier(start: Any) -> None:
+    """Keep in a new process what cannot be handed to it with its work."""
+    _starts.append(start)
+
+
 def _pace_of_reading(clip: Path, profile: Decode, seconds: float) -> float:
     read = partial(read_clip, clip, frames=FRAMES, decode=profile, threads="none")
-    return pace(read, seconds)
+    return pace(read, seconds, partial(_starts[-1].wait, START_S))
 
 
-def by_nvdec(clip: Path, seconds: float) -> dict[str, float]:
-    """Decode on the GPU; frames stay there."""
+def nvdec() -> HWAccel:
+    """Return the GPU's decoder, and nothing in its place."""
+    return HWAccel("cuda", allow_software_fallback=False, is_hw_owned=True)
+
+
+def by_streams(
+    clip: Path, streams: int, seconds: float, accelerator: Callable[[], HWAccel] | None
+) -> dict[str, float]:
+    """Decode on so many threads, each with a decoder of its own; frames stay where they are."""
     ticks = chosen_ticks(clip, FRAMES)
+    start = threading.Barrier(streams)
+    rates: list[float] = []
+    problems: list[Exception] = []
 
-    def decode() -> None:
-        accelerator = HWAccel("cuda", allow_software_fallback=False, is_hw_owned=True)
-        decode_to_tensors(clip, ticks, accelerator)
-        torch.cuda.synchronize()
+    def decode(decoder: Decoder) -> None:
+        decoder.read(clip, ticks)
+        if accelerator is not None:
+            torch.cuda.synchronize()
 
-    return {"clips_per_s": pace(decode, seconds)}
+    def work() -> None:
+        try:
+            decoder = Decoder(accelerator)
+            rates.append(pace(partial(decode, decoder), seconds, partial(start.wait, START_S)))
+        except Exception as error:  # told below, by the thread that is asked
+            problems.append(error)
+            start.abort()
+
+    threads = [threading.Thread(target=work) for _ in range(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in problems:
+        if not isinstance(error, threading.BrokenBarrierError):  # the others have stopped for it
+            raise error
+    return {"streams": streams, "clips_per_s": sum(rates)}
 
 
 def scored(
     folder: Path, clip: Path, device: Literal["cpu", "cuda"], profile: Decode, seconds: float
 ) -> dict[str, float]:
     """Score from mp4 to scores; the processes decode while others compute."""
-    bundle = open_bundle(folder / "bundle")
-    rates = measure_offline(bundle, [str(clip)], device, profile, processors(), seconds)
-    return {"workers": rates[-1].workers, "clips_per_s": rates[-1].clips_per_s}
+    work = Scoring(open_bundle(folder / "bundle"), device, profile)
+    bounds = Bounds(processors(), memory_mb=MEMORY_MB[device])
+    rate = measure_crew(work, [str(clip)], bounds, seconds, {})
+    return {"workers": rate.workers, "clips_per_s": rate.clips_per_s}
 
 
 def measure(clip: Path, folder: Path, device: Literal["cpu", "cuda"], seconds: float) -> list[Any]:
     """Measure every way; one that fails is named with its reason."""
-    ways: dict[str, Callable[[], dict[str, float]]] = {"NVDEC": lambda: by_nvdec(clip, seconds)}
+    ways: dict[str, Callable[[], dict[str, float]]] = {
+        f"NVDEC, {streams} threads": partial(by_streams, clip, streams, seconds, nvdec)
+        for streams in STREAMS
+    }
     for profile in PROFILES:
         ways[f"processors, {profile}"] = partial(
             by_processors, clip, profile, processors(), seconds
@@ -155,8 +236,8 @@ def measure(clip: Path, folder: Path, device: Literal["cpu", "cuda"], seconds: f
         try:
             rows.append({"way": way, **work()})
         except Exception as error:  # what fails is a finding, and the rest goes on
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
-            rows.append({"way": way, "refused": reason})
+            reason = (str(error).splitlines() or [""])[0][:300]
+            rows.append({"way": way, "refused": f"{type(error).__name__}: {reason}"})
         print(rows[-1], flush=True)
     return rows
 
@@ -167,17 +248,18 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--seconds", type=float, default=10.0, help="per way")
     parser.add_argument("--no-save", action="store_true")
+    add_facts(parser)
     given = parser.parse_args()
     try:
         require(given.device)
     except UsageError as error:
         raise SystemExit(str(error)) from error
-    facts = circumstances((*PACKAGES, "torch"), threads=1)
-    facts["device"] = torch.cuda.get_device_name() if given.device == "cuda" else "CPU"
+    facts = gpu_facts(given, (*PACKAGES, "torch"), threads=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = write_moving_clip(folder / "clip.mp4", 15.0, 1280, 720)
-        random_bundle(folder, {"video.frames": str(FRAMES)}, "fp16")
+        words = random_words(folder / "words")
+        random_bundle(folder, {"video.frames": str(FRAMES), "text.weights": str(words)}, "fp16")
         rows = measure(clip, folder, given.device, given.seconds)
     if not given.no_save:
         write_result("gpu-decoding", facts, {"frames": FRAMES, "rows": rows})

@@ -5,8 +5,7 @@
 
 Every set of rows is scored once for each combination of modalities. Besides, the clips of the
 corpus that are at hand are scored from their mp4 and transcript and compared with the scores from
-the published audio features, and one is scored by a fresh process. A result file is never
-overwritten.
+the published audio features. A result file is never overwritten.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -96,21 +93,6 @@ def compare_clips(manifest: Manifest, predictor: Predictor) -> list[dict[str, An
     return found
 
 
-def cold_start(clip: str, text: str, bundle: str) -> dict[str, float]:
-    """Score one clip in a fresh process: CPU seconds of all its threads, and peak memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        transcript = Path(folder) / "transcript.txt"
-        transcript.write_text(text, encoding="utf-8")
-        call = ["predict", clip, "--transcript", str(transcript), "--bundle", bundle]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-c", _RUN, *call], cwd=ROOT, capture_output=True, check=True
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu_s": round(cpu_s, 2), "peak_rss_mb": round(after.ru_maxrss / 1024)}
-
-
 def table(result: dict[str, Any]) -> str:
     """Render the README's table."""
     lines = [
@@ -138,7 +120,6 @@ def table(result: dict[str, Any]) -> str:
         for (split, n), value in looked_up.items()
     )
     differences = [clip["difference"] for clip in result["clips"] if clip["difference"] is not None]
-    cold = result["cold"]
     lines += [
         "",
         f"Looking up the mean training rating of the source video, no model at all, gives {told} "
@@ -148,9 +129,7 @@ def table(result: dict[str, Any]) -> str:
         f"From `benchmarks/results/{result['file']}`, made by `{result['command']}`. "
         f"{len(result['clips'])} clips were also scored from mp4 and transcript; where published "
         f"features exist ({len(differences)}), no score differs by more than "
-        f"{max(differences, default=0.0):.4f} from the score of those features. A fresh process "
-        f"scores one such clip of 15 s in {cold['cpu_s']:.1f} s of CPU time and "
-        f"{cold['peak_rss_mb']:.0f} MB ({result['hardware']}).",
+        f"{max(differences, default=0.0):.4f} from the score of those features.",
     ]
     return "\n".join(lines)
 
@@ -215,7 +194,6 @@ def run(path: Path, bundle: str, draws: int) -> dict[str, Any]:
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     now = datetime.now(UTC)
-    row = next(row for row, clip in enumerate(manifest.clip) if clip is not None)
     return {
         "file": f"{now:%Y-%m-%d-%H%M}-{commit}-impressions.json",
         "command": f"python benchmarks/impressions.py {path} --bundle {bundle}",
@@ -232,7 +210,6 @@ def run(path: Path, bundle: str, draws: int) -> dict[str, Any]:
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, one thread per graph",
         "rows": measure(manifest, predictor, draws),
         "clips": compare_clips(manifest, predictor),
-        "cold": cold_start(str(manifest.clip[row]), manifest.transcript[row], bundle),
     }
 
 

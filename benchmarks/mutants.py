@@ -5,9 +5,11 @@
 
 Every mutant must give a value or an error of mmperson: no crash, no hang, no foreign exception.
 Bits and runs of bytes change, ranges are dropped, doubled, cut off or taken from another file, the
-sizes in front of MP4, RIFF and Matroska boxes lie, and numbers and marks of the text formats become
-extreme. Mutant number i depends on the seed and on i alone. Batches run in processes of their own,
-which are killed when one mutant takes more than ``HANG_S``; the next process goes on behind it.
+sizes in front of MP4, RIFF and Matroska boxes lie, MP4 boxes get other names, others come in front
+and fragments behind, and numbers and marks of the text formats become extreme. A clip is read, and
+scored as a whole and by windows, with a decode profile that its bytes decide. Mutant number i
+depends on the seed and on i alone. Batches run in processes of their own, which are killed when one
+mutant takes more than ``HANG_S``; the next process goes on behind it.
 Real clips of at most 130 kB join the seeds where ``MMPERSON_DATA`` names their folder. The result
 is written to a file, and its figures to SECURITY.md.
 """
@@ -29,11 +31,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from mutant_seeds import write_seeds
 from result_file import ROOT, circumstances, newest_result, write_result
+
+if TYPE_CHECKING:
+    from mmperson.runtime.predictor import Predictor
 
 HANG_S = 10.0
 GOAL_MB = 600
@@ -54,7 +60,27 @@ _MARKS = re.compile(
     rb"|traf|trun|tfdt|mdat|RIFF|LIST|avih|strh|strf|movi|idx1|fmt |data|PAR1|OggS|fLaC|FLV"
     rb"|\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x16\x54\xae\x6b|\x1f\x43\xb6\x75|\xae|\xe0|\xe1|\xa3"
 )
-_SIZES = (0, 1, 7, 8, 16, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+_NAMES = (
+    *(b"moov", b"hoov", b"free", b"skip", b"junk", b"udta", b"abcd", b"meta", b"ilst", b"uuid"),
+    *(b"wide", b"mdat", b"trak", b"moof", b"traf", b"trun", b"stsd", b"stsz", b"stz2", b"stts"),
+    *(b"ctts", b"stsc", b"stco", b"co64", b"stss", b"stps", b"elst", b"sbgp", b"sgpd", b"keys"),
+    *(b"sidx", b"senc", b"iloc", b"iprp", b"cmov", b"ftyp", b"styp"),
+)
+_SIZES = (
+    0,
+    1,
+    7,
+    8,
+    16,
+    0x7F,
+    0xFF,
+    0xFFFF,
+    0x04000001,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFE,
+    0xFFFFFFFF,
+)
 _NUMBERS = (
     *("0", "-1", "00", "99", "4294967296", "1e999", "NaN", "-0.0", "9" * 30, "9" * 5000),
     *("0x" + "f" * 5000, "1" + ":1" * 400 + ".0", "1.5", "true", "null", '"1"', "[]", "{}"),
@@ -76,7 +102,7 @@ def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
         chance: What decides.
     """
     is_text = b"\0" not in content[:4096]
-    ways = [*_BINARY, *(_TEXTUAL * 2 if is_text else [_resize, _resize])]
+    ways = [*_BINARY, *(_TEXTUAL * 2 if is_text else [_resize, _resize, *_BOXES])]
     for way in chance.choices(ways, k=chance.randint(1, 3)):
         content = way(content, other, chance)
     return content
@@ -142,6 +168,37 @@ def _resize(content: bytes, other: bytes, chance: random.Random) -> bytes:
     return content[:at] + size + content[at + len(size) :]
 
 
+def _rename(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Give a box another name."""
+    marks = [mark for mark in _MARKS.finditer(content) if len(mark[0]) == 4]
+    if not marks:
+        return _overwrite(content, other, chance)
+    mark = chance.choice(marks)
+    return content[: mark.start()] + chance.choice(_NAMES) + content[mark.end() :]
+
+
+def _put_in_front(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Put a small box in front of everything, or of some box."""
+    marks = [0, *(mark.start() - 4 for mark in _MARKS.finditer(content) if mark.start() >= 4)]
+    at, body = chance.choice((0, chance.choice(marks))), chance.randbytes(chance.choice((0, 0, 8)))
+    return content[:at] + _box(chance.choice(_NAMES), body) + content[at:]
+
+
+def _put_behind(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Put a fragment behind everything: one of the other file, or one that declares much."""
+    at = other.find(b"moof") - 4
+    if at >= 0 and chance.random() < 0.5:
+        return content + other[at:]
+    count = chance.choice(_SIZES).to_bytes(4, "big")
+    head = _box(b"tfhd", b"\0\2\0\0" + bytes((0, 0, 0, chance.randint(1, 2))))
+    traf = _box(b"traf", head + _box(b"trun", bytes((0, 0, chance.choice((0, 3)), 0)) + count))
+    return content + _box(b"moof", _box(b"mfhd", bytes(8)) + traf) + _box(b"mdat", bytes(8))
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+
 def _number(content: bytes, other: bytes, chance: random.Random) -> bytes:
     numbers = list(re.finditer(rb"[0-9.]+", content))
     if not numbers:
@@ -157,6 +214,7 @@ def _token(content: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 _BINARY = [_flip, _overwrite, _truncate, _drop, _double, _splice]
+_BOXES = [_rename, _put_in_front, _put_behind]
 _TEXTUAL = [_number, _token]
 
 
@@ -187,11 +245,26 @@ def outcome(kind: str, path: Path) -> str:
     return "a value"
 
 
+@cache
+def _predictor() -> Predictor:
+    from mmperson.runtime.predictor import load
+
+    return load(threads=1)
+
+
 def _read_clip(path: Path) -> None:
     from mmperson.media import AudioWindow, probe_clip, read_clip
+    from mmperson.media.decode import Decode
 
+    predictor = _predictor()
+    profile: Decode = random.Random(path.read_bytes()).choice(get_args(Decode))
+    predictor.decode = profile
+    record = predictor.predict(path)
+    assert (record.error is None) == (record.scores is not None)
+    *_, last = predictor.predict_windows(path, window_s=1.0)
+    assert (last.error is None) == (last.scores is not None)
     window = AudioWindow(16_000, duration_s=15.0)
-    clip = read_clip(path, frames=4, audio=window, threads="none")
+    clip = read_clip(path, frames=4, audio=window, decode=profile, threads="none")
     assert clip.frames is not None or clip.waveform is not None or clip.warnings
     probe_clip(path)
 

@@ -21,6 +21,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ from decoding import random_bundle
 from moving_clip import write_moving_clip
 from speed_tables import render_readme
 
-from mmperson.benchmark.offline import measure_offline, worker_counts
+from mmperson.benchmark.drift import measure_drift
+from mmperson.benchmark.offline import measure_offline, warm_up, worker_counts
+from mmperson.benchmark.processes import peak_rss_mb
 from mmperson.benchmark.subject import bundle_facts, check_scored
 from mmperson.inputs.batch import Arrays, collate
 from mmperson.inputs.clip import ClipInputs, prepare_clip
@@ -47,9 +50,10 @@ from mmperson.media.decode import Threads
 from mmperson.media.faces import face_detector
 from mmperson.runtime.bundle import Bundle, open_bundle
 from mmperson.runtime.predictor import Predictor
+from mmperson.runtime.scoring import Scoring
 from mmperson.runtime.session import Session
 from mmperson.schema import Prediction
-from mmperson.workers.crew import processors
+from mmperson.workers.crew import Bounds, Crew, processors
 
 FRAMES = 16
 SECONDS = 15.0
@@ -57,6 +61,7 @@ SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720))
 LENGTHS_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 LENGTHS_SIZE = (640, 360)
 BATCHES = (1, 2, 4, 8)
+CLIPS_IN_A_ROW = 200
 PROFILES: tuple[Decode, ...] = ("exact", "fast", "key")
 RANDOM = "random weights, timing only"
 
@@ -114,6 +119,13 @@ def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
     return found
 
 
+def peak_mb(bundle: Bundle, clip: Path, decode: Decode) -> float | None:
+    """Return the most memory in MiB that a worker has had after a clip."""
+    with Crew(Scoring(bundle, "cpu", decode), Bounds(1)) as crew:
+        warm_up(crew, [str(clip)])
+        return peak_rss_mb(crew.pids[0])
+
+
 def bare_decode(path: Path, video: bool, sound_s: float, decode: Decode) -> None:
     """Decode every picture of the profile and the first seconds of sound, one stream at a time."""
     if video:
@@ -165,6 +177,7 @@ def goals(
         row["whole_over_floor"] = row["cpu_s"] / row["floor_cpu_s"]
         facts = bundle_facts(bundle)
         row |= {"frames": facts.frames, "sound_s": facts.sound_s, "precision": facts.precision}
+        row["peak_rss_mb"] = peak_mb(bundle, clip, profile)
         row["quality"] = facts.quality if bundle is shipped else RANDOM
         found[name] = row
         print(f"{name}: {row['cpu_s']:.3f} CPU s, {row['whole_over_floor']:.2f} x the floor")
@@ -235,6 +248,7 @@ def scaling(three: Bundle, folder: Path, repeats: int, seconds: float) -> dict[s
         per_s = [rate.clips_per_s for rate in rates]
         found["workers"]["fit_clips_per_s_per_worker"] = line(counts, per_s)
     found["batch"] = batches(three, middle, repeats)
+    found["memory"] = asdict(measure_drift(three, str(middle), "cpu", "exact", CLIPS_IN_A_ROW))
     return found
 
 

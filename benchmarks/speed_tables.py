@@ -50,7 +50,7 @@ def speed_rows(throughput: dict[str, Any]) -> list[Row]:
             "1.5 s",
             cold["process_s"] <= 1.5,
         ),
-        ("peak memory of a worker", f"{peak_mb:.0f} MB", "600 MB", peak_mb <= 600),
+        ("peak memory of a worker", f"{peak_mb:.0f} MB", f"{MOST_MB} MB", peak_mb <= MOST_MB),
         (
             f"growth of its memory over {drift['scored']:,} clips",
             f"{100 * drift['growth']:+.2f} %",
@@ -70,6 +70,8 @@ GOALS = {
     "three modalities, int8-static, key": (0.3, "`key`, int8-static"),
 }
 OVER_FLOOR = 1.3
+LARGEST = "three modalities, exact"
+MOST_MB = 600
 
 
 def cost_rows(goals: dict[str, Any]) -> list[Row]:
@@ -82,6 +84,9 @@ def cost_rows(goals: dict[str, Any]) -> list[Row]:
         wanted = "" if goal is None else f"{goal} s"
         rows.append((spent, f"{cpu_s:.3f} s", wanted, None if goal is None else cpu_s <= goal))
         rows.append(("over its floor", f"{over:.2f} times", f"{OVER_FLOOR}", over <= OVER_FLOOR))
+    peak_mb = goals[LARGEST]["peak_rss_mb"]
+    told = f"peak memory of a worker, {GOALS[LARGEST][1]}"
+    rows.append((told, f"{peak_mb:.0f} MB", f"{MOST_MB} MB", peak_mb <= MOST_MB))
     return rows
 
 

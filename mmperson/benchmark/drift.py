@@ -12,7 +12,7 @@ from mmperson.media import Decode
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.scoring import Job, Scoring
-from mmperson.workers.crew import Bounds, Crew
+from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew
 
 WARM_SHARE: Final = 0.1
 """Share of the clips after which memory is measured first: until then a worker warms up."""
@@ -36,7 +36,12 @@ class Drift:
 
 
 def measure_drift(
-    bundle: Bundle, clip: str, provider: Provider, decode: Decode, repeat: int
+    bundle: Bundle,
+    clip: str,
+    provider: Provider,
+    decode: Decode,
+    repeat: int,
+    memory_mb: float = DEFAULT_MEMORY_MB,
 ) -> Drift:
     """Score a clip again and again in one worker.
 
@@ -45,7 +50,7 @@ def measure_drift(
     """
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
-    with Crew(Scoring(bundle, provider, decode), Bounds(1)) as crew:
+    with Crew(Scoring(bundle, provider, decode), Bounds(1, memory_mb=memory_mb)) as crew:
         for number in range(1, repeat + 1):
             crew.hand(number, Job(clip))
             while crew.busy:

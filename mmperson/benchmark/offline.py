@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmperson.benchmark.processes import cpu_s, peak_rss_mb
 from mmperson.benchmark.subject import check_scored
@@ -14,7 +14,7 @@ from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.scoring import Job, Scorers, Scoring
 from mmperson.schema import Scores
-from mmperson.workers.crew import Bounds, Crew
+from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def measure_offline(
     decode: Decode,
     workers: int,
     seconds: float,
+    memory_mb: float = DEFAULT_MEMORY_MB,
 ) -> list[Rate]:
     """Measure one worker, two, four and so on up to ``workers``.
 
@@ -55,32 +56,55 @@ def measure_offline(
         decode: Which frames of a video are decoded.
         workers: The largest number of workers.
         seconds: How long to measure each number of workers, at least.
+        memory_mb: Memory of a worker, see ``Bounds``.
 
     Raises:
         MMPersonError: Scores depend on the number of workers, or change from time to time.
     """
     rates: list[Rate] = []
     known: dict[str, Scores | None] = {}
+    work = Scoring(bundle, provider, decode)
     for count in worker_counts(workers):
-        with Crew(Scoring(bundle, provider, decode), Bounds(count)) as crew:
-            warm_up(crew, clips)
-            before_s = cpu_s(crew.pids)
-            scored, wall_s = _score(crew, clips, seconds, known)
-            after_s = cpu_s(crew.pids)
-            peaks = [peak_rss_mb(pid) for pid in crew.pids]
-        found = scored / wall_s
-        spent = None if before_s is None or after_s is None else (after_s - before_s) / scored
-        rates.append(
-            Rate(
-                workers=count,
-                scored=scored,
-                clips_per_s=round(found, 3),
-                scaling=round(found / rates[0].clips_per_s, 3) if rates else 1.0,
-                cpu_s_per_clip=None if spent is None else round(spent, 5),
-                peak_rss_mb=max((peak for peak in peaks if peak is not None), default=None),
-            )
-        )
+        rate = measure_crew(work, clips, Bounds(count, memory_mb=memory_mb), seconds, known)
+        first = rates[0] if rates else rate
+        rates.append(replace(rate, scaling=round(rate.clips_per_s / first.clips_per_s, 3)))
     return rates
+
+
+def measure_crew(
+    work: Scoring,
+    clips: Sequence[str],
+    bounds: Bounds,
+    seconds: float,
+    known: dict[str, Scores | None],
+) -> Rate:
+    """Measure one number of workers.
+
+    Args:
+        work: What scores.
+        clips: The clips, which are scored in turn.
+        bounds: How many workers, and what they may cost.
+        seconds: How long to measure, at least.
+        known: Scores by clip as they were before; those that are new are added.
+
+    Raises:
+        MMPersonError: Scores are not what they were before.
+    """
+    with Crew(work, bounds) as crew:
+        warm_up(crew, clips)
+        before_s = cpu_s(crew.pids)
+        scored, wall_s = _score(crew, clips, seconds, known)
+        after_s = cpu_s(crew.pids)
+        peaks = [peak_rss_mb(pid) for pid in crew.pids]
+    spent = None if before_s is None or after_s is None else (after_s - before_s) / scored
+    return Rate(
+        workers=crew.size,
+        scored=scored,
+        clips_per_s=round(scored / wall_s, 3),
+        scaling=1.0,
+        cpu_s_per_clip=None if spent is None else round(spent, 5),
+        peak_rss_mb=max((peak for peak in peaks if peak is not None), default=None),
+    )
 
 
 def worker_counts(most: int) -> list[int]:

@@ -21,7 +21,7 @@ from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.scoring import Scoring
-from mmperson.workers.crew import Bounds, Crew, processors
+from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew, processors
 
 SCENARIOS: Final = ("single", "offline", "server", "cold")
 BOUND_FACTOR: Final = 5.0
@@ -73,6 +73,7 @@ def measure(
     provider: Provider = "cpu",
     decode: Decode = "exact",
     workers: int | None = None,
+    memory_mb: float = DEFAULT_MEMORY_MB,
     seconds: float = 5.0,
     bound_s: float | None = None,
     repeat: int = 0,
@@ -88,6 +89,7 @@ def measure(
         provider: Where graphs run.
         decode: Which frames of a video are decoded.
         workers: The largest number of processes; None for one per processor.
+        memory_mb: Memory of a worker, see ``Bounds``; a GPU's needs far more than the default.
         seconds: How long each figure is measured, at least.
         bound_s: What 95 % of a server's answers must keep, in seconds; None for five times the
             median of the single stream.
@@ -102,7 +104,7 @@ def measure(
         if name not in SCENARIOS:
             raise UnknownComponent("scenario", name, SCENARIOS)
     _check(seconds, bound_s, repeat)
-    crowd = Bounds(workers)
+    crowd = Bounds(workers, memory_mb=memory_mb)
     most = crowd.workers or processors()
     facts = circumstances()
     tell("Warming up")
@@ -115,7 +117,9 @@ def measure(
         found["single"] = single = measure_single(predictor, described, seconds)
     if "offline" in scenarios:
         tell(f"Offline, up to {most} workers")
-        found["offline"] = measure_offline(bundle, clips, provider, decode, most, seconds)
+        found["offline"] = measure_offline(
+            bundle, clips, provider, decode, most, seconds, memory_mb
+        )
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
@@ -127,7 +131,7 @@ def measure(
         found["cold"] = measure_cold(bundle, clips[0], provider, decode)
     if repeat:
         tell(f"Memory over {repeat:,} clips")
-        found["drift"] = measure_drift(bundle, clips[0], provider, decode, repeat)
+        found["drift"] = measure_drift(bundle, clips[0], provider, decode, repeat, memory_mb)
     return dataclasses.replace(report, **found)
 
 

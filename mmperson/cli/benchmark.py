@@ -57,6 +57,13 @@ def benchmark(
     workers: Annotated[
         int | None, typer.Option(help="Processes, at most; without it, one per processor.")
     ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MB",
+            help="Memory that a clip may take in a worker: 2048. CUDA wants more.",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long a figure is measured, at least.")] = 5.0,
     bound: Annotated[
         float | None,
@@ -87,6 +94,7 @@ def benchmark(
     from mmperson.benchmark.run import SCENARIOS, measure
     from mmperson.cli.benchmark_table import print_report
     from mmperson.runtime.bundle import open_bundle
+    from mmperson.workers.crew import DEFAULT_MEMORY_MB
 
     opened = open_bundle(bundle)
     try:
@@ -97,6 +105,7 @@ def benchmark(
             provider=provider.value,
             decode=decode.value,
             workers=workers,
+            memory_mb=DEFAULT_MEMORY_MB if memory is None else memory,
             seconds=seconds,
             bound_s=bound,
             repeat=repeat,

@@ -22,7 +22,7 @@ from mmperson.data.decoding import decoded
 from mmperson.data.manifest import Manifest
 from mmperson.errors import BundleCorrupt, ExportError
 from mmperson.export.card import licence, licence_text, model_card
-from mmperson.export.graph import OPSET, export_graph
+from mmperson.export.graph import HALF_OPSET, OPSET, export_graph
 from mmperson.export.parity import check_parity, score_difference
 from mmperson.export.quantize import Precision, convert
 from mmperson.export.wrapper import parts
@@ -92,7 +92,8 @@ def export_run(
         "mmperson.traits": ",".join(TRAITS),
     }
     wanted = parts(trained.network, trained.spec)
-    graphs = {name: export_graph(part, facts) for name, part in wanted.items()}
+    opset = HALF_OPSET if precision == "fp16" else OPSET
+    graphs = {name: export_graph(part, facts, opset) for name, part in wanted.items()}
     rows = _spread_rows(trained, manifest, run)
     parity = {"fp32": check_parity(trained.network, _sessions(graphs, trained), rows)}
     known = rows
@@ -120,7 +121,7 @@ def export_run(
         targets=trained.recipe.data.targets,
         spec=trained.spec,
         spec_hash=trained.spec.hash,
-        opset=OPSET,
+        opset=opset,
         precision=precisions,
         recipe=trained.recipe.model_dump(mode="json"),
         recipe_hash=trained.recipe.hash,

@@ -15,6 +15,9 @@ from mmperson.export.wrapper import FusionGraph, Part
 OPSET = 20
 """The newest opset whose graphs ONNX Runtime's int8 quantiser reads without a warning; 23 gains
 nothing on the CPU, where attention runs as plain matrix products."""
+HALF_OPSET = 23
+"""For fp16, which is meant for GPUs: from here on attention is one operator, for which CUDA has a
+kernel, and so is GELU."""
 
 
 def export_graph(part: Part, facts: dict[str, str], opset: int = OPSET) -> onnx.ModelProto:

@@ -1,99 +1,266 @@
-"""Hold the index of an MP4 or QuickTime file to its size before FFmpeg believes it.
+"""Hold the index of an MP4 or QuickTime file to bytes and memory before FFmpeg believes it.
 
-FFmpeg makes room for as many samples as a table declares before it reads them, so that 11 kB of
-file can ask for a gigabyte. Here the tables' counts alone are read; no table that is whole is
-refused.
+FFmpeg makes room for what an index declares before it looks whether that is there: 2 kB of file can
+ask for gigabytes. So every box that FFmpeg would read is visited first, and only counts are read.
+No table may declare more than it holds, and what FFmpeg will keep of all of them together is
+bounded. Where FFmpeg reads boxes at odd places, a file that has some there is refused. No file that
+is whole and of ordinary length is.
 
-Source: ISO/IEC 14496-12, sections 4.2 (boxes) and 8.6 to 8.7 (tables of samples).
+Source: ISO/IEC 14496-12, sections 4.2 (boxes) and 8 (tables of samples); where FFmpeg looks for
+boxes: ``mov_read_default`` of its mov.c, 7 to 8.
 """
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO, Final
 
-from mmperson.errors import UnreadableMedia
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.errors import MediaTooLarge, UnreadableMedia
+from mmperson.media.index_memory import FRAGMENT, MOST_MEMORY, Track
 
 MOST_BOXES: Final = 20_000
+MOST_FRAGMENT_BOXES: Final = 400_000  # those of six hours in fragments of a second, 18 for each
 
-_BRANDS: Final = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid"}
+_FIRST: Final = {
+    *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid"),
+    *(b"udta", b"junk", b"pict", b"prfl", b"ediw", b"moof", b"sidx"),
+}
 _PARENTS: Final = {
     *(b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"tref", b"dinf", b"gmhd"),
-    *(b"wave", b"sinf", b"schi", b"mvex", b"moof", b"traf"),
+    *(b"wave", b"sinf", b"schi", b"mvex", b"moof", b"traf", b"ilst"),
 }
-# Bytes before the count, and bits per entry.
+# Bytes before the count, bits of an entry, and bytes that FFmpeg keeps of one.
 _TABLES: Final = {
-    b"stsz": (8, 32), b"stz2": (8, 4), b"stts": (4, 64), b"ctts": (4, 64), b"stsc": (4, 96),
-    b"stco": (4, 32), b"co64": (4, 64), b"stss": (4, 32), b"stps": (4, 32), b"elst": (4, 96),
-    b"trun": (4, 0),
+    b"stsz": (8, 32, 8), b"stz2": (8, 4, 8), b"stts": (4, 64, 16), b"ctts": (4, 64, 16),
+    b"stsc": (4, 96, 28), b"stco": (4, 32, 8), b"co64": (4, 64, 8), b"stss": (4, 32, 4),
+    b"stps": (4, 32, 4), b"elst": (4, 96, 24), b"trun": (4, 0, 36), b"sbgp": (8, 64, 8),
+    b"sgpd": (8, 8, 1), b"keys": (4, 64, 64), b"dref": (4, 96, 128),
 }  # fmt: skip
+_REFUSED: Final = {
+    b"cmov": "Its index is compressed",
+    b"senc": "It is encrypted",
+    **dict.fromkeys((b"iloc", b"iinf", b"iprp"), "It holds still pictures"),
+}
+# FFmpeg reads boxes in descriptions of samples, behind fields that vary: none of these belongs.
+_NOT_DESCRIBED: Final = re.compile(
+    b"|".join([*(_TABLES.keys() - {b"keys"}), *_REFUSED, b"hdlr", b"moov", b"moof", b"sidx"])
+)
+_MOST_DESCRIBED: Final = 1 << 20
 # Where no entry is written, since all are alike: the densest sound has 2 samples per byte.
 _SAMPLES_PER_BYTE: Final = 16
 
 
-def check_index(file: BinaryIO, size: int) -> None:
-    """Refuse a file whose index declares more than it holds; other kinds of files pass.
+class _Index:
+    """The walk through one file's boxes, and what it has found."""
 
-    Args:
-        file: The file, open for reading.
-        size: Its size in bytes.
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+        self.tracks = [Track()]
+        self.fragments = self.memory = 0
+        self.left = {False: MOST_BOXES, True: MOST_FRAGMENT_BOXES}
+        self.starts: set[int] = set()
+        self.references: set[int] = set()
+        self.is_referenced = False
 
-    Raises:
-        UnreadableMedia: A table declares more entries than it has bytes for, an index is
-            compressed, or there are too many boxes.
-    """
-    file.seek(4)
-    if file.read(4) not in _BRANDS:
-        return
-    pending = [(0, size)]
-    seen: set[bytes] = set()
-    for _ in range(MOST_BOXES):
-        while pending and pending[-1][0] + 8 > pending[-1][1]:
-            pending.pop()
-        if not pending or (len(pending) == 1 and {b"moov", b"mdat"} <= seen):
-            return
-        start, end = pending.pop()
-        kind, body, stop = _box(file, start, end)
-        pending.append((stop, end))
-        seen.add(kind)
-        if kind == b"cmov":
-            raise UnreadableMedia(
-                "Its index is compressed, which is not accepted.",
-                hint="Convert it, for example with ffmpeg -i CLIP -c copy NEW.mp4.",
+    def walk(self) -> None:
+        """Visit every box as FFmpeg does."""
+        pending = [(0, self.size, False)]
+        while pending:
+            start, end, in_fragment = pending.pop()
+            found = self._box(start, end)
+            if found is None:
+                continue
+            kind, body, stop = found
+            is_top = not pending
+            if is_top:
+                self.starts.add(start)
+            pending.append((stop, end, in_fragment))
+            in_fragment = in_fragment or kind == b"moof"
+            self._count(in_fragment or (is_top and kind != b"moov"), 1)
+            if is_top and kind == b"trak":  # FFmpeg would read it a second time
+                raise UnreadableMedia("Its index is damaged: there is a track outside of it.")
+            if kind in (b"free", b"hoov") and self._read(body + 4, stop, 4) in (b"mvhd", b"cmov"):
+                kind = b"moov"
+            self._visit(kind, body, stop)
+            if kind == b"meta":
+                body = self._meta(body, stop)
+            if kind in _PARENTS or kind == b"meta":
+                pending.append((body, stop, in_fragment))
+
+    def check(self) -> None:
+        """Hold what was found together to the bounds."""
+        if self.is_referenced and any(
+            each < self.size and each not in self.starts for each in self.references
+        ):
+            raise UnreadableMedia("Its index is damaged: it names fragments where there are none.")
+        memory = self.memory + sum(track.memory() for track in self.tracks)
+        memory += self.fragments * len(self.tracks) * FRAGMENT
+        if memory > MOST_MEMORY:
+            raise MediaTooLarge(
+                f"Its index needs up to {memory / 1e6:,.0f} MB of memory; at most "
+                f"{MOST_MEMORY / 1e6:,.0f} MB are allowed.",
+                hint="Use a shorter clip, or convert it, for example with ffmpeg -i CLIP NEW.mp4.",
             )
-        if kind in _PARENTS:
-            pending.append((body, stop))
-        elif kind in _TABLES:
-            _check_table(file, kind, body, stop, size)
-    raise UnreadableMedia(f"Its index has more than {MOST_BOXES} parts.")
+
+    def _count(self, in_fragments: bool, parts: int) -> None:
+        """Count parts of the index; there may be more in fragments."""
+        self.left[in_fragments] -= parts
+        if self.left[in_fragments] < 0:
+            most = MOST_FRAGMENT_BOXES if in_fragments else MOST_BOXES
+            raise UnreadableMedia(f"Its index has more than {most} parts.")
+
+    def _box(self, start: int, end: int) -> tuple[bytes, int, int] | None:
+        """Return kind, first byte of the content and byte behind a box; None if there is none."""
+        head = self._read(start, end, 16)
+        length, kind, body = int.from_bytes(head[:4], "big"), head[4:8], start + 8
+        if length == 1 and len(head) == 16:
+            length, body = int.from_bytes(head[8:], "big", signed=True), start + 16
+            length = 0 if length == 8 else length  # as FFmpeg has it: to the end
+        stop = start + length if length else end
+        return (kind, body, min(stop, end)) if len(head) >= 8 and stop >= body else None
+
+    def _read(self, start: int, stop: int, most: int) -> bytes:
+        """Return bytes of the file, not beyond ``stop``."""
+        self.file.seek(start)
+        return self.file.read(max(0, min(most, stop - start)))
+
+    def _visit(self, kind: bytes, body: int, stop: int) -> None:
+        if kind in _REFUSED:
+            raise UnreadableMedia(
+                f"{_REFUSED[kind]}, which is not accepted.",
+                hint="Convert it to an ordinary MP4 file.",
+            )
+        if kind in _TABLES:
+            self._table(kind, body, stop)
+        elif kind == b"trak":
+            self.tracks.append(Track())
+        elif kind == b"moof":
+            self.fragments += 1
+        elif kind == b"hdlr":
+            self.tracks[-1].handlers.add(self._read(body + 8, stop, 4))
+        elif kind == b"stsd":
+            self._description(body, stop)
+        elif kind == b"sidx":
+            self._references(body, stop)
+
+    def _meta(self, body: int, stop: int) -> int:
+        """Return where the boxes of a meta box begin: FFmpeg searches for the first name."""
+        content = self._read(body, stop, _MOST_DESCRIBED)
+        names = (at for at in range(4, len(content) - 7, 4) if content[at : at + 4] == b"hdlr")
+        first = next(names, None) if content[:4] != b"hdlr" else 0
+        if first is None and stop - body > len(content):
+            raise UnreadableMedia("Its index is damaged: metadata without a handler.")
+        return stop if first is None else body + first - 4
+
+    def _description(self, body: int, stop: int) -> None:
+        """Note in what format the samples are."""
+        content = self._read(body, stop, _MOST_DESCRIBED)
+        if stop - body > len(content) or _NOT_DESCRIBED.search(content, 16):
+            raise UnreadableMedia("Its index is damaged: a description of samples holds tables.")
+        name, version = content[12:16], content[24:26]
+        at = {b"\0\1": 44, b"\0\2": 76}.get(version)
+        in_frame = int.from_bytes(content[at : at + 4], "big") if at else 0
+        formats = self.tracks[-1].formats
+        formats += [(name, in_frame)] * min(int.from_bytes(content[4:8], "big"), 2)
+
+    def _references(self, body: int, stop: int) -> None:
+        """Note which fragments a segment index names.
+
+        FFmpeg goes there when it reads frames, if the segments end where the file does.
+        """
+        head = self._read(body, stop, 32)
+        width, at = (4, 20) if head[:1] == b"\0" else (8, 28)
+        place = stop + int.from_bytes(head[at - width : at], "big", signed=width == 8)
+        count = int.from_bytes(self._read(body + at + 2, stop, 2), "big")
+        _hold(b"sidx", count, max(stop - body - at - 4, 0) // 12)
+        sizes = np.frombuffer(self._read(body + at + 4, stop, 12 * count), ">u4")[::3]
+        *places, last = (place + np.cumsum(np.r_[0, sizes & 0x7FFFFFFF])).tolist()
+        self._count(True, len(places))
+        self.fragments += len(places)
+        self.references.update(places)
+        footer = int.from_bytes(self._read(self.size - 4, self.size, 4), "big")
+        self.is_referenced |= last in (self.size, self.size - footer)
+
+    def _table(self, kind: bytes, body: int, stop: int) -> None:
+        """Hold a table's count to its bytes, or to the file's if its entries are not written."""
+        before, bits, kept = _TABLES[kind]
+        head = self._read(body, stop, 24)
+        if kind == b"stsz" and any(head[4:8]):  # one size for all
+            bits = 0
+        elif kind == b"stz2":
+            bits = max(head[7:8], default=bits)
+        elif kind == b"trun":
+            bits = 32 * (int.from_bytes(head[2:3], "big") & 0xF).bit_count()
+        elif kind == b"sgpd":
+            before += 4 * min(head[0] if head else 0, 2)
+        elif kind == b"sbgp" and head[:1] == b"\1":
+            before += 4
+        elif kind == b"elst" and head[:1] == b"\1":
+            bits = 160
+        if kind in (b"sbgp", b"sgpd") and head[4:8] not in (b"sync", b"rap "):
+            return  # no other groups are read
+        count, first = int.from_bytes(head[before : before + 4], "big"), body + before + 4
+        room = max(stop - first, 0) * 8 // bits if bits else _SAMPLES_PER_BYTE * self.size
+        _hold(kind, count, room)
+        if bits or kind == b"trun":
+            self.memory += count * kept
+        track = self.tracks[-1]
+        if kind in (b"stsz", b"stz2"):
+            track.samples += count
+        elif kind in (b"stco", b"co64"):
+            track.chunks += count
+        elif kind == b"elst":
+            track.edits += max(stop - first, 0) * 8 // bits  # FFmpeg ignores the count
+        elif kind == b"stts" and count:
+            track.steps.append((count, int.from_bytes(head[12:16], "big")))
+        elif kind in (b"ctts", b"sbgp") and count:
+            # FFmpeg makes room for as many samples as the entries sum up to.
+            track.is_shifted = track.is_shifted or kind == b"ctts"
+            self.memory += 4 * int(self._numbers(first, stop, count, 2)[:, 0].sum(dtype=np.int64))
+        elif kind == b"stsc" and count:
+            track.runs.append(self._numbers(first, stop, count, 3)[:, :2].astype(np.int64))
+
+    def _numbers(self, first: int, stop: int, count: int, columns: int) -> npt.NDArray[np.uint32]:
+        """Return the entries of a table; (count, columns), unless all are too many."""
+        if self.memory > MOST_MEMORY:
+            self.check()
+        content = self._read(first, stop, 4 * columns * count)
+        return np.frombuffer(content, ">u4").reshape(-1, columns)
 
 
-def _box(file: BinaryIO, start: int, end: int) -> tuple[bytes, int, int]:
-    """Return kind, first byte of the content and byte behind the end of a box."""
-    file.seek(start)
-    head = file.read(16)
-    length, kind, body = int.from_bytes(head[:4], "big"), head[4:8], start + 8
-    if length == 1:
-        length, body = int.from_bytes(head[8:16], "big"), start + 16
-    stop = end if length == 0 else min(start + length, end)
-    return kind, body, max(stop, body)
-
-
-def _check_table(file: BinaryIO, kind: bytes, body: int, stop: int, size: int) -> None:
-    """Hold a table's count to its bytes, or to those of the file if its entries are not written."""
-    before, bits = _TABLES[kind]
-    file.seek(body)
-    head = file.read(before + 4)
-    if kind == b"stsz" and any(head[4:8]):  # one size for all
-        bits = 0
-    elif kind == b"stz2":
-        bits = max(head[7:8], default=bits)
-    elif kind == b"trun":
-        bits = 32 * (int.from_bytes(head[2:3], "big") & 0xF).bit_count()
-    count = int.from_bytes(head[before:], "big")
-    room = max(stop - body - len(head), 0) * 8 // bits if bits else _SAMPLES_PER_BYTE * size
+def _hold(kind: bytes, count: int, room: int) -> None:
+    """Refuse a table without room for its entries."""
     if count > room:
         raise UnreadableMedia(
             f"Its index is damaged: the table {kind.decode()!r} declares {count:,} entries and "
             f"has room for {room:,}.",
             hint="Download or copy the clip again.",
         )
+
+
+def check_index(file: BinaryIO, size: int) -> bool:
+    """Refuse a file whose index declares more than it holds or may; other kinds of files pass.
+
+    Args:
+        file: The file, open for reading.
+        size: Its size in bytes.
+
+    Returns:
+        Whether it is MP4 or QuickTime. Any other file FFmpeg must not read as such, whatever it
+        finds behind the first box.
+
+    Raises:
+        UnreadableMedia: A table declares more entries than it has bytes for, there are boxes where
+            none belong or too many, or the index is compressed or encrypted.
+        MediaTooLarge: FFmpeg would need more than ``MOST_MEMORY`` for the index.
+    """
+    file.seek(4)
+    if file.read(4) not in _FIRST:
+        return False
+    index = _Index(file, size)
+    index.walk()
+    index.check()
+    return True

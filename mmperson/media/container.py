@@ -3,7 +3,7 @@
 Four rules keep hostile files out. Only regular local files are opened. Only self-contained formats
 are accepted: playlists and descriptions (ffconcat, HLS, DASH, SDP) make FFmpeg read other files or
 the network, whatever the file is called, and a whitelist of protocols does not stop that. An index
-must have the entries that it declares. Limits are checked before anything is decoded.
+of MP4 is checked, or the file is not read as MP4. Limits are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from av.stream import Disposition
 
 from mmperson.errors import EmptyMedia, MediaError, MediaTooLarge, UnreadableMedia
 from mmperson.media.boxes import check_index
+from mmperson.media.tags import check_riff_tags, leading_tags
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from mmperson.media.limits import MediaLimits
 
 # No playlists, no descriptions of other files.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
+FORMATS = "matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
+# Only where the index was checked: FFmpeg finds MP4 behind a first box of any name.
+MP4_FORMATS = f"mov,mp4,m4a,3gp,3g2,mj2,{FORMATS}"
 
 # PyAV 19 dropped the argument; before, undecodable metadata raises without it.
 _METADATA: dict[str, Any] = (
@@ -102,13 +105,18 @@ def open_container(
     if size_bytes == 0:
         raise EmptyMedia(f"{Path(clip).name!r} has zero bytes.", clip=clip)
     # max_pixels reaches the decoders that probing opens: a frame too large is never allocated.
-    options = {"format_whitelist": FORMATS, "max_pixels": str(limits.max_pixels)}
+    options = {"max_pixels": str(limits.max_pixels)}
     with errors_of(clip):
         limits.check("max_bytes", size_bytes)
         with open(clip, "rb") as file:
-            check_index(file, size_bytes)
-            if not pictures and os.pread(file.fileno(), 4, 4) == b"ftyp":
-                options["skip_frame"] = "all"  # to sound it means nothing
+            is_mp4 = check_index(file, size_bytes)
+            tags = leading_tags(file)
+            check_riff_tags(file, tags, size_bytes)
+        options["format_whitelist"] = MP4_FORMATS if is_mp4 else FORMATS
+        if tags:
+            options["skip_initial_bytes"] = str(tags)
+        if is_mp4 and not pictures:
+            options["skip_frame"] = "all"  # to sound it means nothing
         with av.open(f"file:{clip}", "r", options=options, **_METADATA) as container:
             check_declared(container, limits)
             yield container

@@ -6,6 +6,8 @@ the log, and the CPU computes in its place. So the session is asked what it got.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -58,13 +60,19 @@ def check_provider(provider: str) -> None:
         )
 
 
-def start(graph: bytes, provider: Provider, threads: int) -> ort.InferenceSession:
+def start(
+    graph: bytes,
+    provider: Provider,
+    threads: int,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> ort.InferenceSession:
     """Start a session on a provider.
 
     Args:
         graph: Content of an ``.onnx`` file. External data files are not looked for.
         provider: Where it runs.
         threads: CPU threads.
+        more: Options of CUDA beside ``CUDA_OPTIONS``.
 
     Raises:
         UsageError: It does not run there.
@@ -77,7 +85,7 @@ def start(graph: bytes, provider: Provider, threads: int) -> ort.InferenceSessio
     options.log_severity_level = 4  # what it would print, names of nodes included, it also raises
     if provider == "cuda":
         ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* packages, if they are installed
-    wanted = (_NAMES[provider], CUDA_OPTIONS if provider == "cuda" else {})
+    wanted = (_NAMES[provider], {**CUDA_OPTIONS, **more} if provider == "cuda" else {})
     session = ort.InferenceSession(graph, options, providers=[wanted])
     used = session.get_providers()
     if used[0] != _NAMES[provider]:

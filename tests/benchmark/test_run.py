@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmperson.benchmark import cold, offline, server
+from mmperson.benchmark import cold, drift, offline, run, server
 from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.run import measure
 from mmperson.benchmark.subject import bundle_facts
@@ -83,6 +83,28 @@ def test_memory_is_watched_over_many_clips(tiny_bundle, short_clip):
     assert abs(drift.growth) < 0.1
 
 
+class Asked(Exception):
+    """Somebody wants workers."""
+
+
+@pytest.mark.parametrize(
+    ("room", "wanted"),
+    [(offline, {"scenarios": ("offline",)}), (run, {"scenarios": ("server",)}),
+     (drift, {"scenarios": (), "repeat": 1})],
+)  # fmt: skip
+def test_workers_of_every_scenario_get_the_memory_that_was_asked_for(
+    room, wanted, tiny_bundle, short_clip, monkeypatch
+):
+    def ask(work, bounds):
+        raise Asked(bounds.workers, bounds.memory_mb)
+
+    monkeypatch.setattr(room, "Crew", ask)
+    with pytest.raises(Asked) as found:
+        measure(open_bundle(tiny_bundle), [short_clip], **wanted, workers=1, memory_mb=70_000.0,
+                seconds=0.01)  # fmt: skip
+    assert found.value.args == (1, 70_000.0)
+
+
 def test_what_cannot_be_measured_is_refused(tiny_bundle, short_clip, tmp_path):
     bundle = open_bundle(tiny_bundle)
     for wrong, message in (
@@ -91,6 +113,7 @@ def test_what_cannot_be_measured_is_refused(tiny_bundle, short_clip, tmp_path):
         ({"bound_s": -1.0}, "bound of an answer is -1 s"),
         ({"repeat": -1}, "over -1 clips"),
         ({"workers": 0}, "number of workers is 0"),
+        ({"memory_mb": 1.0}, r"memory of a worker is 1.0 MB"),
     ):
         with pytest.raises(UsageError, match=message):
             measure(bundle, [short_clip], **wrong)

@@ -54,6 +54,19 @@ def test_what_cannot_be_is_a_typed_error(run, demo, tmp_path):
     assert run(demo, "--scenario", "sigle").exit_code == 2
 
 
+def test_the_memory_of_workers_is_handed_on(run, demo, monkeypatch):
+    asked = []
+
+    def measure(*_, memory_mb, **__):
+        asked.append(memory_mb)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "measure", measure)
+    run(demo)
+    run(demo, "--memory", 70_000)
+    assert asked == [2048, 70_000]
+
+
 def test_ctrl_c_ends_without_a_traceback(run, demo, monkeypatch, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -1,20 +1,27 @@
 """The scripts of benchmarks/: what they draw, and that those run that are measured elsewhere."""
 
 import json
+from argparse import Namespace
+from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
+from onnx import ModelProto
 from timm.layers.attention import Attention as ImageAttention
 from torch import nn
-from transformers import BertConfig, BertModel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from benchmarks import (
     against_peers,
     engines,
     gpu,
     gpu_decoding,
+    gpu_systems,
     moving_clip,
     scaling,
     separate_attention,
@@ -25,11 +32,13 @@ from benchmarks import (
 )
 from mmperson.config import FramesConfig, load_recipe
 from mmperson.errors import UsageError
-from mmperson.export.graph import export_graph
-from mmperson.export.wrapper import EncoderGraph, Part
+from mmperson.export.graph import HALF_OPSET, export_graph
+from mmperson.export.wrapper import EncoderGraph, Part, encoder_part
 from mmperson.inputs import FrameSpec
 from mmperson.media import find_transcript, probe_clip, read_clip
+from mmperson.models.encoders import text
 from mmperson.models.encoders.frames import FramesEncoder
+from mmperson.models.encoders.text import text_weights_folder
 from mmperson.models.fusion.ttfn import Attention
 from mmperson.models.tokens import MASKED
 from mmperson.runtime.bundle import open_bundle
@@ -173,15 +182,18 @@ def test_the_page_shows_the_newest_measurement_of_engines(project_root):
     assert shown == engines.table(engines.newest_result("engines"))
 
 
-def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys):
-    changes = {**gpu.TINY, "video": "null", "text.weights": str(tiny_text_weights)}
-    changes = {k: v for k, v in changes.items() if not k.startswith("video.")}
+def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys, monkeypatch):
+    changes = {**gpu.TINY, "video.backbone": "test_vit", "text.weights": str(tiny_text_weights)}
     changes |= {"text.layers": "[0, 2]"}
+    monkeypatch.setattr(text, "load_backbone", lambda *_, **__: pytest.fail("loads weights"))
     setting = gpu.Setting("cpu", sizes=(1, 2), tokens=8, repeats=1, product=32)
     found = gpu.measure(setting, changes)
     # Sizes times systems: the sound has no attention to be written otherwise.
-    assert len(found["rows"]) == 2 * (4 + 3 + 4)
+    assert len(found["rows"]) == 2 * (4 + 3 + 4 + 4)
     assert not [row for row in found["rows"] if "refused" in row]
+    assert {row["graph"] for row in found["rows"]} == {
+        "encoder_video", "encoder_audio", "encoder_text", "fusion"
+    }  # fmt: skip
     for row in found["rows"]:
         assert row["clips_per_s"] > 0
         assert row["relative_error"] < (1e-4 if row["system"] == "onnxruntime fp32" else 0.05)
@@ -191,6 +203,101 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys):
             row["clips_per_s"]
         )
         assert min(row["clips_per_s"].values()) > 0
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """The graph of a small vision transformer over two frames, and its fp32 module."""
+    config = FramesConfig(backbone="test_vit", frames=2, size=32, dim=16)
+    spec = FrameSpec(count=2, short_side=32, height=32, width=32)
+    torch.manual_seed(0)
+    encoder = FramesEncoder(config, spec, pretrained=False).eval()
+    example = {
+        "video": torch.zeros(2, 2, 3, 32, 32, dtype=torch.uint8), "video_mask": torch.ones(2, 2)
+    }  # fmt: skip
+    return encoder_part("video", encoder, example)
+
+
+def test_pictures_are_drawn_apart_and_each_is_shown_once(pictures):
+    drawn = gpu.draw(pictures, 3, 8)
+    assert list(drawn) == ["video", "video_shown", "video_mask"]
+    assert drawn["video"].shape == (3, 2, 3, 32, 32)  # clip, picture, colour, row, column
+    assert drawn["video"].dtype == np.uint8
+    assert (drawn["video"][:, 0] != drawn["video"][:, 1]).any()
+    assert drawn["video_shown"].tolist() == [[0, 1]] * 3
+    assert drawn["video_mask"].tolist() == [[1, 1]] * 3
+
+
+def test_operations_of_attention_are_counted(pictures):
+    inputs = gpu.draw(pictures, 1, 8)
+    counted = gpu_systems.operations(pictures, inputs)
+    written_out = deepcopy(pictures.module)
+    heads = [m for m in written_out.modules() if isinstance(m, ImageAttention)]
+    for attention in heads:
+        assert attention.fused_attn
+        attention.fused_attn = False
+    assert counted == gpu_systems.operations(replace(pictures, module=written_out), inputs)
+    with FlopCounterMode(display=False) as counter:
+        pictures.module(*map(torch.from_numpy, inputs.values()))
+    tokens, width = 1 + (32 // 16) ** 2, heads[0].attn_dim
+    # Two frames, two products each of every token with every other, an addition per product.
+    assert counted - counter.get_total_flops() == len(heads) * 2 * 2 * 2 * tokens**2 * width
+
+
+def test_torch_runs_at_its_best_and_says_the_same(tiny_text_weights):
+    torch.manual_seed(0)
+    words = AutoModel.from_pretrained(tiny_text_weights, attn_implementation="eager").eval()
+    both = nn.ModuleDict({"words": words, "tokens": nn.ModuleList([Attention(8, 2)])}).eval()
+    fused = gpu_systems.fuse_attention(both)
+    assert fused["words"].config._attn_implementation == "sdpa"
+    assert words.config._attn_implementation == "eager"
+    assert type(both["tokens"][0]) is Attention
+    ids, real = torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([[1.0] * 3, [1, 1, 0]])
+    bias = (1 - real[:, None]) * MASKED
+    asking, answering = torch.randn(2, 4, 8), torch.randn(2, 3, 8)
+    said = []
+    with torch.inference_mode():
+        for ways in (both, fused):
+            said.append(
+                (
+                    ways["words"](ids, attention_mask=bias[:, None]).last_hidden_state,
+                    ways["tokens"][0](asking, answering, bias),
+                )
+            )
+    torch.testing.assert_close(*said)
+
+
+def test_a_result_says_which_onnxruntime_ran():
+    given = Namespace(device="cpu", note="pruned", commit="abc1234")
+    facts = gpu.gpu_facts(given, ("torch",), 1)
+    assert facts["note"] == "pruned"
+    assert facts["onnxruntime"]["version"] == ort.__version__ == facts["versions"]["onnxruntime"]
+    assert "ORT Build Info" in facts["onnxruntime"]["build"]
+    assert facts["commit"] != "abc1234"  # this source is under git, which knows better
+
+
+def test_words_drawn_at_random_have_the_sizes_of_minilm(tmp_path):
+    config = AutoConfig.from_pretrained(text_weights_folder("minilm")).to_dict()
+    drawn = gpu_systems.random_words(tmp_path / "words")
+    assert text_weights_folder(str(drawn)) == drawn
+    told = AutoConfig.from_pretrained(drawn).to_dict()
+    for name in ("model_type", "num_attention_heads", "vocab_size", "max_position_embeddings",
+                 *gpu_systems.MINILM):  # fmt: skip
+        assert told[name] == config[name]
+
+
+def test_cuda_is_started_as_the_product_starts_it(monkeypatch):
+    asked = []
+
+    def start(graph, provider, threads, more):
+        asked.append((provider, dict(more)))
+        raise UsageError("no GPU")
+
+    monkeypatch.setattr(gpu_systems, "start", start)
+    for captured in (False, True):
+        with pytest.raises(UsageError, match="no GPU"):
+            gpu_systems.on_onnxruntime(ModelProto(), {}, {}, "cuda", captured=captured)
+    assert asked == [("cuda", {}), ("cuda", {"enable_cuda_graph": "1"})]
 
 
 def test_all_graphs_together_are_judged_by_the_slowest_clock():
@@ -235,7 +342,7 @@ def test_separate_attention_says_the_same_without_a_transposition():
     inputs = {"video": frames.repeat(2, 1, 1, 1, 1), "video_mask": mask.repeat(2, 1)}
     outputs = ("video_tokens", "video_tokens_mask")
     part = Part(EncoderGraph(copy), inputs, axes, outputs)
-    kinds = [node.op_type for node in export_graph(part, {}, gpu.OPSET).graph.node]
+    kinds = [node.op_type for node in export_graph(part, {}, HALF_OPSET).graph.node]
     assert kinds.count("Attention") == 13  # twelve blocks, and the frames among each other
     assert kinds.count("Transpose") <= 1  # of the patches
 
@@ -245,18 +352,22 @@ def test_the_gpu_benchmark_wants_a_gpu(monkeypatch):
     with pytest.raises(UsageError, match="sees no GPU"):
         gpu.require("cuda")
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(UsageError, match="has no provider 'cuda'"):
         gpu.require("cuda")
 
 
 def test_speed_stands_beside_what_was_aimed_at():
     rows = speed_tables.cost_rows(
-        {name: {"cpu_s": 0.2, "whole_over_floor": 1.2} for name in speed_tables.GOALS}
+        {
+            name: {"cpu_s": 0.2, "whole_over_floor": 1.2, "peak_rss_mb": 599.0}
+            for name in speed_tables.GOALS
+        }
     )
     assert [met for *_, met in rows][:4] == [False, True, True, True]
     shown = speed_tables.table(rows, "a clip")
-    assert shown.count("| met |") == 11
+    assert shown.count("| met |") == 12
+    assert "random weights | 599 MB | 600 MB | met |" in shown
     assert "CPU time | 0.200 s | 0.15 s | missed |" in shown
 
 
@@ -299,7 +410,9 @@ def test_attention_that_does_more_is_left_alone():
 def test_frames_for_a_gpu_are_those_that_are_read(tmp_path):
     clip = moving_clip.write_moving_clip(tmp_path / "clip.mp4", 2.0, 160, 96)
     ticks = gpu_decoding.chosen_ticks(clip, 5)
-    frames = gpu_decoding.decode_to_tensors(clip, ticks, None)
+    decoder = gpu_decoding.Decoder(None)
+    first, frames = decoder.read(clip, ticks), decoder.read(clip, ticks)
+    assert torch.equal(first, frames)  # nothing of a clip is left in the decoder
     expected = read_clip(clip, frames=5).frames.transpose(0, 3, 1, 2).astype(int)
     assert frames.shape == (5, 3, 96, 160)
     error = np.abs(frames.numpy().astype(int) - expected)
@@ -309,14 +422,44 @@ def test_frames_for_a_gpu_are_those_that_are_read(tmp_path):
         assert others.argmin() == index
 
 
+def test_a_decoder_is_opened_once_for_clips_that_are_coded_alike(tmp_path, monkeypatch):
+    clips = [
+        moving_clip.write_moving_clip(tmp_path / f"{seed}.mp4", 0.4, *size, seed)
+        for seed, size in enumerate([(64, 36), (64, 36), (96, 54)])
+    ]
+    opened = []
+    create = gpu_decoding.av.CodecContext.create
+
+    def counted(*arguments, **options):
+        opened.append(arguments)
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(gpu_decoding.av, "CodecContext", SimpleNamespace(create=counted))
+    decoder = gpu_decoding.Decoder(None)
+    read = [decoder.read(clip, gpu_decoding.chosen_ticks(clip, 2)) for clip in clips]
+    assert len(opened) == 2
+    assert read[2].shape == (2, 3, 54, 96)
+    assert not torch.equal(read[0], read[1])
+
+
+def test_streams_side_by_side_are_summed(tmp_path):
+    clip = moving_clip.write_moving_clip(tmp_path / "clip.mp4", 0.4, 64, 36)
+    row = gpu_decoding.by_streams(clip, 2, 0.05, None)
+    assert row["streams"] == 2
+    assert row["clips_per_s"] > 0
+
+
 def test_nothing_is_decoded_in_software_in_the_place_of_a_gpu(tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     clip = moving_clip.write_moving_clip(tmp_path / "clip.mp4", 1.0, 64, 36)
     rows = gpu_decoding.measure(clip, tmp_path, "cpu", 0.01)
     found = {row["way"]: row for row in rows}
-    assert "clips_per_s" not in found["NVDEC"]
-    assert found["NVDEC"]["refused"]
+    for streams in gpu_decoding.STREAMS:
+        row = found[f"NVDEC, {streams} threads"]
+        assert "clips_per_s" not in row
+        assert row["refused"]
+        assert "BrokenBarrier" not in row["refused"]  # but what broke it
     assert "BundleNotFound" in found["scored, key"]["refused"]
     for profile in gpu_decoding.PROFILES:
         assert found[f"processors, {profile}"]["clips_per_s"] > 0

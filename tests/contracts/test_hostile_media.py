@@ -26,6 +26,7 @@ from mmperson.runtime.predictor import load
 from tests.conftest import make_corpus
 from tests.fixtures.bombs import BOMBS
 from tests.fixtures.canary import Canaries, attacks, with_outer_track
+from tests.fixtures.index_bombs import INDEX_BOMBS
 from tests.fixtures.media import write_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the canaries need Linux")
@@ -202,8 +203,14 @@ EXPECTED = {
     "many_streams.mkv": ("MediaTooLarge", "MediaTooLarge", 120),
     "many_channels.flac": ("a clip", "a clip", 120),
     "fragments.mp4": ("a clip", "a clip", 120),
-    "table.mp4": ("UnreadableMedia", "UnreadableMedia", 120),
 }
+# The index of these is refused before FFmpeg sees it.
+TOO_LARGE = {"padded", "chunks", "edits", "shifts", "key_groups"} | {
+    *("tracks_and_segments", "tracks_and_fragments")
+}
+for _name in INDEX_BOMBS:
+    _outcome = "MediaTooLarge" if _name in TOO_LARGE else "UnreadableMedia"
+    EXPECTED[f"{_name}.mp4"] = (_outcome, _outcome, 120)
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,25 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from mmperson.cli import export as command
 from mmperson.cli.app import app
+from mmperson.config import FramesConfig
 from mmperson.data import read_manifest
 from mmperson.data.dataset import ClipDataset
 from mmperson.errors import ExportError, ParityExceeded
 from mmperson.export import bundle as module
 from mmperson.export import export_run
-from mmperson.export.graph import export_graph
+from mmperson.export.graph import HALF_OPSET, export_graph
 from mmperson.export.parity import check_parity
-from mmperson.export.quantize import convert
-from mmperson.export.wrapper import parts
+from mmperson.export.quantize import convert, to_fp16
+from mmperson.export.wrapper import encoder_part, parts
+from mmperson.inputs import FrameSpec
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import load_network
+from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.runtime.predictor import load
 from mmperson.runtime.session import Session
 
@@ -47,7 +51,7 @@ def rows(trained, tiny_run, manifest_file):
 def known(graphs, monkeypatch):
     """Exports take the graphs that were made before, which saves most of their time."""
 
-    def taken(part, facts):
+    def taken(part, facts, opset):
         name = "fusion" if part.outputs == ("scores",) else "encoder_" + part.outputs[0][:-7]
         return graphs[name]
 
@@ -68,6 +72,34 @@ def test_fp16_graphs_take_and_give_what_they_did(graphs, rows):
         assert onnx.TensorProto.FLOAT16 in {x.data_type for x in graph.graph.initializer}
         assert list(graph.metadata_props) == list(graphs[name].metadata_props)
     assert before == {name: graph.SerializeToString() for name, graph in graphs.items()}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """The graph of a small vision transformer, which attends, and what it is to say."""
+    torch.manual_seed(0)
+    config = FramesConfig(backbone="test_vit", frames=2, size=32, dim=16)
+    spec = FrameSpec(count=2, short_side=32, height=32, width=32)
+    encoder = FramesEncoder(config, spec, pretrained=False).eval()
+    frames = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
+    example = {"video": frames, "video_mask": torch.ones(2, 2)}
+    with torch.inference_mode():
+        expected = encoder(*example.values())
+    inputs = {name: array.numpy() for name, array in example.items()}
+    return encoder_part("video", encoder, example), inputs, [x.numpy() for x in expected]
+
+
+def test_fp16_graphs_attend_by_one_operator_and_run_on_the_cpu_too(pictures):
+    part, inputs, expected = pictures
+    graph = to_fp16(export_graph(part, {"mmperson.spec_hash": "x"}, HALF_OPSET))
+    count = [node.op_type for node in graph.graph.node].count("Attention")
+    blocks = len(part.module.encoder.backbone.blocks)
+    assert count == blocks  # what the frames do among each other is written out
+    session = Session(graph.SerializeToString(), "video", "x", threads=1)
+    said = session.run(inputs)
+    for name, wanted in zip(part.outputs, expected, strict=True):
+        array = said[name].numpy()
+        np.testing.assert_allclose(array, wanted, atol=0.02 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-static"])
@@ -108,6 +140,7 @@ def test_a_bundle_says_the_precision_of_its_graphs(
         "fp32": dict.fromkeys(info.precision, "fp32"),
     }[precision]  # fmt: skip
     assert info.precision == wanted
+    assert info.opset == (23 if precision == "fp16" else 20)
     assert set(info.parity) == {"fp32", precision}
     assert info.parity[precision] < 0.05
     card = (tmp_path / "b" / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -116,6 +149,20 @@ def test_a_bundle_says_the_precision_of_its_graphs(
     record = load(tmp_path / "b").predict(demo)
     assert record.error is None
     assert record.engine.precision == wanted
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_the_opset_that_a_bundle_states_is_that_of_its_graphs(
+    precision, tiny_run, manifest_file, tmp_path
+):
+    manifest = read_manifest(manifest_file)
+    info = export_run(tiny_run, tmp_path / "b", manifest, precision=precision)
+    assert info.opset == (23 if precision == "fp16" else 20)
+    assert info.parity["fp32"] < 1e-4
+    for path in (tmp_path / "b").glob("*.onnx"):
+        (opset,) = (x.version for x in onnx.load(path).opset_import if x.domain == "")
+        assert opset == info.opset
+    load(tmp_path / "b")
 
 
 @pytest.mark.usefixtures("known")

@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -93,6 +94,85 @@ def test_tokens_stay_where_they_were_computed(sessions):
     direct = graphs["fusion"].run({**batch, **tokens})["scores"].numpy()
     arrays = {name: value.numpy() for name, value in tokens.items()}
     np.testing.assert_array_equal(direct, graphs["fusion"].run(batch | arrays)["scores"].numpy())
+
+
+class OnDevice:
+    """What lies on a GPU; somebody who wants it as an array fetches it."""
+
+    fetched: ClassVar = []
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def numpy(self):
+        self.fetched.append(self.name)
+        return self.value.numpy()
+
+
+class FakeBinding:
+    """Says where outputs were bound to and what came from where, and computes on the CPU."""
+
+    def __init__(self, session):
+        self.session, self.binding = session, session.real.io_binding()
+
+    def bind_ortvalue_input(self, name, value):
+        self.session.inputs[name] = value
+        self.binding.bind_ortvalue_input(name, getattr(value, "value", value))
+
+    def bind_output(self, name, device):
+        self.session.outputs[name] = device
+        self.binding.bind_output(name, "cpu")
+
+    def get_outputs(self):
+        return list(map(OnDevice, self.session.outputs, self.binding.get_outputs()))
+
+
+class OnGpu:
+    """A session that CUDA runs."""
+
+    made: ClassVar = []
+    real_one = ort.InferenceSession
+
+    def __init__(self, graph, options, providers):
+        self.real, self.inputs, self.outputs = self.real_one(graph, options), {}, {}
+        self.made.append(self)
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+    def get_providers(self):
+        return [CUDA, CPU]
+
+    def io_binding(self):
+        return FakeBinding(self)
+
+    def run_with_iobinding(self, bound):
+        self.real.run_with_iobinding(bound.binding)
+
+
+def test_a_gpu_hands_tokens_to_its_fusion_and_scores_alone_to_us(tiny_bundle, demo, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: loaded.append("CUDA"))
+    monkeypatch.setattr(ort, "InferenceSession", OnGpu)
+    made, fetched = [], []
+    monkeypatch.setattr(OnGpu, "made", made)
+    monkeypatch.setattr(OnDevice, "fetched", fetched)
+    predictor = load(tiny_bundle, provider="cuda")
+    record = predictor.predict(demo, "I love maps.")
+    monkeypatch.undo()
+    assert loaded == ["CUDA"] * 3
+    assert record.engine.provider == "cuda"
+    assert record.scores == load(tiny_bundle).predict(demo, "I love maps.").scores
+    (fusion,) = (session for session in made if "scores" in session.outputs)
+    for session in made:
+        assert set(session.outputs.values()) == {"cuda"}
+    tokens = {name: value for name, value in fusion.inputs.items() if name != "present"}
+    assert set(tokens) == {
+        "audio_tokens", "audio_tokens_mask", "text_tokens", "text_tokens_mask"
+    }  # fmt: skip
+    assert all(isinstance(value, OnDevice) for value in tokens.values())
+    assert fetched == ["scores"]
 
 
 def test_an_array_need_not_lie_in_one_piece(sessions):

@@ -1,0 +1,83 @@
+"""ID3 tags, which FFmpeg would unpack as a whole: a kilobyte of them can ask for a megabyte.
+
+Nothing in them is of use here. Those that a file begins with are skipped; those inside a WAV file
+cannot be, and large ones are refused.
+
+Source: ID3 tag version 2.4.0, main structure, sections 3.1 and 6.2; Multimedia Programming
+Interface and Data Specifications 1.0 (RIFF); EBU Tech 3306 (RF64).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import BinaryIO, Final, Literal
+
+from mmperson.errors import UnreadableMedia
+
+MOST_TAG_BYTES: Final = 256 * 1024
+"""Of all ID3 tags of a WAV file together; packed, they become a thousand times as large at most."""
+MOST_CHUNKS: Final = 20_000
+_BYTE_ORDERS: Final[Mapping[bytes, Literal["little", "big"]]] = {
+    b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big",
+}  # fmt: skip
+_HEADER: Final = 10
+_UNKNOWN: Final = 0xFFFFFFFF
+
+
+def leading_tags(file: BinaryIO) -> int:
+    """Return how many bytes of tags a file begins with; 0 for none.
+
+    Args:
+        file: The file, open for reading.
+    """
+    end = 0
+    while True:
+        file.seek(end)
+        head = file.read(_HEADER)
+        size = head[6:]
+        if len(head) < _HEADER or head[:3] != b"ID3" or max(size) > 0x7F or 0xFF in head[3:5]:
+            return end
+        length = 0
+        for seven_bits in size:
+            length = length << 7 | seven_bits
+        end += _HEADER + length
+
+
+def check_riff_tags(file: BinaryIO, begin: int, size: int) -> None:
+    """Refuse a WAV file with large tags in it; other kinds of files pass.
+
+    Args:
+        file: The file, open for reading.
+        begin: Where it begins, behind leading tags.
+        size: Its size in bytes.
+
+    Raises:
+        UnreadableMedia: The tags take more than ``MOST_TAG_BYTES``, or there are too many chunks.
+    """
+    file.seek(begin)
+    head = file.read(12)
+    if head[:4] not in _BYTE_ORDERS or head[8:] != b"WAVE":
+        return
+    order = _BYTE_ORDERS[head[:4]]
+    at, tags, sound = begin + 12, 0, 0
+    for _ in range(MOST_CHUNKS):
+        file.seek(at)
+        chunk = file.read(24)
+        if len(chunk) < 8:
+            return
+        kind, length = chunk[:4], int.from_bytes(chunk[4:8], order)
+        if kind == b"ds64":
+            sound = int.from_bytes(chunk[16:24], order)
+        elif kind == b"data":
+            length = sound or length
+            if length in (0, _UNKNOWN):  # the sound goes on to the end of the file
+                return
+        elif kind in (b"ID3 ", b"id3 "):
+            tags += length
+            if tags > MOST_TAG_BYTES:
+                raise UnreadableMedia(
+                    f"Its ID3 tags take {tags:,} bytes; a WAV file may have {MOST_TAG_BYTES:,}.",
+                    hint="Remove them, for example with ffmpeg -i CLIP -map_metadata -1 NEW.wav.",
+                )
+        at += 8 + length + length % 2
+    raise UnreadableMedia(f"It has more than {MOST_CHUNKS:,} chunks.")
