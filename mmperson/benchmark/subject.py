@@ -24,8 +24,8 @@ class BundleFacts:
         sound_s: Seconds of sound that it reads at most.
         precision: ``fp32`` or ``int8`` of each graph.
         quality: Its measured metrics by the rows that they were measured on, such as ``validation,
-            official``: ``n`` rows, and means over traits; accuracy is 1-MAE. Empty where it states
-            none.
+            official``: ``n`` rows, and means over traits; accuracy is 1-MAE. None is what could not
+            be judged. Empty where it states none.
     """
 
     model: str
@@ -65,7 +65,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         frames=reading["frames"],
         sound_s=0.0 if reading["audio"] is None else reading["audio"].duration_s,
         precision=info.precision,
-        quality={rows: {"n": found["n"], **found["mean"]} for rows, found in info.metrics.items()},
+        quality={rows: {"n": found.n, **found.mean} for rows, found in info.metrics.items()},
     )
 
 

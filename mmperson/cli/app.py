@@ -6,12 +6,14 @@ environment, 130 interrupted. Data goes to stdout, talk to stderr.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 from rich.console import Console
 
 from mmperson.cli import benchmark, data, doctor, evaluate, export, predict, train
+from mmperson.cli.output import _drop_stdout
 from mmperson.cli.terminal import plain_lines
 from mmperson.errors import MMPersonError
 
@@ -50,5 +52,22 @@ def main() -> None:
             "Free some; the same command goes on from what is on the disk."
         )
         sys.exit(3)
+    except OSError as error:  # such as a full disk under standard output
+        if sys.stdout is not None:
+            _drop_stdout()
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]{type(error).__name__}[/]: {plain_lines(_told(error))}"
+        )
+        sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _told(error: OSError) -> str:
+    """Return what the system says, by its name too, and of which file."""
+    where = "" if error.filename is None else f" {error.filename!r}"
+    name = errno.errorcode.get(error.errno or 0, "no number")
+    return (
+        f"The system refuses{where}: {error.strerror or error} ({name}). "
+        "Check the room that is left, and what this account may read and write."
+    )

@@ -99,7 +99,9 @@ def _print_subject(report: Report, console: Console) -> None:
     table.add_row("bundle", plain(f"{bundle.model}: {reads}; {precision}"))
     for rows, values in bundle.quality.items():
         told = " · ".join(
-            f"{label} {values[name]:.3f}" for name, label in _METRICS.items() if name in values
+            f"{label} {_number(values[name], 3)}"
+            for name, label in _METRICS.items()
+            if name in values
         )
         table.add_row("quality", plain(f"{told}  ({rows}, {values['n']:,} clips)"))
     if not bundle.quality:

@@ -1,4 +1,4 @@
-"""`mmperson doctor`: what is installed, and whether the weights are whole."""
+"""`mmperson doctor`: what is installed, what runs here, and whether the weights are whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +38,7 @@ def doctor(
         str | None, typer.Option(help="Bundle to check; without it, every shipped one.")
     ] = None,
 ) -> None:
-    """Report versions, processors and bundles; exit code 3 if a bundle cannot be used."""
+    """Report versions, processors, providers and weights; exit code 3 if weights are unusable."""
     from mmperson.runtime.bundle import shipped_bundles
 
     console = Console(highlight=False)
@@ -47,10 +49,13 @@ def doctor(
     names = [bundle] if bundle is not None else shipped_bundles()
     if not names:
         console.print("\nNo bundle came with this installation.")
+    reports: dict[str, Callable[[Console], None]] = {
+        name: partial(_report_bundle, name) for name in names
+    }
     failed = False
-    for name in names:
+    for name, report in (reports | {"face detector": _report_face_detector}).items():
         try:
-            _report_bundle(name, console)
+            report(console)
         except BundleError as error:
             failed = True
             told = f"[red]{type(error).__name__}[/]: {plain_lines(str(error))}"
@@ -63,11 +68,12 @@ def _facts() -> dict[str, str]:
     import av
     import onnxruntime
 
-    from mmperson.runtime.engine import available
+    from mmperson.runtime.engine import available, why_not
     from mmperson.workers.crew import processors
     from mmperson.workers.worker import limits_memory
 
     cores = os.cpu_count() or 1
+    reasons = {f"provider {name}": why_not(name) for name in available()}
     libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
     return {
         "mmperson": mmperson.__version__,
@@ -78,7 +84,12 @@ def _facts() -> dict[str, str]:
         "training": _versions(_EXTRAS),
         "ffmpeg of PyAV": "  ".join(f"{name} {version}" for name, version in libraries.items()),
         "ffmpeg of OpenCV": _ffmpeg_of_opencv(),
-        "providers": f"{', '.join(available())} listed by onnxruntime {onnxruntime.__version__}",
+        **{
+            name: f"starts in onnxruntime {onnxruntime.__version__}"
+            if reason is None
+            else f"does not start in onnxruntime {onnxruntime.__version__}: {reason}"
+            for name, reason in reasons.items()
+        },
         "executable": sys.executable,
     }
 
@@ -114,8 +125,21 @@ def _report_bundle(name: str, console: Console) -> None:
     console.print(f"\n[bold]{plain(bundle.model)}[/]  [green]whole[/]  {where}")
     console.print(f"  reads {', '.join(info.modalities)}; does not read {', '.join(unread) or '—'}")
     console.print(f"  input spec {info.spec_hash[:12]}, opset {info.opset}, {plain(info.licence)}")
+    size = sum(facts.bytes for facts in info.files.values())
+    _print_file(console, bundle.hash, size, "the bundle as a whole")
     for file, facts in info.files.items():
         kind = info.precision.get(file.removesuffix(".onnx"), "")
-        console.print(
-            f"  [dim]{facts.sha256[:12]}  {facts.bytes:>10,}  {plain(f'{file} {kind}')}[/]"
-        )
+        _print_file(console, facts.sha256, facts.bytes, f"{file} {kind}".rstrip())
+
+
+def _report_face_detector(console: Console) -> None:
+    from mmperson.media.faces import MODEL_BYTES, MODEL_FILE, MODEL_SHA256, FaceDetector, find_model
+
+    path = find_model()
+    FaceDetector(path)
+    console.print(f"\n[bold]face detector[/]  [green]whole[/]  {plain(str(path.parent))}")
+    _print_file(console, MODEL_SHA256, MODEL_BYTES, MODEL_FILE)
+
+
+def _print_file(console: Console, sha256: str, size_bytes: int, name: str) -> None:
+    console.print(f"  [dim]{sha256[:12]}  {size_bytes:>10,}  {plain(name)}[/]")

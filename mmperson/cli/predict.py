@@ -234,14 +234,20 @@ def open_folders(clips: Sequence[str]) -> list[str]:
     """Put the media files that lie in a folder in its place.
 
     Raises:
-        UsageError: None lies in it.
+        UsageError: None lies in it, or it may not be read.
     """
     found: list[str] = []
     for clip in clips:
         if not os.path.isdir(clip):
             found.append(clip)
             continue
-        names = sorted(name for name in os.listdir(clip) if name.lower().endswith(_ENDINGS))
+        try:
+            names = sorted(name for name in os.listdir(clip) if name.lower().endswith(_ENDINGS))
+        except OSError as error:
+            raise UsageError(
+                f"The folder {clip!r} cannot be read: {error.strerror or error}.",
+                hint="Give this account the right to read it, or name its clips one by one.",
+            ) from error
         if not names:
             raise UsageError(f"In the folder {clip!r} lies no media file.")
         found += [os.path.join(clip, name) for name in names]

@@ -35,6 +35,7 @@ from mmperson.runtime.bundle import (
     Bundle,
     BundleInfo,
     FileInfo,
+    Quality,
 )
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.session import Session
@@ -136,7 +137,8 @@ def export_run(
     )
     terms = licence_text(trained.recipe, manifest.provenance)
     files |= {"MODEL_CARD.md": card.encode(), "LICENSE.txt": terms.encode()}
-    info = info.model_copy(update={"metrics": metrics, "files": _facts(files)})
+    measured = {rows: Quality.model_validate(found) for rows, found in metrics.items()}
+    info = info.model_copy(update={"metrics": measured, "files": _facts(files)})
     files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
     _write_folder(out, files)
     return info

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 import unicodedata
 from pathlib import Path
 from typing import Final
@@ -11,12 +13,22 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from mmperson.errors import BundleError
+from mmperson.errors import BundleCorrupt, BundleError
 from mmperson.inputs.dialogue import Utterance, read_utterances
 from mmperson.inputs.spec import DialogueSpec, TextSpec
 
 # Of a long text, so many characters are tried first: real words have about five a token.
 _CHARACTERS_PER_TOKEN: Final = 32
+
+_JOINER: Final = "\u034f"
+_LONG_RUN: Final = re.compile(rb"[^\0]{30}(?=[^\0])")
+"""Combining classes of 30 marks before one more."""
+_HIDDEN_MARKS: Final = {
+    0x0F73: "\u0f71\u0f72",
+    0x0F75: "\u0f71\u0f74",
+    0x0F81: "\u0f71\u0f80",
+}
+"""The only characters that count as letters and decompose into marks; NFC never composes them."""
 
 
 def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
@@ -65,7 +77,8 @@ def clean_text(text: str) -> str:
     r"""Compose characters, and make one space of every run of white space.
 
     Lone surrogates, which no tokenizer takes, become ``?``. Nothing else is changed: case, accents
-    and punctuation are the tokenizer's affair.
+    and punctuation are the tokenizer's affair. Only of more than 30 marks on one letter, which no
+    language has, each 30 are parted by an invisible joiner.
 
     Args:
         text: Any string.
@@ -73,12 +86,24 @@ def clean_text(text: str) -> str:
     Returns:
         The text in Unicode's form NFC, without white space at its ends.
 
+    Source: Unicode Standard Annex 15, section 13, Stream-Safe Text Format.
+
     >>> clean_text("  Cafe\u0301\n\tau lait ")
     'Café au lait'
     """
     # Command lines and careless decoders leave surrogates behind.
     text = text.encode("utf-8", "replace").decode("utf-8")
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(unicodedata.normalize("NFC", _stream_safe(text)).split())
+
+
+def _stream_safe(text: str) -> str:
+    """Part long runs of combining marks: Python sorts each in time that grows with its square."""
+    if text.isascii():
+        return text
+    text = text.translate(_HIDDEN_MARKS)
+    classes = bytes(map(unicodedata.combining, text))
+    cuts = [0, *(run.end() for run in _LONG_RUN.finditer(classes)), len(text)]
+    return _JOINER.join(text[start:end] for start, end in itertools.pairwise(cuts))
 
 
 def has_words(text: str) -> bool:
@@ -98,6 +123,10 @@ def encode_text(text: str, tokenizer: Tokenizer, spec: TextSpec) -> npt.NDArray[
         int64 (token,), at most ``spec.max_tokens``, special tokens included; with prompts (prompt,
         token), each prompt before the transcript, shorter ones filled up with -1. In a dialogue
         every utterance has special tokens of its own, and a marker before them.
+
+    Raises:
+        BundleCorrupt: The tokenizer fails on the text, or adds more special tokens than there may
+            be tokens.
     """
     if isinstance(spec, DialogueSpec):
         return _encode_utterances(text, tokenizer, spec)
@@ -118,7 +147,7 @@ def _encode_utterances(
         if len(ids) + 1 >= spec.max_tokens:
             break  # A marker alone says nothing.
         words = clean_text(words)[: _CHARACTERS_PER_TOKEN * spec.max_tokens]
-        ids += [spec.marker if own else spec.marker + 1, *tokenizer.encode(words).ids]
+        ids += [spec.marker if own else spec.marker + 1, *_tokens(words, tokenizer).ids]
     return np.array(ids[: spec.max_tokens], dtype=np.int64)
 
 
@@ -129,7 +158,13 @@ def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.
     if excess <= 0:
         return ids
     # The words are one stretch between special tokens, [CLS] … [SEP]: cut at its end.
-    last_word = int(np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)[-1])
+    words = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    if excess > len(words):
+        raise BundleCorrupt(
+            f"The tokenizer adds {len(ids) - len(words)} special tokens to a text; {max_tokens} "
+            "tokens are allowed in all."
+        )
+    last_word = int(words[-1])
     return np.delete(ids, np.s_[last_word + 1 - excess : last_word + 1])
 
 
@@ -140,9 +175,19 @@ def _tokenize(text: str, tokenizer: Tokenizer, max_tokens: int) -> Encoding:
     """
     size = _CHARACTERS_PER_TOKEN * max_tokens
     while size < len(text):
-        encoding = tokenizer.encode(text[:size])
+        encoding = _tokens(text[:size], tokenizer)
         words = [word for word in encoding.word_ids if word is not None]
         if len(words) >= max_tokens and words[max_tokens - 1] != words[-1]:
             return encoding
         size *= 4
-    return tokenizer.encode(text)
+    return _tokens(text, tokenizer)
+
+
+def _tokens(text: str, tokenizer: Tokenizer) -> Encoding:
+    try:
+        return tokenizer.encode(text)
+    except Exception as error:  # the library raises nothing more specific
+        raise BundleCorrupt(
+            f"The tokenizer cannot encode {text[:60]!r}, though it should take any text: {error}.",
+            hint="Export the bundle again, with the tokenizer that its network was trained with.",
+        ) from error

@@ -69,10 +69,10 @@ def media_error(error: Exception, clip: str) -> MediaError:
 
 @contextmanager
 def errors_of(clip: str) -> Iterator[None]:
-    """Turn PyAV's errors inside the block into ours, and let ours name the clip."""
+    """Turn errors of PyAV and of the system inside the block into ours, which name the clip."""
     try:
         yield
-    except (av.FFmpegError, UnicodeDecodeError) as error:
+    except (av.FFmpegError, OSError, UnicodeDecodeError) as error:
         raise media_error(error, clip) from error
     except MediaError as error:
         error.clip = error.clip or clip

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,7 +79,7 @@ class FaceDetector:
                 f"threads is {threads} and long_side is {long_side}; "
                 f"they must be at least 1 and {MULTIPLE}."
             )
-        graph = _read_model(_find_model() if model is None else model)
+        graph = _read_model(find_model() if model is None else model)
         import onnxruntime as ort  # Here, because most clips are read without looking for faces.
 
         options = ort.SessionOptions()
@@ -183,17 +184,23 @@ def _merge(boxes: Floats, scores: Floats, landmarks: Floats) -> list[Face]:
     return faces
 
 
-def _find_model() -> Path:
-    """Look inside the wheel, then in a source tree."""
+def find_model() -> Path:
+    """Return where the model file lies or should lie: inside the wheel, or in a source tree."""
     package = Path(str(importlib.resources.files("mmperson")))
     places = [root / "weights" / "face-detector" / MODEL_FILE for root in (package, package.parent)]
-    return next((path for path in places if path.is_file()), places[0])
+    return next((path for path in places if os.path.isfile(path)), places[0])
 
 
 def _read_model(path: Path) -> bytes:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise BundleNotFound(f"There is no face detector at {str(path)!r}.", hint=_ADVICE)
-    content = path.read_bytes() if path.stat().st_size == MODEL_BYTES else b""
+    try:
+        content = path.read_bytes() if path.stat().st_size == MODEL_BYTES else b""
+    except OSError as error:
+        raise BundleCorrupt(
+            f"The face detector {str(path)!r} cannot be read: {error.strerror or error}.",
+            hint="Give this account the right to read it.",
+        ) from error
     if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
         raise BundleCorrupt(
             f"{str(path)!r} is not the {MODEL_FILE} of {MODEL_BYTES} bytes that was shipped.",

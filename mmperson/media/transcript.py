@@ -10,10 +10,12 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmperson.errors import TranscriptError
+from mmperson.media.word_times import WordTimes
 
 MAX_BYTES = 4_000_000  # the words of a whole day; a larger file is not a transcript
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")
@@ -29,7 +31,8 @@ _BYTE_ORDER_MARKS = {
 _CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
 _CUE_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$", re.ASCII)
 _PREFIX_TIMES = re.compile(rf"\s*\[\s*{_CLOCK}\s*-\s*{_CLOCK}\s*\]", re.ASCII)
-_VOICE = re.compile(r"\s*<v(?:\.[^\s<>]*)?\s+([^<>]+)>")
+# What follows a repetition begins with what it cannot match: no text is gone over twice.
+_VOICE = re.compile(r"\s*<v(?:\.[^\s<>]*)?\s+([^<>\s][^<>]*)>")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")
 
 
@@ -74,21 +77,17 @@ class Transcript:
             The words, with no segment where there is none; times stay those of the clip.
         """
         segments = []
-        for segment in self.segments:
-            if segment.end_s < start_s or segment.start_s >= end_s:
-                continue
-            words = segment.text.split()
-            pace_s = (segment.end_s - segment.start_s) / max(len(words), 1)
-            middles_s = (segment.start_s + (index + 0.5) * pace_s for index in range(len(words)))
-            kept = [
-                word for word, at in zip(words, middles_s, strict=True) if start_s <= at < end_s
-            ]
-            if kept:
-                low, high = max(segment.start_s, start_s), min(segment.end_s, end_s)
-                segments.append(Segment(low, high, " ".join(kept), segment.speaker))
+        for index, words in self._word_times.within(start_s, end_s):
+            segment = self.segments[index]
+            low, high = max(segment.start_s, start_s), min(segment.end_s, end_s)
+            segments.append(Segment(low, high, words, segment.speaker))
         text = " ".join(segment.text for segment in segments)
         turns = "\n".join(map(_spoken, segments))
         return Transcript(text, tuple(segments), self.source, turns)
+
+    @cached_property
+    def _word_times(self) -> WordTimes:
+        return WordTimes(self.segments)
 
 
 def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmperson.errors import (
     BundleCorrupt,
@@ -36,7 +38,7 @@ MAX_INFO_BYTES: Final = 1 << 20
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileInfo(_Part):
@@ -49,6 +51,20 @@ class FileInfo(_Part):
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0, le=MAX_FILE_BYTES)
+
+
+class Quality(_Part):
+    """Quality that was measured on some rows.
+
+    Attributes:
+        n: Number of rows.
+        mean: Metrics by name, averaged over traits; None for what could not be judged.
+        intervals: Their 95 % intervals.
+    """
+
+    n: int = Field(ge=0, le=1 << 53)
+    mean: dict[str, float | None]
+    intervals: dict[str, tuple[float | None, float | None]] = {}
 
 
 class BundleInfo(_Part):
@@ -68,27 +84,27 @@ class BundleInfo(_Part):
         recipe: The resolved recipe of the training.
         recipe_hash: Hash of the recipe.
         commit: Commit of the source that made it.
-        metrics: Measured quality, by protocol.
+        metrics: Measured quality by rows and protocol, such as ``validation, official``.
         parity: Largest differences of scores between these graphs and the network, by gate.
         licence: Licence of the weights.
         files: Every other file of the folder.
     """
 
     schema_version: int
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    version: str
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=200)
+    version: str = Field(max_length=200)
     modalities: tuple[str, ...]
     traits: tuple[str, ...]
     targets: tuple[str, ...] = TRAITS
     spec: InputSpec
     spec_hash: str
-    opset: int
+    opset: int = Field(ge=1, le=1000)
     precision: dict[str, str]
     recipe: dict[str, Any]
     recipe_hash: str
     commit: str
-    metrics: dict[str, Any]
-    parity: dict[str, float]
+    metrics: dict[str, Quality]
+    parity: dict[str, Annotated[float, Field(ge=0)]]
     licence: str
     files: dict[str, FileInfo]
 
@@ -133,7 +149,10 @@ def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:
     folder = find_bundle(name)
     info = _read_info(folder / INFO_FILE)
     _check_compatible(info, folder)
-    found = {path.name for path in folder.iterdir()} - {INFO_FILE}
+    try:
+        found = set(os.listdir(folder)) - {INFO_FILE}
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     if found != set(info.files):
         odd = ", ".join(sorted(found ^ set(info.files)))
         raise BundleCorrupt(
@@ -158,6 +177,7 @@ def find_bundle(name: str | Path) -> Path:
     Raises:
         UsageError: That is neither a name nor a folder.
         BundleNotFound: There is none.
+        BundleCorrupt: The folder cannot be read.
     """
     if not isinstance(name, str | Path) or not str(name):
         raise UsageError(
@@ -166,10 +186,15 @@ def find_bundle(name: str | Path) -> Path:
         )
     if isinstance(name, str) and Path(name).name == name and not name.startswith("."):
         for shelf in _shelves():
-            if (shelf / name / INFO_FILE).is_file():
+            if os.path.isfile(shelf / name / INFO_FILE):
                 return shelf / name
-    if (Path(name) / INFO_FILE).is_file():
-        return Path(name)
+    try:
+        if stat.S_ISREG(os.stat(Path(name) / INFO_FILE).st_mode):
+            return Path(name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name of a file
+        pass
+    except OSError as error:
+        raise _unreadable(Path(name), error) from error
     names = shipped_bundles()
     raise BundleNotFound(
         f"There is no bundle {str(name)!r}: no folder with a {INFO_FILE}, and not one of "
@@ -191,18 +216,31 @@ def _shelves() -> list[Path]:
     return [shelf for shelf in (package / "weights", package.parent / "weights") if shelf.is_dir()]
 
 
+def _unreadable(path: Path, error: OSError) -> BundleCorrupt:
+    return BundleCorrupt(
+        f"{str(path)!r} cannot be read: {error.strerror or error}.",
+        hint="Give this account the right to read it, or use another bundle.",
+    )
+
+
 def _read_info(path: Path) -> BundleInfo:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_INFO_BYTES + 1)
     except OSError as error:
-        raise BundleCorrupt(f"{str(path)!r} cannot be read: {error}.") from error
+        raise _unreadable(path, error) from error
     if len(content) > MAX_INFO_BYTES:
         raise BundleCorrupt(f"{str(path)!r} is larger than {MAX_INFO_BYTES} bytes.")
     try:
-        return BundleInfo.model_validate(json.loads(content))
-    except (ValueError, RecursionError, ValidationError) as error:
+        info = BundleInfo.model_validate(json.loads(content, parse_constant=_refuse_constant))
+        info.model_dump_json()  # what cannot be written has no hash
+    except (ValueError, RecursionError) as error:
         raise BundleCorrupt(f"{str(path)!r} is no valid bundle description: {error}") from error
+    return info
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def _check_compatible(info: BundleInfo, folder: Path) -> None:
@@ -213,6 +251,8 @@ def _check_compatible(info: BundleInfo, folder: Path) -> None:
         problem = f"needs ONNX opset {info.opset}; up to {MAX_OPSET} is supported"
     elif info.traits != TRAITS:
         problem = f"scores {', '.join(info.traits)}, not {', '.join(TRAITS)}"
+    elif len(set(info.targets)) < len(info.targets):
+        problem = f"names a score twice: {', '.join(info.targets)}"
     elif info.targets[: len(TRAITS)] != TRAITS:
         problem = f"gives {', '.join(info.targets)}, not {', '.join(TRAITS)} first"
     elif info.spec.hash != info.spec_hash:
@@ -230,15 +270,15 @@ def _check_compatible(info: BundleInfo, folder: Path) -> None:
 
 
 def _read_checked(path: Path, facts: FileInfo) -> bytes:
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != facts.bytes:
-        raise BundleCorrupt(
-            f"{str(path)!r} is not the file of {facts.bytes} bytes that was shipped."
-        )
     try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != facts.bytes:
+            raise BundleCorrupt(
+                f"{str(path)!r} is not the file of {facts.bytes} bytes that was shipped."
+            )
         with path.open("rb") as file:
             content = file.read(facts.bytes + 1)
     except OSError as error:
-        raise BundleCorrupt(f"{str(path)!r} cannot be read: {error}.") from error
+        raise _unreadable(path, error) from error
     if hashlib.sha256(content).hexdigest() != facts.sha256:
         raise BundleCorrupt(
             f"{str(path)!r} has another hash than the file that was shipped.",

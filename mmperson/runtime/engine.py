@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
+import numpy as np
 import onnxruntime as ort
 
 from mmperson.errors import UnknownComponent, UsageError
@@ -27,6 +28,13 @@ CUDA_OPTIONS: Final = {
     "arena_extend_strategy": "kSameAsRequested",
     "cudnn_conv_use_max_workspace": "0",  # a third less memory at the same speed
 }
+
+_TINY: Final = (
+    b'\x08\x08:5\n\x0e\n\x01x\n\x01x\x12\x01y"\x03Add\x12\x01g'
+    b"Z\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01"
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
+"""An ONNX model in opset 13 whose output y is x + x, both float32 (1,)."""
 
 
 def available() -> list[Provider]:
@@ -87,3 +95,20 @@ def start(
             hint="Use provider cpu, or see what this provider needs: a driver, CUDA and cuDNN.",
         )
     return session
+
+
+def why_not(provider: Provider) -> str | None:
+    """Run a tiny graph on a provider.
+
+    Args:
+        provider: One that is listed, see ``available``.
+
+    Returns:
+        Why it does not run there, None if it does.
+    """
+    try:
+        session = start(_TINY, provider, threads=1)
+        (answer,) = session.run(["y"], {"x": np.ones(1, dtype=np.float32)})
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        return str(error) or type(error).__name__
+    return None if answer.tolist() == [2.0] else f"it says that 1 + 1 is {answer.tolist()}"

@@ -27,6 +27,7 @@ from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open
 from mmperson.runtime.draft import Draft
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.fingerprint import fingerprint
+from mmperson.runtime.graphs import check_graphs, check_scores
 from mmperson.runtime.said import Said, TranscriptSource, find_said
 from mmperson.runtime.session import Fed, Session
 from mmperson.schema import MODALITIES, Engine, Prediction
@@ -103,7 +104,7 @@ class Predictor:
             for name, data in bundle.files.items()
             if name.endswith(".onnx")
         }
-        self._check_graphs()
+        check_graphs(bundle.info, self._sessions)
         self.tokenizer = None if self.spec.text is None else self._read_tokenizer()
         self._silence = self._tokens_of_absent()
 
@@ -155,6 +156,7 @@ class Predictor:
         Raises:
             UsageError: There is no such modality, or the inputs are no ``ClipInputs``.
             MissingStream: Nothing that the bundle reads is there.
+            BundleCorrupt: A graph fails, or says what are no scores.
         """
         if not isinstance(inputs, ClipInputs):
             raise UsageError(f"Inputs are made by prepare_clip; {inputs!r} was given.")
@@ -266,27 +268,6 @@ class Predictor:
         info = self.bundle.info
         return draft.record(self.bundle.model, self.spec.modalities, info.targets, self.engine)
 
-    def _check_graphs(self) -> None:
-        """Hold the graphs to what the bundle says that it reads and gives."""
-        wanted = {
-            f"encoder_{name}": {f"{name}_tokens", f"{name}_tokens_mask"}
-            for name in self.spec.modalities
-        } | {"fusion": {"scores"}}
-        found = {name: set(session.outputs) for name, session in self._sessions.items()}
-        if found != wanted:
-            odd = [name for name in {*found, *wanted} if found.get(name) != wanted.get(name)]
-            raise BundleCorrupt(
-                f"The bundle {self.bundle.info.name!r} should have the graphs "
-                f"{', '.join(wanted)}, with their outputs; missing, too many or with other "
-                f"outputs: {', '.join(sorted(odd))}."
-            )
-        columns, targets = self._sessions["fusion"].outputs["scores"][-1], self.bundle.info.targets
-        if columns != len(targets):
-            raise BundleCorrupt(
-                f"The fusion of {self.bundle.info.name!r} gives {columns} scores; "
-                f"{len(targets)} are named: {', '.join(targets)}."
-            )
-
     def _read_tokenizer(self) -> Tokenizer:
         """Build the tokenizer from the bytes that were checked."""
         content = self.bundle.files.get(TOKENIZER_FILE)
@@ -318,10 +299,10 @@ class Predictor:
         return fed
 
     def _fuse(self, tokens: dict[str, Fed]) -> npt.NDArray[np.float64]:
-        scores: npt.NDArray[np.float64] = (
-            self._sessions["fusion"].run(tokens)["scores"].numpy()[0].astype(np.float64)
-        )
-        return scores
+        scores = self._sessions["fusion"].run(tokens)["scores"].numpy()
+        check_scores(scores, tokens, self._sessions)
+        found: npt.NDArray[np.float64] = scores[0].astype(np.float64)
+        return found
 
     def _tokens_of_absent(self) -> dict[str, npt.NDArray[np.float32]]:
         """Tokens of absent modalities: one zero each, which presence takes out of the sum."""
@@ -329,7 +310,7 @@ class Predictor:
         for name in self.spec.modalities:
             outputs = self._sessions[f"encoder_{name}"].outputs
             for output, shape in outputs.items():
-                size = [1 if isinstance(axis, str) else axis for axis in shape]
+                size = [axis if isinstance(axis, int) else 1 for axis in shape]
                 fill = np.ones if output.endswith("_mask") else np.zeros
                 silence[output] = fill(size, dtype=np.float32)
         return silence

@@ -31,6 +31,12 @@ class Session:
         threads: CPU threads.
         provider: Where it runs.
 
+    Attributes:
+        name: File name.
+        inputs: Names of what it is fed with.
+        outputs: Shape of what it says, by name; an axis that varies is a name or None.
+        types: Type of what it says, by name, such as ``tensor(float)``.
+
     Raises:
         BundleCorrupt: The graph cannot be loaded or was made for another input spec.
         UsageError: The provider cannot be had.
@@ -50,7 +56,9 @@ class Session:
             raise BundleCorrupt(f"{name} does not carry the input spec {spec_hash[:12]}.")
         self.name = name
         self.inputs = tuple(entry.name for entry in self._session.get_inputs())
-        self.outputs = {entry.name: tuple(entry.shape) for entry in self._session.get_outputs()}
+        said = self._session.get_outputs()
+        self.outputs = {entry.name: tuple(entry.shape) for entry in said}
+        self.types = {entry.name: str(entry.type) for entry in said}
         self._device = "cuda" if provider == "cuda" else "cpu"
 
     def run(self, inputs: Mapping[str, Fed]) -> dict[str, ort.OrtValue]:

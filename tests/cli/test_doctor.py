@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 
@@ -6,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmperson.cli.app import app
+from mmperson.media import faces
+from mmperson.runtime import engine
+from mmperson.runtime.bundle import open_bundle
 
 
 @pytest.fixture
@@ -20,6 +24,8 @@ def test_a_whole_bundle_is_shown_with_its_files(run, tiny_bundle):
     assert "fusion.onnx" in result.stdout
     assert re.search(r"ffmpeg of PyAV +libavutil \d", result.stdout)
     assert re.search(r"ffmpeg of OpenCV +avcodec \d", result.stdout)
+    assert f"{open_bundle(tiny_bundle).hash[:12]} " in result.stdout
+    assert re.search(r"face detector  whole .*\n  b4db3a810e4e", result.stdout)
 
 
 def test_a_broken_bundle_sets_the_exit_code(run, tiny_bundle, tmp_path):
@@ -42,3 +48,40 @@ def test_names_with_brackets_are_shown_as_they_are(run, tiny_bundle, tmp_path, m
     assert result.exit_code == 0
     assert "[a][/b]" in result.stdout
     assert "[/dim] mine" in result.stdout
+
+
+def test_every_provider_that_is_listed_is_started(run, tiny_bundle, monkeypatch):
+    result = run("--bundle", str(tiny_bundle))
+    assert re.search(r"^provider cpu +starts in onnxruntime \d", result.stdout, re.MULTILINE)
+    monkeypatch.setattr(engine, "available", lambda: ["cpu", "cuda"])
+    monkeypatch.setattr(engine, "why_not", lambda name: "no driver" if name == "cuda" else None)
+    result = run("--bundle", str(tiny_bundle))
+    assert result.exit_code == 0
+    assert re.search(r"^provider cuda +does not start in .*: no driver", result.stdout, re.M)
+
+
+def test_a_face_detector_of_another_hash_sets_the_exit_code(
+    run, tiny_bundle, tmp_path, monkeypatch
+):
+    path = tmp_path / "centerface.onnx"
+    path.write_bytes(bytes(faces.MODEL_BYTES))
+    monkeypatch.setattr(faces, "find_model", lambda: path)
+    result = run("--bundle", str(tiny_bundle))
+    assert result.exit_code == 3
+    assert "face detector  BundleCorrupt" in result.stdout
+    monkeypatch.setattr(faces, "MODEL_BYTES", 1)
+    path.write_bytes(b"x")
+    monkeypatch.setattr(faces.Path, "read_bytes", refuse)
+    assert "cannot be read: Permission denied" in run("--bundle", str(tiny_bundle)).stdout
+
+
+def test_a_bundle_that_may_not_be_read_is_reported(run, tiny_bundle, monkeypatch):
+    monkeypatch.setattr(os, "listdir", refuse)
+    result = run("--bundle", str(tiny_bundle))
+    assert result.exit_code == 3
+    assert "BundleCorrupt" in result.stdout
+    assert "Permission denied" in result.stdout
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")

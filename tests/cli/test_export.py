@@ -42,7 +42,7 @@ def test_targets_beyond_the_traits_are_exported_and_the_traits_measured(
     assert invoke("export", run, "--out", tmp_path / "b", "--data", corpus).exit_code == 0
     info = open_bundle(tmp_path / "b").info
     assert info.targets == (*TRAITS, "confidence")
-    assert info.metrics["validation, official"]["n"] == 12
+    assert info.metrics["validation, official"].n == 12
     answer = invoke("predict", demo, "--bundle", tmp_path / "b", "--format", "jsonl")
     record = json.loads(answer.stdout)
     assert set(record["scores"]) == set(TRAITS)

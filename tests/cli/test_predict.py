@@ -273,3 +273,33 @@ def test_output_that_nobody_takes_is_no_traceback(
     assert message in answer.stderr
     if not message:
         assert answer.stderr == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "doctor",
+        "--help",
+        "predict docs/demo/demo.mp4 --format text",
+        "data stats MANIFEST --format json",
+        "data stats MANIFEST",
+        "data check MANIFEST",
+    ],
+)
+def test_a_full_disk_under_any_output_is_no_traceback(project_root, manifest_file, arguments):
+    words = [str(manifest_file) if word == "MANIFEST" else word for word in arguments.split()]
+    command = ["sh", "-c", '"$0" -c "$@" > /dev/full', sys.executable, PROGRAM, *words]
+    answer = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
+    assert answer.returncode == 3
+    assert "Traceback" not in answer.stderr
+    assert "Exception" not in answer.stderr
+    assert "OSError: The system refuses: No space left on device (ENOSPC)." in answer.stderr
+
+
+def test_a_folder_that_may_not_be_read_is_refused(run, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    refused(run(str(tmp_path)), "cannot be read: Permission denied")

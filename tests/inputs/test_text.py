@@ -1,5 +1,7 @@
 import json
 import pickle
+import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmperson.errors import BundleError
+from mmperson.errors import BundleCorrupt, BundleError
 from mmperson.inputs import TextSpec, encode_text, load_tokenizer, tokenizer_sha256
 from mmperson.inputs import text as module
+from mmperson.inputs.spec import DialogueSpec
 from mmperson.inputs.text import clean_text, has_words
 
 SPEC = TextSpec(tokenizer_sha256="0" * 64)
 SHORT = TextSpec(tokenizer_sha256="0" * 64, max_tokens=8)
+PROMPTED = SPEC.model_copy(update={"prompts": ("say it", "tell me more about")})
+DIALOGUE = DialogueSpec(tokenizer_sha256="0" * 64, marker=40_000)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,30 @@ def test_the_content_of_a_file_gives_the_same_tokenizer(tokenizer, tokenizer_fil
         load_tokenizer(b"{}")
 
 
+def changed(tokenizer_file, **changes):
+    stored = json.loads(tokenizer_file.read_text(encoding="utf-8"))
+    stored["model"].update(changes.pop("model", {}))
+    return load_tokenizer(json.dumps(stored | changes).encode())
+
+
+@pytest.mark.parametrize("spec", [SPEC, PROMPTED, DIALOGUE], ids=["plain", "prompts", "dialogue"])
+def test_a_tokenizer_that_fails_is_corrupt(tokenizer_file, spec):
+    broken = changed(tokenizer_file, model={"unk_token": "[NOPE]"})
+    assert len(encode_text("Hello there.", broken, spec))
+    with pytest.raises(BundleCorrupt, match=r"cannot encode .*☃.*\[UNK\]"):
+        encode_text("Hello ☃.", broken, spec)
+
+
+@pytest.mark.parametrize("text", ["\u200b", "some words that are too many to fit in here"])
+def test_a_tokenizer_of_special_tokens_alone_is_corrupt(tokenizer_file, text):
+    rule = json.loads(tokenizer_file.read_text(encoding="utf-8"))["post_processor"]
+    assert rule["type"] == "TemplateProcessing"
+    start = rule["single"][0]
+    broken = changed(tokenizer_file, post_processor=rule | {"single": [start] * 9})
+    with pytest.raises(BundleCorrupt, match="adds 9 special tokens to a text; 8 tokens"):
+        encode_text(text, broken, SHORT)
+
+
 def test_a_spelt_out_special_token_is_text(tokenizer):
     ids = encode_text("so [SEP] and [PAD]", tokenizer, SPEC).tolist()
     assert ids.count(tokenizer.token_to_id("[SEP]")) == 1
@@ -115,6 +144,34 @@ def test_padding_and_truncation_of_the_file_are_off(tokenizer_file, tokenizer):
 )
 def test_cleaning(text, cleaned):
     assert clean_text(text) == cleaned
+
+
+MARKS = "".join(map(chr, range(0x300, 0x370)))
+HIDDEN = [
+    mark
+    for mark in map(chr, range(0x110000))
+    if not unicodedata.combining(mark)
+    and unicodedata.combining(unicodedata.normalize("NFD", mark)[:1] or "a")
+]
+
+
+@given(text=st.text(max_size=60) | st.text(st.sampled_from([*"ae \u1100\u1161", *MARKS, *HIDDEN])))
+def test_up_to_thirty_marks_on_a_letter_are_composed_as_ever(text):
+    plain = " ".join(unicodedata.normalize("NFC", text.translate(module._HIDDEN_MARKS)).split())
+    assert plain == " ".join(unicodedata.normalize("NFC", text).split())
+    if "\u034f" not in clean_text(text):
+        assert clean_text(text) == plain
+    else:
+        assert "\u034f" in text or len(text) > 15
+
+
+@pytest.mark.parametrize("marks", ["\u0301\u0323", "\u0344", *HIDDEN])
+def test_a_letter_with_many_marks_takes_linear_time(marks):
+    letter = "a" + marks * 10
+    assert clean_text(letter) == unicodedata.normalize("NFC", letter)
+    begun = time.process_time()
+    clean_text("a" + marks * 100_000)  # a minute, if its square counted
+    assert time.process_time() - begun < 3.0
 
 
 @pytest.mark.parametrize(
@@ -148,9 +205,6 @@ def test_what_is_no_tokenizer_is_refused(tmp_path, content):
     if content is None:
         with pytest.raises(BundleError):
             tokenizer_sha256(path)
-
-
-PROMPTED = SPEC.model_copy(update={"prompts": ("say it", "tell me more about")})
 
 
 def test_each_prompt_stands_before_the_transcript_and_shorter_rows_are_filled_up(tokenizer):

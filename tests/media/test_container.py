@@ -1,3 +1,4 @@
+import errno
 import inspect
 import os
 from pathlib import Path
@@ -86,6 +87,19 @@ def test_only_regular_local_files_are_opened(tmp_path: Path) -> None:
         with pytest.raises(UnreadableMedia, match="cannot be opened") as caught:
             probe_clip(missing)
         assert "local files" in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOENT])
+def test_a_clip_that_may_not_be_read_or_is_gone_says_so(
+    clip_mp4: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(path: str, *_: object) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UnreadableMedia, match=os.strerror(number)) as caught:
+        probe_clip(clip_mp4)
+    assert caught.value.clip == str(clip_mp4)
 
 
 def test_zero_bytes(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
+import contextlib
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,13 +156,52 @@ def test_a_character_that_is_no_number_stays() -> None:
     assert parse_transcript(f"00:01.0 --> 00:02.0\n{words}", ".vtt").text == words
 
 
-def test_lines_without_times_are_read_in_one_go() -> None:
-    lines = 100_000  # minutes, if each line were joined to all the ones before it
+def cpu_s(work: Callable[[], object]) -> float:
     begun = time.process_time()
-    transcript = parse_transcript("[00:00 - 00:01] a\n" + "b\n" * lines, ".txt")
-    assert time.process_time() - begun < 2.0
+    work()
+    return time.process_time() - begun
+
+
+CUE = "WEBVTT\n\n00:00.0 --> 00:01.0\n"
+HOSTILE = {
+    "lines without times": (".txt", "[00:00 - 00:01] a\n{}", "b\n"),
+    "lines with times": (".txt", "{}", "[00:00 - 00:01] a\n"),
+    "half a time": (".txt", "[00:00 - 00:01]\n[{}", " "),
+    "cues": (".srt", "{}", "0:0-->0:0\na\n\n"),
+    "half a cue": (".srt", "00:00:00,000{}", " "),
+    "white space in a cue's times": (".srt", "00:00:00,0 -->{}", " "),
+    "a name of spaces": (".vtt", CUE + "<v{}x", " "),
+    "a name without an end": (".vtt", CUE + "<v {}", "x"),
+    "a name after classes": (".vtt", CUE + "<v.{}", ".x"),
+    "names": (".vtt", CUE + "{}", "<v "),
+    "tags": (".vtt", CUE + "{}", "<a"),
+    "a time as a tag": (".vtt", CUE + "<{}", "1"),
+    "braces": (".srt", "00:00:00,0 --> 00:00:01,0\n{}", "{\\\\"),
+    "tags in a brace": (".srt", "00:00:00,0 --> 00:00:01,0\n{{\\{}", "<a"),
+    "ampersands": (".vtt", CUE + "{}", "&"),
+    "a number of a character": (".vtt", CUE + "&#{}", "9"),
+    "digits": (".json", '[{{"start": 0, "end": 1.{}, "text": ""}}]', "9"),
+    "brackets": (".json", "{}", "["),
+    "a speaker of colons": (".json", '[{{"start":0,"end":1,"text":"","speaker":"{}"}}]', ":"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_transcript_is_read_in_linear_time(name: str) -> None:
+    suffix, frame, piece = HOSTILE[name]
+
+    def read(count: int) -> None:
+        with contextlib.suppress(TranscriptError):
+            parse_transcript(frame.format(piece * count), suffix)
+
+    # Eight times the text, in sixty-four times the time if that grew with its square.
+    assert cpu_s(lambda: read(80_000)) < 24 * cpu_s(lambda: read(10_000)) + 0.5
+
+
+def test_lines_without_times_are_one_segment() -> None:
+    transcript = parse_transcript("[00:00 - 00:01] a\n" + "b\n" * 100, ".txt")
     assert len(transcript.segments) == 1
-    assert transcript.text == " ".join(["a", *"b" * lines])
+    assert transcript.text == " ".join(["a", *"b" * 100])
 
 
 # Lines that belong to the formats, in impossible orders and with impossible times.

@@ -1,12 +1,22 @@
 import json
 import os
+import pkgutil
 import shutil
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from mmperson.errors import BundleCorrupt, BundleIncompatible, BundleNotFound, UsageError
+from mmperson.errors import (
+    BundleCorrupt,
+    BundleError,
+    BundleIncompatible,
+    BundleNotFound,
+    UsageError,
+)
+from mmperson.inputs.spec import FrameSpec
 from mmperson.runtime.bundle import (
     DEFAULT_BUNDLE,
     INFO_FILE,
@@ -82,6 +92,7 @@ def test_a_link_is_refused(copy, tmp_path):
         ({"opset": 99}, "opset 99"),
         ({"traits": ["extraversion"]}, "scores extraversion"),
         ({"targets": ["tension", *TRAITS]}, "gives tension"),
+        ({"targets": [*TRAITS, "tension", "tension"]}, "names a score twice"),
         ({"spec_hash": "0" * 64}, "input spec 000000000000"),
         ({"modalities": ["video"]}, "reads"),
     ],
@@ -97,6 +108,85 @@ def test_a_broken_description_is_corrupt(copy, content):
     (copy / INFO_FILE).write_text(content)
     with pytest.raises(BundleCorrupt, match=r"bundle\.json"):
         open_bundle(copy)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"deeper": nested(depth - 1)} if depth else {}
+
+
+MEASURED = {"n": 12, "mean": {"pcc": None, "r2": -3.5}, "intervals": {"r2": [-4, None]}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metrics": {"x": 5}},
+        {"metrics": {"x": {}}},
+        {"metrics": {"x": MEASURED | {"n": -1}}},
+        {"metrics": {"x": MEASURED | {"n": 10**4000}}},
+        {"metrics": {"x": MEASURED | {"mean": {"r2": "high"}}}},
+        {"metrics": {"x": MEASURED | {"mean": {"r2": float("nan")}}}},
+        {"metrics": {"x": MEASURED | {"mean": {"r2": 10**400}}}},
+        {"metrics": {"x": MEASURED | {"intervals": {"r2": [0.1]}}}},
+        {"parity": {"fp32": float("inf")}},
+        {"parity": {"fp32": -0.1}},
+        {"opset": -1},
+        {"opset": 10**400},
+        {"version": "1" * 201},
+        {"name": "x" * 201},
+        {"recipe": {"loss": float("nan")}},
+        {"recipe": nested(400)},
+        {"licence": "\udfff"},
+    ],
+    ids=lambda changes: str(changes)[:40].encode("ascii", "replace").decode(),
+)
+def test_what_can_be_no_fact_is_corrupt(copy, changes):
+    rewrite(copy, metrics={"validation, official": MEASURED})
+    assert open_bundle(copy).info.metrics["validation, official"].mean["r2"] == -3.5
+    rewrite(copy, **changes)
+    with pytest.raises(BundleCorrupt, match=r"bundle\.json.* no valid bundle description"):
+        open_bundle(copy)
+
+
+def test_an_infinite_number_of_the_spec_is_corrupt(copy):
+    info = json.loads((copy / INFO_FILE).read_text())
+    info["spec"]["audio"]["mono_gain"] = 0.5
+    text = json.dumps(info).replace('"mono_gain": 0.5', '"mono_gain": 1e999')
+    (copy / INFO_FILE).write_text(text)
+    with pytest.raises(BundleCorrupt, match="no valid bundle description"):
+        open_bundle(copy)
+    with pytest.raises(ValidationError):
+        FrameSpec(std=(float("nan"), 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        ("os.listdir", ""),
+        ("os.stat", INFO_FILE),
+        ("os.stat", "fusion.onnx"),
+        ("pathlib.Path.open", INFO_FILE),
+        ("pathlib.Path.open", "fusion.onnx"),
+    ],
+)
+def test_a_bundle_that_may_not_be_read_says_so(copy, monkeypatch, function, name):
+    whole = pkgutil.resolve_name(function)
+
+    def refuse(path, *rest, **named):
+        if Path(path) == copy / name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *rest, **named)
+
+    monkeypatch.setattr(function, refuse)
+    with pytest.raises(BundleCorrupt, match="cannot be read: Permission denied"):
+        open_bundle(copy)
+
+
+def test_a_name_that_no_folder_can_have_is_an_error():
+    with pytest.raises(BundleError, match="too long"):
+        open_bundle("x" * 5000)
+    with pytest.raises(BundleNotFound):
+        open_bundle("nul\0")
 
 
 @pytest.mark.parametrize("name", ["../escape.onnx", "/etc/hostname"])

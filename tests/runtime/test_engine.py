@@ -2,6 +2,7 @@ import json
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from typer.testing import CliRunner
@@ -202,3 +203,21 @@ def test_the_provider_is_part_of_the_fingerprint(tiny_bundle, demo):
     prints = {fingerprint(bundle, str(demo), None, ("exact", name)) for name in engine.PROVIDERS}
     assert len(prints) == 2
     assert load(tiny_bundle).predict(demo).fingerprint in prints
+
+
+def test_a_provider_that_is_listed_runs_a_tiny_graph_or_says_why_not(monkeypatch):
+    sizes = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    node = onnx.helper.make_node("Add", ["x", "x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", sizes[:1], sizes[1:])
+    opset = [onnx.helper.make_opsetid("", 13)]
+    assert onnx.load_from_string(engine._TINY) == onnx.helper.make_model(
+        graph, opset_imports=opset, ir_version=8
+    )
+    assert engine.why_not("cpu") is None
+    monkeypatch.setattr(engine, "_TINY", b"no graph")
+    assert "INVALID_PROTOBUF" in engine.why_not("cpu")
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_listed_provider_that_falls_back_does_not_run_a_tiny_graph():
+    assert "'cuda' is listed and cannot start" in engine.why_not("cuda")

@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,16 @@ def test_a_graph_that_fails_is_a_corrupt_bundle(tiny_bundle, predictor):
         broken.score(ClipInputs(text=np.array([101, 102])))
     with pytest.raises(BundleCorrupt, match=r"encoder_text\.onnx cannot be run"):
         predictor.score(ClipInputs(text=np.array([999_999_999])))
+
+
+def test_words_that_the_tokenizer_cannot_read_are_an_error_of_the_bundle(tiny_bundle, clip):
+    tokenizer = json.loads(open_bundle(tiny_bundle).files["tokenizer.json"])
+    tokenizer["model"]["unk_token"] = "[NOPE]"
+    broken = Predictor(changed(tiny_bundle, tokenizer__json=json.dumps(tokenizer).encode()))
+    assert broken.predict(clip, transcript="Hello there.").error is None
+    error = broken.predict(clip, transcript="Hello ☃.").error
+    assert error.type == "BundleCorrupt"
+    assert "cannot encode 'Hello ☃.'" in error.message
 
 
 def test_the_tokenizer_is_that_of_the_checked_bytes(tiny_bundle, tmp_path, demo, predictor):

@@ -1,0 +1,55 @@
+"""When each word of a transcript is said, in order, so that a window looks it up.
+
+A recording of hours has thousands of windows, and a transcript may have millions of words or of
+segments, which need not be in order: to search them all for each window would take hours.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mmperson.media.transcript import Segment
+
+
+class WordTimes:
+    """The words of segments by the time at which they are said.
+
+    Those of a segment are taken to follow each other evenly; a word is said at its middle.
+
+    Args:
+        segments: The segments, in any order.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        parts = [segment.text.split() for segment in segments]
+        counts = np.array([len(part) for part in parts], dtype=np.int64)
+        start_s = np.array([segment.start_s for segment in segments], dtype=np.float64)
+        end_s = np.array([segment.end_s for segment in segments], dtype=np.float64)
+        pace_s = (end_s - start_s) / np.maximum(counts, 1)
+        first = np.cumsum(counts) - counts
+        self._words = list(itertools.chain.from_iterable(parts))
+        self._segment = np.repeat(np.arange(len(parts)), counts)
+        place = np.arange(len(self._words)) - first[self._segment]
+        said_s = start_s[self._segment] + (place + 0.5) * pace_s[self._segment]
+        self._order = np.argsort(said_s, kind="stable")
+        self._said_s = said_s[self._order]
+
+    def within(self, start_s: float, end_s: float) -> Iterator[tuple[int, str]]:
+        """Yield which segments say something from ``start_s`` up to ``end_s``, and their words.
+
+        Args:
+            start_s: Seconds from the clip's start.
+            end_s: Likewise.
+
+        Yields:
+            Index of a segment, in rising order, and what it says then, in single spaces.
+        """
+        low, high = np.searchsorted(self._said_s, [start_s, end_s])
+        chosen = np.sort(self._order[low:high]).tolist()
+        for index, words in itertools.groupby(chosen, key=self._segment.__getitem__):
+            yield int(index), " ".join(map(self._words.__getitem__, words))

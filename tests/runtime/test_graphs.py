@@ -1,0 +1,93 @@
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from mmperson.errors import BundleCorrupt
+from mmperson.runtime.bundle import open_bundle
+from mmperson.runtime.graphs import check_graphs
+from mmperson.runtime.predictor import Predictor, load
+from tests.runtime.test_predictor import changed
+
+
+def edited(content, *nodes, output="scores", **constants):
+    """Return a graph whose output goes through more nodes, from ``whole`` to its name."""
+    model = onnx.load_from_string(content)
+    for node in model.graph.node:
+        node.output[:] = ["whole" if name == output else name for name in node.output]
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
+    model.graph.node.extend(nodes)
+    return model
+
+
+ADD = onnx.helper.make_node("Add", ["whole", "much"], ["scores"])
+ADD_TOKENS = onnx.helper.make_node("Add", ["whole", "much"], ["text_tokens"])
+
+
+@pytest.mark.parametrize("much", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_those_of_a_corrupt_bundle(tiny_bundle, demo, much):
+    files = open_bundle(tiny_bundle).files
+    for graph, name, node, output in (
+        ("fusion", "fusion__onnx", ADD, "scores"),
+        ("encoder_text", "encoder_text__onnx", ADD_TOKENS, "text_tokens"),
+    ):
+        model = edited(files[f"{graph}.onnx"], node, output=output, much=np.float32(much))
+        record = Predictor(changed(tiny_bundle, **{name: model.SerializeToString()})).predict(demo)
+        assert record.scores is None
+        assert record.error.type == "BundleCorrupt"
+        assert record.error.message.startswith(f"{graph}.onnx gives what is infinite or no number")
+
+
+def test_scores_must_be_floats_with_two_axes(tiny_bundle):
+    whole = open_bundle(tiny_bundle).files["fusion.onnx"]
+    cast = onnx.helper.make_node("Cast", ["whole"], ["scores"], to=onnx.TensorProto.STRING)
+    text = edited(whole, cast)
+    text.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
+    squeeze = onnx.helper.make_node("Squeeze", ["whole", "axes"], ["scores"])
+    flat = edited(whole, squeeze, axes=[0])
+    del flat.graph.output[0].type.tensor_type.shape.dim[0]
+    total = onnx.helper.make_node("ReduceSum", ["whole"], ["scores"], keepdims=0)
+    single = edited(whole, total)
+    del single.graph.output[0].type.tensor_type.shape.dim[:]
+    for model, problem in (
+        (text, r"tensor\(string\) of shape"),
+        (flat, r"of shape \(5,\)"),
+        (single, r"of shape \(\)"),
+    ):
+        broken = changed(tiny_bundle, fusion__onnx=model.SerializeToString())
+        with pytest.raises(BundleCorrupt, match=rf"fusion\.onnx gives scores as .*{problem}"):
+            Predictor(broken)
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [
+        (
+            ("batch", 4),
+            r"of shape \('batch', 4\); float of shape \(batch, token, dim\)",
+        ),
+        (("batch", 0, 8), "from 1 to 16,777,216 numbers"),
+        (("batch", 1 << 40, 8), "from 1 to 16,777,216 numbers"),
+        ((None, "token", 1 << 25), "from 1 to 16,777,216 numbers"),
+    ],
+)
+def test_tokens_must_be_few_floats_with_three_axes(tiny_bundle, shape, problem):
+    predictor = load(tiny_bundle)
+    said = {"audio_tokens": shape, "audio_tokens_mask": ("batch", "token")}
+    kinds = dict.fromkeys(said, "tensor(float)")
+    odd = SimpleNamespace(name="encoder_audio.onnx", outputs=said, types=kinds)
+    sessions = predictor._sessions | {"encoder_audio": odd}
+    with pytest.raises(BundleCorrupt, match=rf"encoder_audio\.onnx gives audio_tokens .*{problem}"):
+        check_graphs(predictor.bundle.info, sessions)
+    odd.outputs = said | {"audio_tokens": (None, "token", 8)}
+    check_graphs(predictor.bundle.info, sessions)
+
+
+def test_what_a_graph_declares_must_be_what_it_gives(tiny_bundle, demo):
+    whole = open_bundle(tiny_bundle).files["fusion.onnx"]
+    twice = onnx.helper.make_node("Concat", ["whole", "whole"], ["scores"], axis=0)
+    model = edited(whole, twice).SerializeToString()
+    record = Predictor(changed(tiny_bundle, fusion__onnx=model)).predict(demo)
+    assert "gives scores of shape (2, 5) for a clip, not (1, 5)" in record.error.message
