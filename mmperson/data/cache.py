@@ -91,7 +91,7 @@ class FeatureCache:
             modality: The modality.
             refusal: Why it cannot be read; nothing if it can.
         """
-        with whole(self._path(clip, modality).with_suffix(MISSING)) as unfinished:
+        with whole(self._path(clip, modality).with_suffix(MISSING), durable=False) as unfinished:
             unfinished.write_text(refusal, encoding="utf-8")
 
     def _path(self, clip: str | Path, modality: str) -> Path:
@@ -109,5 +109,5 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """
     content = io.BytesIO()  # numpy does not notice when the end of a small file finds no room
     np.save(content, array, allow_pickle=False)
-    with whole(path) as unfinished:
+    with whole(path, durable=False) as unfinished:  # for thousands of arrays, that would cost much
         unfinished.write_bytes(content.getbuffer())
