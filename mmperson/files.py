@@ -3,34 +3,66 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 from mmperson.errors import UsageError
 
+_UNFINISHED: Final = re.compile(r"\.([0-9a-f]{8})-([0-9]+)", re.ASCII)
+_SCRATCH: Final = re.compile(r"mmperson-([0-9a-f]{8})-([0-9]+)-\w+", re.ASCII)
+_FORGOTTEN_S: Final = 7 * 86400.0
+"""Age at which what a process of elsewhere left is taken away, untouched for so long."""
+
+
+def beside(path: Path) -> Path:
+    """Return the name under which this process writes a file until it is whole.
+
+    It ends in where this process runs and its number: ``sweep`` knows by them what a kill left.
+    """
+    return path.with_name(f".{path.name}.{_place()}-{os.getpid()}")
+
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a name beside a file to write to, which takes the file's place in the end.
-
-    The name ends in the number of this process: ``sweep`` knows by it what was left by a kill.
 
     Args:
         path: The file; its folder is there.
+        durable: Whether it is on the disk before it takes the place, so that a power cut leaves no
+            empty file; False for one of many whose loss costs little.
 
     Raises:
         UsageError: It cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = beside(path)
     try:
         with writing(path):
             yield unfinished
+            if durable:
+                keep(unfinished)
             os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise
+
+
+def keep(path: Path) -> None:
+    """Have the system write a file to the disk.
+
+    Raises:
+        OSError: It cannot be written there.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -48,14 +80,51 @@ def writing(path: Path) -> Iterator[None]:
 def sweep(folder: Path, name: str = "*") -> None:
     """Take away what processes that have ended left unfinished.
 
+    Whether a process of another machine or container still runs is not known here: its files stay
+    until they are a week old.
+
     Args:
         folder: Where to look; nothing within its folders is touched.
         name: Pattern of the names of the files that they wrote.
     """
     for path in folder.glob(f".{name}.*"):
-        process = path.suffix[1:]
-        if process.isdecimal() and not _is_running(int(process)):
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has been faster
+            if _is_left(path, _UNFINISHED.fullmatch(path.suffix)):
+                path.unlink()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a folder for what is not to stay; what a kill left of an earlier one is taken away."""
+    for path in Path(tempfile.gettempdir()).glob("mmperson-*"):
+        with suppress(OSError):  # another process has been faster
+            is_mine = path.lstat().st_uid == os.getuid()
+            if is_mine and _is_left(path, _SCRATCH.fullmatch(path.name)):
+                shutil.rmtree(path)  # which follows no link
+    with tempfile.TemporaryDirectory(prefix=f"mmperson-{_place()}-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _is_left(path: Path, mark: re.Match[str] | None) -> bool:
+    """Return whether what has this mark, of a place and a process, was left by a kill.
+
+    Raises:
+        OSError: It has gone.
+    """
+    if mark is None:
+        return False
+    if mark[1] == _place():
+        return not _is_running(int(mark[2]))
+    return path.lstat().st_mtime < time.time() - _FORGOTTEN_S
+
+
+@cache
+def _place() -> str:
+    """Name the set of processes that have numbers of their own: a machine, or a container on it."""
+    machine = os.uname().nodename
+    with suppress(OSError):  # Linux has it
+        machine += os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(machine.encode()):08x}"
 
 
 def _is_running(process: int) -> bool:

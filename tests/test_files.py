@@ -6,15 +6,20 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
+import time
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from mmperson import files
 from mmperson.data.cache import save_array
 from mmperson.errors import UsageError
-from mmperson.files import sweep, whole
+from mmperson.files import beside, scratch, sweep, whole
 from mmperson.models.checkpoint import read_tensors, write_tensors
 
 
@@ -57,17 +62,86 @@ def test_tensors_that_find_no_room_leave_the_old_ones(tmp_path):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_only_what_ended_processes_left_is_swept_away(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    mine, left = tmp_path / f".a.npy.{os.getpid()}", tmp_path / f".a.npy.{ended.pid}"
-    others = [mine, tmp_path / ".a.npy.orig", tmp_path / "a.1", tmp_path / f".b.{ended.pid}"]
+@pytest.fixture
+def ended():
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_what_ended_processes_left_is_swept_away(tmp_path, ended):
+    mine = beside(tmp_path / "a.npy")
+    left = mine.with_name(mine.name.replace(f"-{os.getpid()}", f"-{ended}"))
+    other = left.with_name(left.name.replace(".a.npy.", ".b."))
+    others = [mine, tmp_path / ".a.npy.orig", tmp_path / f".a.npy.{ended}", tmp_path / "a.1", other]
     for path in (left, *others):
         path.touch()
     sweep(tmp_path, "a.npy")
     assert sorted(tmp_path.iterdir()) == sorted(others)
     sweep(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted(others[:3])
+    assert sorted(tmp_path.iterdir()) == sorted(others[:4])
+
+
+def test_what_is_written_in_another_container_stays_until_it_is_old(tmp_path, ended):
+    """A number says nothing about a process of another machine or container."""
+    elsewhere = tmp_path / f".a.npy.00000000-{ended}"
+    elsewhere.touch()
+    sweep(tmp_path)
+    assert elsewhere.exists()
+    old_s = time.time() - 8 * 86400
+    os.utime(elsewhere, (old_s, old_s))
+    sweep(tmp_path)
+    assert not elsewhere.exists()
+
+
+def test_a_folder_that_a_kill_left_goes_when_the_next_one_is_made(tmp_path, ended, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = "import os; from mmperson.files import scratch\nwith scratch(): os._exit(9)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    here = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", program], cwd=here, env=environment, check=False)
+    (left,) = tmp_path.iterdir()
+    (left / "a.npy").touch()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "mine").touch()
+    other = tmp_path / left.name.replace("mmperson-", "mmperson-x")
+    other.mkdir()
+    link = tmp_path / f"{left.name}x"
+    link.symlink_to(kept)
+    with scratch() as first, scratch() as second:
+        assert first != second
+        assert sorted(tmp_path.iterdir()) == sorted([first, second, kept, link, other])
+    assert sorted(tmp_path.iterdir()) == sorted([kept, link, other])
+    assert list(kept.iterdir()) == [kept / "mine"]
+
+
+def test_places_are_told_apart_by_machine_and_by_the_numbers_of_their_processes(monkeypatch):
+    names = []
+    for machine, numbers in (("a", "pid:[1]"), ("a", "pid:[2]"), ("b", "pid:[1]")):
+        files._place.cache_clear()
+        monkeypatch.setattr(os, "uname", lambda name=machine: SimpleNamespace(nodename=name))
+        monkeypatch.setattr(os, "readlink", lambda _, target=numbers: target)
+        names.append(beside(Path("a")))
+    files._place.cache_clear()
+    assert len(set(names)) == 3
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    seen = []
+
+    def note(number):
+        seen.append(os.fstat(number).st_size)
+        assert not path.exists()
+
+    monkeypatch.setattr(os, "fsync", note)
+    with whole(path) as unfinished:
+        unfinished.write_text("new")
+    assert seen == [3]
+    save_array(tmp_path / "a.npy", np.zeros(3))  # one of many, which could be made anew
+    assert seen == [3]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells of new files")
@@ -79,4 +153,4 @@ def test_tensors_are_written_under_a_name_that_is_swept(tmp_path):
     told = os.read(notify, 4096)
     os.close(notify)
     made = {name.decode() for name in re.findall(rb"[\w.-]{2,}", told)}
-    assert made == {f".state.safetensors.{os.getpid()}"}
+    assert made == {beside(tmp_path / "state.safetensors").name}

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TextIO
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Final, Literal, TextIO
 import typer
 from rich.console import Console
 
+from mmperson.cli.hold import Hold
 from mmperson.errors import UsageError
-from mmperson.files import sweep
+from mmperson.files import beside, keep, sweep
 
 if TYPE_CHECKING:
     from mmperson.schema import Prediction
 
 
 _SETTLED: Final = "mmperson-settled"
+_RECORDS: Final = "mmperson-records"
 
 
 class _Unwritable(Exception):
@@ -71,23 +73,32 @@ def _drop_stdout() -> None:
 
 
 @contextmanager
-def replacing(out: Path) -> Iterator[TextIO]:
-    """Open a file beside ``out`` that takes its place when it is complete."""
+def replacing(out: Path, has_some: Callable[[], bool] = lambda: True) -> Iterator[TextIO]:
+    """Open a file beside ``out`` that takes its place when it is complete.
+
+    Args:
+        out: The file.
+        has_some: Says in the end whether anything is in it that is worth an earlier file's place.
+    """
     is_special = out.exists() and not out.is_file()  # a pipe or a device has no place to take
     target = Path(os.path.realpath(out))
-    unfinished = _beside(target)
+    unfinished = beside(target.with_name(_RECORDS))
     try:
         with _writing():
+            sweep(target.parent, _RECORDS)
             file = _open(out if is_special else unfinished, "w")
         with _closing(file):
             yield file
         if not is_special:
             with _writing():
-                _replace(unfinished, target)
+                if has_some():
+                    _replace(unfinished, target)
+                else:
+                    unfinished.unlink()
     except BaseException as error:
         if unfinished.exists():
-            if unfinished.stat().st_size:
-                tell(f"What was scored so far is in {unfinished}.")
+            if unfinished.stat().st_size and has_some():
+                tell(f"What was scored so far is in {_unswept(unfinished)}.")
             else:
                 unfinished.unlink()
         if isinstance(error, _Unwritable):
@@ -111,14 +122,30 @@ def appending(out: Path) -> Iterator[TextIO]:
         raise _refusal(out, error) from error
 
 
-def settle(out: Path, clips: Sequence[str], wanted: Mapping[str, str | None]) -> list[str]:
+@contextmanager
+def holding(out: Path) -> Iterator[Hold]:
+    """Hold a file of lines, which no other run may add to meanwhile.
+
+    Raises:
+        UsageError: Another run does, or it cannot be opened.
+    """
+    try:
+        with _writing():
+            hold = Hold(out)
+    except _Unwritable as error:
+        raise _refusal(out, error) from error
+    with hold:
+        yield hold
+
+
+def settle(hold: Hold, clips: Sequence[str], wanted: Mapping[str, str | None]) -> list[str]:
     """Make a file of records ready to grow, and return the clips that are still to be scored.
 
     Dropped are a last line that was torn, and the records of those clips that failed or were made
     from something else; all others stay.
 
     Args:
-        out: File of JSON lines, or where one is to be.
+        hold: Holds the file of JSON lines.
         clips: The clips of this run, as they were named.
         wanted: Fingerprint of each clip.
 
@@ -128,8 +155,9 @@ def settle(out: Path, clips: Sequence[str], wanted: Mapping[str, str | None]) ->
     left = dict.fromkeys(clips, 0)
     for clip in clips:
         left[clip] += 1
+    out = hold.out
     target = Path(os.path.realpath(out))
-    unfinished = target.with_name(f".{_SETTLED}.{os.getpid()}")
+    unfinished = beside(target.with_name(_SETTLED))
     try:
         sweep(target.parent, _SETTLED)
         with _writing(), target.open("rb") as lines, unfinished.open("wb") as kept:
@@ -145,10 +173,9 @@ def settle(out: Path, clips: Sequence[str], wanted: Mapping[str, str | None]) ->
                 kept.write(line)
         with _writing():
             if unfinished.stat().st_size != target.stat().st_size:
+                hold.move(unfinished)
                 _replace(unfinished, target)
     except _Unwritable as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return list(clips)
         raise _refusal(out, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -202,8 +229,13 @@ def _cut_torn_line(out: Path) -> None:
         file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
 
-def _beside(target: Path) -> Path:
-    return target.with_name(f".mmperson-{secrets.token_hex(4)}.tmp")
+def _unswept(unfinished: Path) -> Path:
+    """Give a file that people are told of a name that no later run sweeps away."""
+    kept = unfinished.with_name(f".mmperson-{secrets.token_hex(4)}.tmp")
+    try:
+        return unfinished.rename(kept)
+    except OSError:
+        return unfinished
 
 
 def _open(path: Path, mode: Literal["a", "w"]) -> TextIO:
@@ -212,6 +244,7 @@ def _open(path: Path, mode: Literal["a", "w"]) -> TextIO:
 
 def _replace(source: Path, target: Path) -> None:
     """Let a file take the place of another one, and its permissions."""
+    keep(source)
     if target.exists():
         shutil.copymode(target, source)
     os.replace(source, target)
@@ -265,5 +298,6 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def tell(message: str) -> None:
-    """Print a line for people."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    """Print a line for people, unless their terminal has gone."""
+    with suppress(OSError):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)

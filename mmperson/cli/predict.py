@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,12 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from mmperson.cli.output import appending, check_out, replacing, settle, tell, to_stdout, write
+from mmperson.cli.interrupts import Tally, count, interruptible
+from mmperson.cli.output import (
+    appending,
+    check_out,
+    holding,
+    replacing,
+    settle,
+    tell,
+    to_stdout,
+    write,
+)
 from mmperson.cli.records import Format, render
 from mmperson.errors import UsageError
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
+    from mmperson.cli.hold import Hold
     from mmperson.media import Decode
     from mmperson.runtime.bundle import Bundle
     from mmperson.runtime.engine import Provider
@@ -138,8 +147,9 @@ def predict(
 ) -> None:
     """Score clips: apparent Big Five, as observers would rate the person who speaks.
 
-    Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C;
-    the clips in hand were finished, and the records of what was scored are written.
+    Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C,
+    143: SIGTERM, 129: SIGHUP; the clips in hand were finished, and the records of what was scored
+    are written.
     """
     from mmperson.workers.worker import ONE_THREAD
 
@@ -153,7 +163,6 @@ def predict(
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.runtime.bundle import open_bundle
-    from mmperson.runtime.fingerprint import fingerprint
 
     bounds = _bounds(len(clips), workers, timeout, memory)
     opened = open_bundle(bundle)
@@ -161,37 +170,57 @@ def predict(
     several = len(clips) > 1 or windows is not None
     is_file = out is not None and (out.is_file() or not out.exists())
     grows = is_file and form is Format.jsonl and windows is None
-    if out is not None and grows and out.exists():
-        how = (decode.value, provider.value)
-        wanted = {clip: fingerprint(opened, clip, transcript, how) for clip in clips}
-        remaining = settle(out, clips, wanted)
-        if len(remaining) < len(clips):
-            tell(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {out} already.")
-        clips = remaining
     others = opened.info.targets[len(TRAITS) :]
-    tally = _Tally()
-    upcoming = itertools.takewhile(lambda _: not tally.interrupted, clips)
+    tally = Tally()
     ways: tuple[Provider, Decode] = (provider.value, decode.value)
-    if windows is None:
-        records = _score(opened, upcoming, transcript, ways, bounds, ordered=not grows)
-    else:
-        parts = _score_windows(opened, clips[0], transcript, ways, windows, step)
-        records = itertools.takewhile(lambda _: not tally.interrupted, parts)
-    outlet = to_stdout() if out is None else appending(out) if grows else replacing(out)
-    with _interruptible(tally), outlet as stream:
-        counted = _count(records, tally)
-        write(render(counted, form, stream, several=several, others=others), stream)
-    if out is not None:
+    with ExitStack() as held:
+        if out is not None and grows:
+            hold = held.enter_context(holding(out))
+            clips = _unsettled(hold, opened, clips, transcript, ways)
+        upcoming = itertools.takewhile(lambda _: not tally.asked, clips)
+        if windows is None:
+            records = _score(opened, upcoming, transcript, ways, bounds, ordered=not grows)
+        else:
+            parts = _score_windows(opened, clips[0], transcript, ways, windows, step)
+            records = itertools.takewhile(lambda _: not tally.asked, parts)
+        if out is None:
+            outlet = to_stdout()
+        else:
+            outlet = appending(out) if grows else replacing(out, lambda: tally.done > 0)
+        with interruptible(tally), outlet as stream:
+            counted = count(records, tally)
+            write(render(counted, form, stream, several=several, others=others), stream)
+    if out is not None and (tally.done or not tally.asked):
         tell(f"Wrote {out}.")
     if tally.failed:
         kind = "clips" if windows is None else "windows"
         tell(f"{tally.failed} of {tally.done} {kind} could not be scored.")
-    if tally.interrupted:
+    if tally.asked:
         left = f"{len(clips) - tally.done} of {len(clips)} clips are left"
         tell(f"Interrupted: {left if windows is None else 'the rest of the recording is left'}.")
-        raise typer.Exit(130)
+        raise typer.Exit(128 + tally.asked)
     if tally.failed:
         raise typer.Exit(1)
+
+
+def _unsettled(
+    hold: Hold,
+    bundle: Bundle,
+    clips: list[str],
+    transcript: Path | None,
+    ways: tuple[Provider, Decode],
+) -> list[str]:
+    """Return the clips that a file of lines has no record of."""
+    from mmperson.runtime.fingerprint import fingerprint
+
+    if not hold.out.stat().st_size:
+        return clips
+    provider, decode = ways
+    wanted = {clip: fingerprint(bundle, clip, transcript, (decode, provider)) for clip in clips}
+    remaining = settle(hold, clips, wanted)
+    if len(remaining) < len(clips):
+        tell(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {hold.out} already.")
+    return remaining
 
 
 def _check_windows(
@@ -219,15 +248,6 @@ def _form_for(out: Path | None) -> Format:
     if out is None:
         return Format.text if sys.stdout.isatty() else Format.json
     return {".jsonl": Format.jsonl, ".csv": Format.csv}.get(out.suffix.lower(), Format.json)
-
-
-@dataclass
-class _Tally:
-    """What became of the clips so far."""
-
-    done: int = 0
-    failed: int = 0
-    interrupted: bool = False
 
 
 def open_folders(clips: Sequence[str]) -> list[str]:
@@ -314,35 +334,3 @@ def _score_windows(
     provider, decode = ways
     predictor = Predictor(bundle, provider=provider, decode=decode)
     return predictor.predict_windows(clip, transcript, window_s=window_s, step_s=step_s)
-
-
-def _count(records: Iterator[Prediction], tally: _Tally) -> Iterator[Prediction]:
-    """Pass records on and count them; a second Ctrl-C ends them."""
-    try:
-        for record in records:
-            tally.done += 1
-            tally.failed += record.error is not None
-            yield record
-    except KeyboardInterrupt:
-        tally.interrupted = True
-
-
-@contextmanager
-def _interruptible(tally: _Tally) -> Iterator[None]:
-    """Let the first Ctrl-C end the run after the clips in hand; the second one ends it at once."""
-
-    def note(number: int, frame: object) -> None:
-        if tally.interrupted:
-            raise KeyboardInterrupt
-        tally.interrupted = True
-        tell("Finishing the clips in hand. Press Ctrl-C again to stop at once.")
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # such as ignored, as nohup asks for
-        yield
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -122,7 +122,7 @@ class FeatureCache:
             if array is not None:
                 save_array(path, array)
                 continue
-            with whole(path.with_suffix(MISSING)) as unfinished:
+            with whole(path.with_suffix(MISSING), durable=False) as unfinished:
                 unfinished.write_text(refusal, encoding="utf-8")
 
     def _note(self, clip: str | Path, modality: str) -> str | None:
@@ -195,5 +195,5 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """
     content = io.BytesIO()  # numpy does not notice when the end of a small file finds no room
     np.save(content, array, allow_pickle=False)
-    with whole(path) as unfinished:
+    with whole(path, durable=False) as unfinished:  # for thousands of arrays, that would cost much
         unfinished.write_bytes(content.getbuffer())

@@ -6,9 +6,8 @@ itself alone: its row has the words that are said.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +18,7 @@ from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import published, read_unchanged, require_clips
 from mmperson.errors import DataError, MediaError, UsageError
+from mmperson.files import scratch
 from mmperson.inputs.clip import load_libraries
 from mmperson.inputs.spec import InputSpec
 from mmperson.workers.crew import Bounds, Work, as_done
@@ -159,8 +159,8 @@ def decoded(
         DataError: See ``decode_clips``.
         UsageError: There is no room for it.
     """
-    with tempfile.TemporaryDirectory(prefix="mmperson-") as temporary:
-        cache = FeatureCache(folder or temporary, spec)
+    with scratch() if folder is None else nullcontext(folder) as place:
+        cache = FeatureCache(place, spec)
         decode_clips(manifest, spec, cache, Bounds())
         yield cache
 

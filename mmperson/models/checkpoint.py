@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,10 +104,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str,
     dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
     # Not save_file: it writes to a name of its own beside the file, which a kill leaves for good.
     content = save(dense, metadata)
-    with whole(path) as unfinished, open(unfinished, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    with whole(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -2,7 +2,8 @@
 
 Every worker is a process of its own that gets ready once and does one task at a time on one thread.
 It is started anew, never forked: FFmpeg and ONNX Runtime do not survive a fork. A clip that crashes
-it, hangs it or wants too much memory costs itself alone; the next clip gets a new worker.
+it, hangs it or wants too much memory costs itself alone; the next clip gets a new worker. A worker
+ends itself when its time is over; one that cannot, as it was stopped, is ended from here.
 """
 
 from __future__ import annotations
@@ -13,89 +14,42 @@ import selectors
 import signal
 import subprocess
 import sys
-from abc import ABC, abstractmethod
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import IO, Any, ClassVar, Final, Generic, Self, TypeVar
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Final, Generic, Self
 
-from mmperson.errors import MediaError, MMPersonError, UsageError
-from mmperson.workers.lost import ending, loss
-from mmperson.workers.worker import ONE_THREAD
+from mmperson.errors import UsageError
+from mmperson.workers.lost import FAULTS, ending, loss, loss_before_ready
+from mmperson.workers.work import (
+    DEFAULT_MEMORY_MB,
+    DEFAULT_TIMEOUT_S,
+    Bounds,
+    DoneT,
+    TaskT,
+    Work,
+    processors,
+)
+from mmperson.workers.worker import ONE_THREAD, START_S
 
-DEFAULT_TIMEOUT_S: Final = 300.0
-DEFAULT_MEMORY_MB: Final = 2048.0
+__all__ = [
+    "DEFAULT_MEMORY_MB",
+    "DEFAULT_TIMEOUT_S",
+    "Bounds",
+    "Crew",
+    "Work",
+    "as_done",
+    "processors",
+]
+
 _MAX_ANSWER_BYTES: Final = 1 << 22
 _LAST_S: Final = 1.0
+_GRACE_S: Final = 5.0
+"""How long after its time a worker may still be there before it is ended from here."""
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from mmperson.workers.worker import serve; serve(sys.argv[2])"
 )
-
-TaskT = TypeVar("TaskT")
-DoneT = TypeVar("DoneT")
-
-
-class Work(ABC, Generic[TaskT, DoneT]):
-    """What a crew does with clips: a worker's part is in a module of its own, the parent's is here.
-
-    Attributes:
-        module: Name of the module whose ``get_ready`` a worker calls, see ``serve``.
-    """
-
-    module: ClassVar[str]
-
-    @property
-    def largest_file(self) -> int:
-        """Bytes of the largest file that a worker may write once it is ready; 0 for none."""
-        return 0
-
-    @property
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What a worker needs to get ready; something that JSON can hold."""
-
-    @abstractmethod
-    def read(self, task: TaskT, answer: dict[str, Any]) -> DoneT:
-        """Turn a worker's answer into what was asked for.
-
-        Raises:
-            ValueError: It is no answer to this task.
-        """
-
-    @abstractmethod
-    def lost(self, task: TaskT, error: MediaError) -> DoneT:
-        """Return what stands in for the answer to a task that has ended its worker."""
-
-    @abstractmethod
-    def broken(self, problem: str) -> MMPersonError:
-        """Return the error that says why workers cannot get ready."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How many workers there are, and what a clip may cost one.
-
-    Attributes:
-        workers: Processes; None for one per processor that this process may use.
-        timeout_s: Wall time per clip, in seconds.
-        memory_mb: Memory of a worker beyond that of one that is ready, in MiB. Linux only.
-
-    Raises:
-        UsageError: A value out of range.
-    """
-
-    workers: int | None = None
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    memory_mb: float = DEFAULT_MEMORY_MB
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and not 1 <= self.workers <= 1024:
-            raise UsageError(f"The number of workers is {self.workers}; 1 to 1024 are allowed.")
-        if not 0 < self.timeout_s <= 1e6:
-            raise UsageError(f"The time per clip is {self.timeout_s} s; it must be above 0.")
-        if not 16 <= self.memory_mb <= 1 << 20:
-            raise UsageError(f"The memory of a worker is {self.memory_mb} MB; at least 16 is.")
 
 
 class Crew(Generic[TaskT, DoneT]):
@@ -110,13 +64,17 @@ class Crew(Generic[TaskT, DoneT]):
 
     Attributes:
         size: How many workers there may be.
+
+    Raises:
+        UsageError: The system has no room for one more open file.
     """
 
     def __init__(self, work: Work[TaskT, DoneT], bounds: Bounds) -> None:
         self.size = bounds.workers or processors()
         self._work, self._bounds = work, bounds
         self._idle: list[_Worker[TaskT]] = []
-        self._busy = selectors.DefaultSelector()
+        with _starting(self.size):
+            self._busy = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +105,9 @@ class Crew(Generic[TaskT, DoneT]):
         Args:
             number: What its answer is to come with.
             task: The task; something that JSON can hold.
+
+        Raises:
+            UsageError: The system lets no more workers be started.
         """
         while self._idle:
             worker = self._idle.pop()
@@ -155,7 +116,8 @@ class Crew(Generic[TaskT, DoneT]):
                 break
             worker.close()  # something has ended it since its last clip, which this one is not for
         else:
-            worker = _Worker(self._work, self._bounds, number, task)
+            with _starting(self.size):
+                worker = _Worker(self._work, self._bounds, number, task)
         self._busy.register(worker.answers, selectors.EVENT_READ, worker)
 
     def poll(self, patience_s: float | None = None) -> list[tuple[int, DoneT]]:
@@ -168,7 +130,7 @@ class Crew(Generic[TaskT, DoneT]):
             MMPersonError: Workers cannot get ready, or cannot be started.
         """
         done: list[tuple[int, DoneT]] = []
-        for key, _ in self._busy.select(patience_s):
+        for key, _ in self._busy.select(self._patience_s(patience_s)):
             worker: _Worker[TaskT] = key.data
             try:
                 answer = worker.receive()
@@ -181,14 +143,36 @@ class Crew(Generic[TaskT, DoneT]):
                 raise self._work.broken(str(end)) from end
             except (_Ended, ValueError, TypeError, RecursionError) as end:
                 raised = str(end) if isinstance(end, _Ended) else ""
-                self._busy.unregister(key.fileobj)
-                code = worker.close(_LAST_S)
-                error = loss(code, raised, self._bounds.timeout_s, self._bounds.memory_mb)
-                done.append((worker.number, self._work.lost(worker.task, error)))
+                done.append(self._lose(worker, raised=raised))
+        done += [self._lose(worker, overdue=True) for worker in self._taken if worker.left_s < 0]
         return done
 
+    def _lose(
+        self, worker: _Worker[TaskT], *, raised: str = "", overdue: bool = False
+    ) -> tuple[int, DoneT]:
+        """End a worker, and give up the task that it has in hand."""
+        self._busy.unregister(worker.answers)
+        code = worker.close(0.0 if overdue else _LAST_S)
+        if overdue:
+            code = -signal.SIGALRM  # by which it would have ended itself, had it not been stopped
+        error = (
+            loss(code, raised, self._bounds.timeout_s, self._bounds.memory_mb)
+            if worker.is_ready
+            else loss_before_ready(code)
+        )
+        return worker.number, self._work.lost(worker.task, error)
+
+    def _patience_s(self, patience_s: float | None) -> float | None:
+        """Return how long to wait for workers at most: no longer than the first one's time."""
+        left_s = [max(worker.left_s, 0.0) for worker in self._taken]
+        return min([*left_s, *([] if patience_s is None else [patience_s])], default=None)
+
+    @property
+    def _taken(self) -> list[_Worker[TaskT]]:
+        return [key.data for key in self._busy.get_map().values()]
+
     def _workers(self) -> list[_Worker[TaskT]]:
-        return [*self._idle, *(key.data for key in self._busy.get_map().values())]
+        return [*self._idle, *self._taken]
 
 
 def as_done(
@@ -219,11 +203,17 @@ def as_done(
             done = crew.poll()
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@contextmanager
+def _starting(size: int) -> Iterator[None]:
+    """Say it as a ``UsageError`` if the system lets no worker be started."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"No further worker can be started, of {size}: {error.strerror or error}.",
+            hint="Use fewer (--workers, workers), or allow more open files and processes "
+            "(ulimit -n, ulimit -u).",
+        ) from error
 
 
 class _NotReady(Exception):
@@ -250,11 +240,14 @@ class _Worker(Generic[TaskT]):
         number: Number of the task in hand.
         task: The task in hand.
         answers: Where it answers.
+        is_ready: Whether it has got ready.
     """
 
     def __init__(self, work: Work[TaskT, Any], bounds: Bounds, number: int, task: TaskT) -> None:
         self.number, self.task = number, task
-        self._is_ready = False
+        self.is_ready = False
+        self._timeout_s = bounds.timeout_s
+        self._due_s = time.monotonic() + START_S + _GRACE_S
         self._said = b""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), work.module],
@@ -286,9 +279,15 @@ class _Worker(Generic[TaskT]):
         """Whether it has not ended."""
         return self._process.poll() is None
 
+    @property
+    def left_s(self) -> float:
+        """How long it may still take, and be late, in seconds."""
+        return self._due_s - time.monotonic()
+
     def hand(self, number: int, task: TaskT) -> None:
         """Give it the next task."""
         self.number, self.task = number, task
+        self._due_s = time.monotonic() + self._timeout_s + _GRACE_S
         self._say(task)
 
     def receive(self) -> dict[str, Any] | None:
@@ -300,25 +299,25 @@ class _Worker(Generic[TaskT]):
         """
         heard = os.read(self.answers.fileno(), 1 << 16)
         self._said += heard
-        if not heard and not self._is_ready:
+        if not heard and not self.is_ready:
             code = self.close(_LAST_S)
-            if code == -signal.SIGKILL:  # by the kernel, for want of memory: no fault of the work
-                raise _Ended
-            raise _NotReady(f"A worker could not be started: it {ending(code)}.")
+            if code >= 0 or -code in FAULTS:
+                raise _NotReady(f"A worker could not be started: it {ending(code)}.")
+            raise _Ended  # by someone else, such as the kernel for want of memory
         if not heard or len(self._said) > _MAX_ANSWER_BYTES:
             raise _Ended
         if not self._said.endswith(b"\n"):
             return None
         line, self._said = self._said, b""
         answer = json.loads(line)
-        if not self._is_ready:
-            if problem := answer.get("failed"):
-                raise _NotReady(f"A worker cannot get ready: {problem}")
-            self._is_ready = True
-            self.hand(self.number, self.task)
-            return None
         if not isinstance(answer, dict):
             raise _Ended
+        if not self.is_ready:
+            if problem := answer.get("failed"):
+                raise _NotReady(f"A worker cannot get ready: {problem}")
+            self.is_ready = True
+            self.hand(self.number, self.task)
+            return None
         if "raised" in answer:
             raise _Ended(answer["raised"])
         return answer

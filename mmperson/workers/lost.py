@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import signal
 from contextlib import suppress
+from typing import Final
 
 from mmperson.errors import MediaError, MediaTooLarge, UnreadableMedia
-from mmperson.workers.worker import OUT_OF_MEMORY
+from mmperson.workers.worker import OUT_OF_MEMORY, START_S
+
+FAULTS: Final = frozenset(
+    (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS)
+)
+"""Signals that a process gets for what it does itself."""
 
 
 def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
@@ -33,6 +39,21 @@ def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaErr
     return UnreadableMedia(
         f"The process that had the clip {ending(code)}.",
         hint="The clip may be damaged, or made to do harm; the other clips are not affected.",
+    )
+
+
+def loss_before_ready(code: int) -> MediaError:
+    """Return what a clip is refused for whose worker was ended before it could open the clip.
+
+    Args:
+        code: The worker's exit code: minus the signal that ended it, if one did.
+    """
+    how = ending(code)
+    if code == -signal.SIGALRM:
+        how = f"was not ready after {START_S:g} s"
+    return UnreadableMedia(
+        f"The process that was to have the clip {how}.",
+        hint="The clip was not opened: score it again, with fewer workers if there is much to do.",
     )
 
 

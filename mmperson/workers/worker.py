@@ -32,7 +32,8 @@ ONE_THREAD: Final = {
 """Environment in which numpy computes on one thread: on more, sums round differently."""
 OUT_OF_MEMORY: Final = os.EX_OSERR
 """Exit code of a worker that was refused memory; a clip was too much for it."""
-_START_S: Final = 120.0
+START_S: Final = 120.0
+"""Time in which a worker must get ready, in seconds."""
 _SIZE: Final = Path("/proc/self/statm")
 
 
@@ -48,7 +49,7 @@ def serve(module: str) -> None:
     settings = json.loads(sys.stdin.buffer.readline())
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, _START_S)
+    signal.setitimer(signal.ITIMER_REAL, START_S)
     try:
         act: Act = importlib.import_module(module).get_ready(settings["work"])
     except MMPersonError as error:

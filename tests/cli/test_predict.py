@@ -303,3 +303,79 @@ def test_a_folder_that_may_not_be_read_is_refused(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", refuse)
     refused(run(str(tmp_path)), "cannot be read: Permission denied")
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize("form", ["json", "csv", "jsonl"])
+def test_an_interruption_before_anything_was_scored_leaves_the_earlier_file(
+    run, tmp_path, monkeypatch, number, code, form
+):
+    out = tmp_path / f"records.{form}"
+    earlier = ["a.mp4", "b.mp4", "c.mp4"]
+    assert run(*earlier, "--out", str(out)).exit_code == 1
+    before = out.read_text() if form != "jsonl" else ""
+
+    def interrupted(self, clip, transcript):
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    result = run(*earlier, "--out", str(out))
+    assert result.exit_code == code
+    assert "3 of 3 clips are left" in result.stderr
+    assert "Wrote" not in result.stderr
+    assert out.read_text() == before  # lines of clips that failed go before they are tried again
+    assert os.listdir(tmp_path) == [out.name]
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_ask_to_end_are_taken_as_ctrl_c_is(run, tmp_path, monkeypatch, number):
+    predict = Predictor.predict
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(number)
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    out = tmp_path / "records.json"
+    result = run("a.mp4", "b.mp4", "--out", str(out))
+    assert result.exit_code == 128 + number
+    assert f"{number.name}: finishing the clips in hand" in result.stderr
+    assert [record["clip"] for record in json.loads(out.read_text())] == ["a.mp4"]
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored(run, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Predictor, "predict", lambda *_: seen.append(signal.getsignal(1)) or 1 / 0)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run("a.mp4", "--out", str(tmp_path / "records.json"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == [signal.SIG_IGN]
+
+
+def test_what_a_killed_run_left_is_swept_and_what_people_were_told_of_is_not(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Predictor, "predict", lambda *_: os._exit(9))
+    out = tmp_path / "records.csv"
+    process = os.fork()
+    if not process:
+        run("a.mp4", "--out", str(out))
+    os.waitpid(process, 0)
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".mmperson-")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        refused(run("a.mp4", "--out", str(out)), "broken")
+    (told,) = tmp_path.iterdir()
+    assert told != left
+    assert run("a.mp4", "--out", str(out)).exit_code == 1
+    assert sorted(tmp_path.iterdir()) == sorted([told, out])

@@ -269,3 +269,22 @@ def test_ctrl_c_finishes_the_clips_in_hand_of_workers(tiny_bundle, demo, tmp_pat
     assert 0 < len(found) < 500
     assert f"{500 - len(found)} of 500 clips are left" in told
     assert all(row["scores"] for row in found)
+
+
+def test_a_second_run_to_the_same_file_is_refused_and_loses_nothing(
+    tiny_bundle, demo, tmp_path, project_root
+):
+    out = tmp_path / "scores.jsonl"
+    command = [sys.executable, "-c", PROGRAM, "predict", *[str(demo)] * 60, "--out", str(out)]
+    command += ["--bundle", str(tiny_bundle), "--workers", "1"]
+    assert subprocess.run([*command[:5], *command[-6:]], cwd=project_root, check=True)
+    out.write_bytes(out.read_bytes() + b"torn")  # so that the first run replaces the file
+    first = subprocess.Popen(command, cwd=project_root, stderr=subprocess.DEVNULL)
+    while out.read_bytes().count(b"\n") < 3:
+        assert first.poll() is None
+    second = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
+    assert first.wait() == 0
+    assert second.returncode == 2
+    assert "is being written by another run. Wait until that one has ended" in second.stderr
+    assert len(rows(out)) == 60
+    assert sorted(os.listdir(tmp_path)) == [out.name]

@@ -1,13 +1,19 @@
 """What every kind of work can rely on, shown by a toy."""
 
+import errno
 import os
+import selectors
 import signal
+import subprocess
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 
-from mmperson.errors import DataError
+from mmperson.errors import DataError, UsageError
+from mmperson.workers import crew as crew_module
+from mmperson.workers import lost
 from mmperson.workers.crew import Bounds, Crew, Work, as_done
 
 
@@ -99,3 +105,81 @@ def test_a_worker_that_is_killed_while_it_is_idle_costs_no_task():
             os.kill(worker, signal.SIGKILL)
             os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
         assert len(crew.pids) == 1
+
+
+def test_a_worker_leaves_no_core_dump():
+    assert dict(as_done(Toy(), ["core"], Bounds(workers=1))) == {0: [0, 0]}
+
+
+def test_a_worker_that_was_stopped_is_out_of_time(monkeypatch):
+    monkeypatch.setattr(crew_module, "_GRACE_S", 0.2)
+    tasks = ["stop", "a"]
+    found = dict(as_done(Toy(), tasks, Bounds(workers=1, timeout_s=0.5)))
+    assert found == {0: "stop: The clip took longer than 0.5 s.", 1: "a"}
+
+
+def test_waiting_for_a_stopped_worker_takes_no_longer_than_the_caller_has_patience():
+    with Crew(Toy(), Bounds(workers=1, timeout_s=60.0)) as crew:
+        crew.hand(0, "stop")
+        begin_s = time.monotonic()
+        while time.monotonic() < begin_s + 1.0:
+            assert crew.poll(0.1) == []
+        assert crew.busy == 1
+
+
+@pytest.fixture
+def first_start(monkeypatch, tmp_path):
+    """Let something happen as the first worker starts."""
+
+    def patch(what):
+        met = str(tmp_path / "met")
+        doomed = f"import os, signal; os.path.exists({met!r}) or (open({met!r}, 'x'), {what}); "
+        monkeypatch.setattr(crew_module, "_PROGRAM", doomed + crew_module._PROGRAM)
+
+    return patch
+
+
+def test_a_worker_that_was_stopped_as_it_started_costs_one_clip(first_start, monkeypatch):
+    for module in (crew_module, lost):
+        monkeypatch.setattr(module, "START_S", 5.0)
+    monkeypatch.setattr(crew_module, "_GRACE_S", 0.2)
+    first_start("os.kill(os.getpid(), signal.SIGSTOP)")
+    found = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1)))
+    assert found[0] == "a: The process that was to have the clip was not ready after 5 s."
+    assert found[1] == "b"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL", "SIGALRM"])
+def test_a_worker_that_is_ended_as_it_starts_costs_one_clip(first_start, name):
+    first_start(
+        f"signal.signal(signal.SIGTERM, signal.SIG_DFL), os.kill(os.getpid(), signal.{name})"
+    )
+    found = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1)))
+    assert found[0].startswith("a: The process that was to have the clip was ")
+    assert found[1] == "b"
+
+
+def test_a_worker_that_ends_itself_as_it_starts_cannot_get_ready(first_start):
+    first_start("os.abort()")
+    with pytest.raises(DataError, match="could not be started: it was ended by SIGABRT"):
+        list(as_done(Toy(), ["a"], Bounds(workers=1)))
+
+
+@pytest.mark.parametrize("said", ["7", "[]", "null", "true", "no JSON"])
+def test_a_worker_that_says_something_else_than_that_it_is_ready_costs_one_clip(first_start, said):
+    first_start(f"print({said!r}, flush=True)")
+    first, second = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1))).values()
+    assert first.startswith("a: The process that was to have the clip was ended by SIGKILL")
+    assert second == "b"
+
+
+def test_a_system_that_gives_no_room_for_workers_is_a_typed_error(monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    with pytest.raises(UsageError, match=r"Too many open files\. Use fewer \(--workers"):
+        list(as_done(Toy(), ["a"], Bounds(workers=3)))
+    monkeypatch.setattr(selectors, "DefaultSelector", full)
+    with pytest.raises(UsageError, match="No further worker can be started, of 3"):
+        list(as_done(Toy(), ["a"], Bounds(workers=3)))

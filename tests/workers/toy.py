@@ -1,6 +1,8 @@
 """Work that a test gives to workers: it says what it is told, and does what it should not."""
 
 import os
+import resource
+import signal
 import sys
 
 from mmperson.errors import UsageError
@@ -17,6 +19,10 @@ def get_ready(settings):
         print("what a library prints while it works", flush=True)
         if task == "crash":
             os.abort()
+        if task == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if task == "core":
+            task = list(resource.getrlimit(resource.RLIMIT_CORE))
         if isinstance(task, dict):
             with open(task["file"], "wb") as file:
                 file.write(bytes(task["bytes"]))

@@ -1,0 +1,70 @@
+"""Signals that ask a run to end: the first one lets it finish what it has in hand."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mmperson.cli.output import tell
+
+if TYPE_CHECKING:
+    from mmperson.schema import Prediction
+
+_BEFORE: Final[dict[signal.Signals, Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+"""What is taken over, if it is as Python sets it: nohup, for one, has SIGHUP ignored."""
+
+
+@dataclass
+class Tally:
+    """What became of the clips so far.
+
+    Attributes:
+        done: How many have a record.
+        failed: How many of these could not be scored.
+        asked: The signal that asked the run to end; 0 for none.
+    """
+
+    done: int = 0
+    failed: int = 0
+    asked: int = 0
+
+
+def count(records: Iterator[Prediction], tally: Tally) -> Iterator[Prediction]:
+    """Pass records on and count them; a second signal ends them."""
+    try:
+        for record in records:
+            tally.done += 1
+            tally.failed += record.error is not None
+            yield record
+    except KeyboardInterrupt:
+        tally.asked = tally.asked or signal.SIGINT
+
+
+@contextmanager
+def interruptible(tally: Tally) -> Iterator[None]:
+    """Let the first signal end the run after the clips in hand; the second one ends it at once."""
+
+    def note(number: int, frame: object) -> None:
+        if tally.asked:
+            raise KeyboardInterrupt
+        tally.asked = number
+        if number == signal.SIGINT:
+            tell("Finishing the clips in hand. Press Ctrl-C again to stop at once.")
+        else:
+            tell(f"{signal.Signals(number).name}: finishing the clips in hand; once more stops it.")
+
+    taken = [number for number, before in _BEFORE.items() if signal.getsignal(number) is before]
+    for number in taken:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, _BEFORE[number])
