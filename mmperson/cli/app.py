@@ -1,7 +1,7 @@
 """The `mmperson` program: its verbs, and how errors become exit codes.
 
 Exit codes: 0 all good, 1 some clips failed (results still written), 2 usage, 3 bundle or
-environment, 130 interrupted. Data goes to stdout, talk to stderr.
+environment, 130 interrupted (143 by SIGTERM, 129 by SIGHUP). Data goes to stdout, talk to stderr.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from mmperson.cli import benchmark, data, doctor, evaluate, export, predict, train
-from mmperson.cli.output import _drop_stdout
+from mmperson.cli.output import drop_stdout
 from mmperson.cli.terminal import plain_lines
 from mmperson.errors import MMPersonError
 
@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit(3)
     except OSError as error:  # such as a full disk under standard output
         if sys.stdout is not None:
-            _drop_stdout()
+            drop_stdout()
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             f"[bold red]{type(error).__name__}[/]: {plain_lines(_told(error))}"
         )

@@ -58,7 +58,7 @@ def to_stdout() -> Iterator[TextIO]:
         yield sys.stdout
     except _Unwritable as unwritable:
         error = unwritable.__cause__
-        _drop_stdout()
+        drop_stdout()
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(1) from None
         raise UsageError(
@@ -66,7 +66,7 @@ def to_stdout() -> Iterator[TextIO]:
         ) from error
 
 
-def _drop_stdout() -> None:
+def drop_stdout() -> None:
     """Send what is still buffered nowhere, as Python would fail on it once more at its end."""
     with suppress(OSError, ValueError):  # no real file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
