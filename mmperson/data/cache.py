@@ -30,6 +30,7 @@ _HEADER = re.compile(
     re.DOTALL,
 )
 _LONGEST_HEADER = 512
+_TYPES = {b"|u1": np.uint8, b"<f4": np.float32, b"<f2": np.float16}
 
 
 class FeatureCache:
@@ -148,24 +149,38 @@ class FeatureCache:
 
     def _is_whole(self, path: Path, modality: str) -> bool:
         """Return whether a file holds an array of a modality, as far as header and length tell."""
-        try:
-            with path.open("rb") as file:
-                header = _HEADER.match(file.read(_LONGEST_HEADER))
-                size = os.fstat(file.fileno()).st_size
-        except FileNotFoundError:
-            return False
-        if header is None:
+        found = described(path)
+        if found is None:
             return False
         part = getattr(self._spec, modality)
-        dtype = np.dtype(np.uint8 if isinstance(part, FrameSpec) else np.float32)
-        shape = tuple(int(number) for number in re.findall(rb"\d+", header["shape"]))
-        return (
-            header["descr"] == dtype.str.encode()
-            and header["shape"] == str(shape).encode()
-            and header.end() == int.from_bytes(header["length"], "little") + header.start("text")
-            and size == header.end() + dtype.itemsize * prod(shape)
-            and _fits(shape, part)
+        dtype, shape = found
+        return dtype == (np.uint8 if isinstance(part, FrameSpec) else np.float32) and _fits(
+            shape, part
         )
+
+
+def described(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
+    """Return type and shape of an array that ``save_array`` wrote, as header and length tell.
+
+    None if there is no such file, or it is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _HEADER.match(file.read(_LONGEST_HEADER))
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return None
+    kind = None if header is None else _TYPES.get(header["descr"])
+    if header is None or kind is None:
+        return None
+    dtype = np.dtype(kind)
+    shape = tuple(int(number) for number in re.findall(rb"\d+", header["shape"]))
+    is_whole = (
+        header["shape"] == str(shape).encode()
+        and header.end() == int.from_bytes(header["length"], "little") + header.start("text")
+        and size == header.end() + dtype.itemsize * prod(shape)
+    )
+    return (dtype, shape) if is_whole else None
 
 
 def identify(clip: str | Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmperson.data.cache import save_array
+from mmperson.data.cache import described, save_array
 from mmperson.data.dataset import ClipDataset
 from mmperson.files import sweep, writing
 from mmperson.models.checkpoint import read_tensors, write_tensors
@@ -45,12 +45,13 @@ def encode_rows(
         sweep(folder)
     paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
     for batch in rows.by_length(_BATCH):
-        if all(paths[row].is_file() for row in batch):
+        kept_before = [described(paths[row]) is not None for row in batch]
+        if all(kept_before):
             continue
         # Whole, even if some are there: in another batch, the last bits would be others.
         encoded = rows.select(batch).with_features(name, partial(network.features, name))
-        for row, states in zip(batch, encoded.features[name], strict=True):
-            if not paths[row].is_file():
+        for row, is_kept, states in zip(batch, kept_before, encoded.features[name], strict=True):
+            if not is_kept:
                 save_array(paths[row], states.numpy())
     kept = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
     return rows.with_kept_features(name, kept)

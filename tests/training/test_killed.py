@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks.crash_safety import kill_often, uninterrupted
 from benchmarks.crash_subjects import training
@@ -71,7 +73,12 @@ def test_the_log_is_whole_at_every_moment(tmp_path, monkeypatch):
         raise AssertionError("the log was not replaced in one go")
 
 
-def test_features_do_not_depend_on_which_were_there_already(recipe, tmp_path):
+def halve(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 0), halve])
+def test_features_do_not_depend_on_which_were_there_already(recipe, tmp_path, damage):
     recipe = with_frozen_text(recipe)
     spec, tokenizer = input_spec(recipe), load_tokenizer(tokenizer_file(recipe.text))
     rows = ClipDataset.prepare(read_manifest(recipe.data.manifest), spec, tokenizer)
@@ -80,7 +87,7 @@ def test_features_do_not_depend_on_which_were_there_already(recipe, tmp_path):
     encode_rows(network, rows, "text", tmp_path / "cut")
     files = sorted((tmp_path / "cut").rglob("*.npy"))
     for path in files[::3]:
-        path.unlink()
+        damage(path)
     batches = []
     features = network.features
     network.features = lambda name, batch: (
