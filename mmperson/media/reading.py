@@ -105,7 +105,7 @@ def _read(
 ) -> Iterator[Clip]:
     """Survey a file, then decode the spans that are planned from its length in seconds."""
     pictures = wish.frames > 0
-    with open_container(path, wish.limits, pictures=pictures) as container:
+    with open_container(path, wish.limits, pictures=False) as container:
         info = describe(container, path)
         survey = None if pictures else survey_index(container)
         if survey is not None:
