@@ -13,6 +13,7 @@ boxes: ``mov_read_default`` of its mov.c, 7 to 8.
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -177,7 +178,7 @@ class _Index:
         count = int.from_bytes(self._read(body + at + 2, stop, 2), "big")
         _hold(b"sidx", count, max(stop - body - at - 4, 0) // 12)
         sizes = np.frombuffer(self._read(body + at + 4, stop, 12 * count), ">u4")[::3]
-        *places, last = (place + np.cumsum(np.r_[0, sizes & 0x7FFFFFFF])).tolist()
+        *places, last = accumulate((sizes & 0x7FFFFFFF).tolist(), initial=place)
         self._count(True, len(places))
         self.fragments += len(places)
         self.references.update(places)

@@ -163,6 +163,13 @@ def test_a_list_of_fragments_names_boxes():
         check(listed(12))
 
 
+@pytest.mark.parametrize("first", [-(1 << 63), -1, (1 << 63) - 1])
+def test_a_list_of_fragments_may_begin_anywhere(first):
+    head = number(1 << 24) + number(1) + number(1000) + bytes(8)
+    head += first.to_bytes(8, "big", signed=True) + number(1)
+    check(box(b"ftyp", b"isom") + box(b"sidx", head, number(9) + bytes(8)))
+
+
 @pytest.mark.parametrize(("kind", "why"), [(b"senc", "encrypted"), (b"iloc", "still pictures")])
 def test_what_no_clip_has_is_refused(kind, why):
     with pytest.raises(UnreadableMedia, match=why):
