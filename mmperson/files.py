@@ -16,22 +16,22 @@ from typing import Final
 
 from mmperson.errors import UsageError
 
-_UNFINISHED: Final = re.compile(r"\.([0-9a-f]{8})-([0-9]+)", re.ASCII)
-_SCRATCH: Final = re.compile(r"mmperson-([0-9a-f]{8})-([0-9]+)-\w+", re.ASCII)
-_FORGOTTEN_S: Final = 7 * 86400.0
+_TEMP_NAME: Final = re.compile(r"\.([0-9a-f]{8})-([0-9]+)", re.ASCII)
+_TEMP_FOLDER: Final = re.compile(r"mmperson-([0-9a-f]{8})-([0-9]+)-\w+", re.ASCII)
+_STALE_AFTER_S: Final = 7 * 86400.0
 """Age at which what a process of elsewhere left is taken away, untouched for so long."""
 
 
-def beside(path: Path) -> Path:
+def temp_path(path: Path) -> Path:
     """Return the name under which this process writes a file until it is whole.
 
-    It ends in where this process runs and its number: ``sweep`` knows by them what a kill left.
+    It ends in where this process runs and its number: ``remove_stale`` knows by them what a kill left.
     """
-    return path.with_name(f".{path.name}.{_place()}-{os.getpid()}")
+    return path.with_name(f".{path.name}.{_host_id()}-{os.getpid()}")
 
 
 @contextmanager
-def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a name beside a file to write to, which takes the file's place in the end.
 
     Args:
@@ -42,20 +42,20 @@ def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         UsageError: It cannot be written.
     """
-    unfinished = beside(path)
+    temporary = temp_path(path)
     try:
-        with writing(path):
-            yield unfinished
+        with write_errors(path):
+            yield temporary
             if durable:
-                keep(unfinished)
-            os.replace(unfinished, path)
+                fsync(temporary)
+            os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 
-def keep(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Have the system write a file to the disk.
 
     Raises:
@@ -66,7 +66,7 @@ def keep(path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Let what the system refuses be a ``UsageError`` that names the file."""
     try:
         yield
@@ -77,8 +77,8 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sweep(folder: Path, name: str = "*") -> None:
-    """Take away what processes that have ended left unfinished.
+def remove_stale(folder: Path, name: str = "*") -> None:
+    """Take away what processes that have ended left temporary.
 
     Whether a process of another machine or container still runs is not known here: its files stay
     until they are a week old.
@@ -89,23 +89,23 @@ def sweep(folder: Path, name: str = "*") -> None:
     """
     for path in folder.glob(f".{name}.*"):
         with suppress(FileNotFoundError):  # another process has been faster
-            if _is_left(path, _UNFINISHED.fullmatch(path.suffix)):
+            if _is_stale(path, _TEMP_NAME.fullmatch(path.suffix)):
                 path.unlink()
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def temp_folder() -> Iterator[Path]:
     """Give a folder for what is not to stay; what a kill left of an earlier one is taken away."""
     for path in Path(tempfile.gettempdir()).glob("mmperson-*"):
         with suppress(OSError):  # another process has been faster
             is_mine = path.lstat().st_uid == os.getuid()
-            if is_mine and _is_left(path, _SCRATCH.fullmatch(path.name)):
+            if is_mine and _is_stale(path, _TEMP_FOLDER.fullmatch(path.name)):
                 shutil.rmtree(path)  # which follows no link
-    with tempfile.TemporaryDirectory(prefix=f"mmperson-{_place()}-{os.getpid()}-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"mmperson-{_host_id()}-{os.getpid()}-") as folder:
         yield Path(folder)
 
 
-def _is_left(path: Path, mark: re.Match[str] | None) -> bool:
+def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
     """Return whether what has this mark, of a place and a process, was left by a kill.
 
     Raises:
@@ -113,13 +113,13 @@ def _is_left(path: Path, mark: re.Match[str] | None) -> bool:
     """
     if mark is None:
         return False
-    if mark[1] == _place():
+    if mark[1] == _host_id():
         return not _is_running(int(mark[2]))
-    return path.lstat().st_mtime < time.time() - _FORGOTTEN_S
+    return path.lstat().st_mtime < time.time() - _STALE_AFTER_S
 
 
 @cache
-def _place() -> str:
+def _host_id() -> str:
     """Name the set of processes that have numbers of their own: a machine, or a container on it."""
     machine = os.uname().nodename
     with suppress(OSError):  # Linux has it

@@ -19,7 +19,7 @@ import torch
 from mmperson import files
 from mmperson.data.cache import save_array
 from mmperson.errors import UsageError
-from mmperson.files import beside, scratch, sweep, whole
+from mmperson.files import atomic_write, remove_stale, temp_folder, temp_path
 from mmperson.models.checkpoint import read_tensors, write_tensors
 
 
@@ -36,7 +36,7 @@ def files_up_to(size):
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -71,15 +71,15 @@ def ended():
 
 
 def test_only_what_ended_processes_left_is_swept_away(tmp_path, ended):
-    mine = beside(tmp_path / "a.npy")
+    mine = temp_path(tmp_path / "a.npy")
     left = mine.with_name(mine.name.replace(f"-{os.getpid()}", f"-{ended}"))
     other = left.with_name(left.name.replace(".a.npy.", ".b."))
     others = [mine, tmp_path / ".a.npy.orig", tmp_path / f".a.npy.{ended}", tmp_path / "a.1", other]
     for path in (left, *others):
         path.touch()
-    sweep(tmp_path, "a.npy")
+    remove_stale(tmp_path, "a.npy")
     assert sorted(tmp_path.iterdir()) == sorted(others)
-    sweep(tmp_path)
+    remove_stale(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(others[:4])
 
 
@@ -87,17 +87,17 @@ def test_what_is_written_in_another_container_stays_until_it_is_old(tmp_path, en
     """A number says nothing about a process of another machine or container."""
     elsewhere = tmp_path / f".a.npy.00000000-{ended}"
     elsewhere.touch()
-    sweep(tmp_path)
+    remove_stale(tmp_path)
     assert elsewhere.exists()
     old_s = time.time() - 8 * 86400
     os.utime(elsewhere, (old_s, old_s))
-    sweep(tmp_path)
+    remove_stale(tmp_path)
     assert not elsewhere.exists()
 
 
 def test_a_folder_that_a_kill_left_goes_when_the_next_one_is_made(tmp_path, ended, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    program = "import os; from mmperson.files import scratch\nwith scratch(): os._exit(9)"
+    program = "import os; from mmperson.files import temp_folder\nwith temp_folder(): os._exit(9)"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     here = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", program], cwd=here, env=environment, check=False)
@@ -110,7 +110,7 @@ def test_a_folder_that_a_kill_left_goes_when_the_next_one_is_made(tmp_path, ende
     other.mkdir()
     link = tmp_path / f"{left.name}x"
     link.symlink_to(kept)
-    with scratch() as first, scratch() as second:
+    with temp_folder() as first, temp_folder() as second:
         assert first != second
         assert sorted(tmp_path.iterdir()) == sorted([first, second, kept, link, other])
     assert sorted(tmp_path.iterdir()) == sorted([kept, link, other])
@@ -123,7 +123,7 @@ def test_places_are_told_apart_by_machine_and_by_the_numbers_of_their_processes(
         files._place.cache_clear()
         monkeypatch.setattr(os, "uname", lambda name=machine: SimpleNamespace(nodename=name))
         monkeypatch.setattr(os, "readlink", lambda _, target=numbers: target)
-        names.append(beside(Path("a")))
+        names.append(temp_path(Path("a")))
     files._place.cache_clear()
     assert len(set(names)) == 3
 
@@ -137,7 +137,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
         assert not path.exists()
 
     monkeypatch.setattr(os, "fsync", note)
-    with whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text("new")
     assert seen == [3]
     save_array(tmp_path / "a.npy", np.zeros(3))  # one of many, which could be made anew
@@ -153,4 +153,4 @@ def test_tensors_are_written_under_a_name_that_is_swept(tmp_path):
     told = os.read(notify, 4096)
     os.close(notify)
     made = {name.decode() for name in re.findall(rb"[\w.-]{2,}", told)}
-    assert made == {beside(tmp_path / "state.safetensors").name}
+    assert made == {temp_path(tmp_path / "state.safetensors").name}

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mmperson.cli.hold import Hold
 from mmperson.errors import UsageError
-from mmperson.files import beside, keep, sweep
+from mmperson.files import fsync, remove_stale, temp_path
 
 if TYPE_CHECKING:
     from mmperson.schema import Prediction
@@ -82,10 +82,10 @@ def replacing(out: Path, has_some: Callable[[], bool] = lambda: True) -> Iterato
     """
     is_special = out.exists() and not out.is_file()  # a pipe or a device has no place to take
     target = Path(os.path.realpath(out))
-    unfinished = beside(target.with_name(_RECORDS))
+    unfinished = temp_path(target.with_name(_RECORDS))
     try:
         with _writing():
-            sweep(target.parent, _RECORDS)
+            remove_stale(target.parent, _RECORDS)
             file = _open(out if is_special else unfinished, "w")
         with _closing(file):
             yield file
@@ -157,9 +157,9 @@ def settle(hold: Hold, clips: Sequence[str], wanted: Mapping[str, str | None]) -
         left[clip] += 1
     out = hold.out
     target = Path(os.path.realpath(out))
-    unfinished = beside(target.with_name(_SETTLED))
+    unfinished = temp_path(target.with_name(_SETTLED))
     try:
-        sweep(target.parent, _SETTLED)
+        remove_stale(target.parent, _SETTLED)
         with _writing(), target.open("rb") as lines, unfinished.open("wb") as kept:
             for line in lines:
                 record = _parse(line, out)
@@ -244,7 +244,7 @@ def _open(path: Path, mode: Literal["a", "w"]) -> TextIO:
 
 def _replace(source: Path, target: Path) -> None:
     """Let a file take the place of another one, and its permissions."""
-    keep(source)
+    fsync(source)
     if target.exists():
         shutil.copymode(target, source)
     os.replace(source, target)

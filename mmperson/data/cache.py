@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError
-from mmperson.files import sweep, whole, writing
+from mmperson.files import atomic_write, remove_stale, write_errors
 from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec, SoundSpec, WaveformSpec
 
 SPEC_FILE = "spec.sha256"
@@ -48,12 +48,12 @@ class FeatureCache:
     def __init__(self, folder: str | Path, spec: InputSpec) -> None:
         self.folder = Path(folder)
         self._spec = spec
-        with writing(self.folder):
+        with write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            sweep(self.folder)
+            remove_stale(self.folder)
         marker = self.folder / SPEC_FILE
         if not marker.is_file():
-            with whole(marker) as unfinished:
+            with atomic_write(marker) as unfinished:
                 unfinished.write_text(spec.hash, encoding="utf-8")
         found = marker.read_text(encoding="utf-8", errors="replace")
         if found != spec.hash:
@@ -123,7 +123,7 @@ class FeatureCache:
             if array is not None:
                 save_array(path, array)
                 continue
-            with whole(path.with_suffix(MISSING), durable=False) as unfinished:
+            with atomic_write(path.with_suffix(MISSING), durable=False) as unfinished:
                 unfinished.write_text(refusal, encoding="utf-8")
 
     def _note(self, clip: str | Path, modality: str) -> str | None:
@@ -210,5 +210,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """
     content = io.BytesIO()  # numpy does not notice when the end of a small file finds no room
     np.save(content, array, allow_pickle=False)
-    with whole(path, durable=False) as unfinished:  # for thousands of arrays, that would cost much
+    with atomic_write(
+        path, durable=False
+    ) as unfinished:  # for thousands of arrays, that would cost much
         unfinished.write_bytes(content.getbuffer())

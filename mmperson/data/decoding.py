@@ -18,7 +18,7 @@ from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import published, read_unchanged, require_clips
 from mmperson.errors import DataError, MediaError, UsageError
-from mmperson.files import scratch
+from mmperson.files import temp_folder
 from mmperson.inputs.clip import load_libraries
 from mmperson.inputs.spec import InputSpec
 from mmperson.workers.crew import Bounds, Work, as_done
@@ -159,7 +159,7 @@ def decoded(
         DataError: See ``decode_clips``.
         UsageError: There is no room for it.
     """
-    with scratch() if folder is None else nullcontext(folder) as place:
+    with temp_folder() if folder is None else nullcontext(folder) as place:
         cache = FeatureCache(place, spec)
         decode_clips(manifest, spec, cache, Bounds())
         yield cache

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from mmperson.config import Recipe, load_recipe, parse_recipe
 from mmperson.errors import BundleCorrupt, BundleNotFound
-from mmperson.files import whole, writing
+from mmperson.files import atomic_write, write_errors
 from mmperson.inputs.spec import InputSpec
 from mmperson.models.ensemble import Ensemble
 from mmperson.models.network import PersonalityNetwork
@@ -97,14 +97,14 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str,
     Raises:
         UsageError: It cannot be written.
     """
-    with writing(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     # One entry: safetensors writes several in random order, and files should be comparable.
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
     # Not save_file: it writes to a name of its own beside the file, which a kill leaves for good.
     content = save(dense, metadata)
-    with whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 

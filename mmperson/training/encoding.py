@@ -16,7 +16,7 @@ from torch import nn
 
 from mmperson.data.cache import described, save_array
 from mmperson.data.dataset import ClipDataset
-from mmperson.files import sweep, writing
+from mmperson.files import remove_stale, write_errors
 from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training.distil import mean_states
@@ -40,9 +40,9 @@ def encode_rows(
         UsageError: They cannot be written.
     """
     folder = folder / f"{name}_{_digest(network.encoders[name])}"
-    with writing(folder):
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
+        remove_stale(folder)
     paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
     for batch in rows.by_length(_BATCH):
         kept_before = [described(paths[row]) is not None for row in batch]

@@ -21,7 +21,7 @@ from mmperson.data.decoding import decode_clips, decoded
 from mmperson.data.manifest import Manifest, read_manifest
 from mmperson.errors import DataError, ResumeMismatch, TrainingError
 from mmperson.evaluation.protocols import grouped_folds
-from mmperson.files import sweep, whole, writing
+from mmperson.files import atomic_write, remove_stale, write_errors
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import (
     NETWORK_FILE,
@@ -268,14 +268,14 @@ def _claim(run: Path, recipe: Recipe) -> None:
             f"{str(run)!r} began with other content of {str(recipe.data.manifest)!r}.",
             hint="Give another --out, or the manifest that the run began with.",
         )
-    with writing(run):
+    with write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
-        sweep(run)
+        remove_stale(run)
     for target, content in ((path, recipe.to_yaml()), (corpus, rows)):
-        with whole(target) as unfinished:
+        with atomic_write(target) as unfinished:
             unfinished.write_text(content, encoding="utf-8")
     if recipe.text is not None:
-        with whole(run / TOKENIZER_FILE) as unfinished:
+        with atomic_write(run / TOKENIZER_FILE) as unfinished:
             shutil.copyfile(tokenizer_file(recipe.text), unfinished)
 
 

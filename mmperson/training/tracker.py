@@ -10,7 +10,7 @@ from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
-from mmperson.files import whole, writing
+from mmperson.files import atomic_write, write_errors
 
 LOG_FILE = "log.jsonl"
 
@@ -35,9 +35,9 @@ class Tracker:
             return
         path = run / LOG_FILE
         kept = _lines_until(path, step)
-        with whole(path) as unfinished:  # A kill must not take what was logged before.
+        with atomic_write(path) as unfinished:  # A kill must not take what was logged before.
             unfinished.write_text("".join(kept), encoding="utf-8")
-        with writing(run):
+        with write_errors(run):
             self._log = path.open("a", encoding="utf-8")
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
 
@@ -45,7 +45,7 @@ class Tracker:
         """Record named numbers after a step."""
         if self._log is None or self._board is None:
             return
-        with writing(self.run):
+        with write_errors(self.run):
             self._log.write(json.dumps({"step": step, **numbers}) + "\n")
             self._log.flush()
             for name, number in numbers.items():
@@ -63,7 +63,7 @@ class Tracker:
         if self._log is not None and self._board is not None:
             # What is not written then is no news if something has failed before.
             for file in (self._log, self._board):
-                with suppress(OSError) if error else writing(self.run):
+                with suppress(OSError) if error else write_errors(self.run):
                     file.close()
 
 

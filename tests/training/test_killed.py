@@ -13,7 +13,7 @@ from benchmarks.crash_subjects import training
 from mmperson.config import parse_recipe
 from mmperson.data import read_manifest
 from mmperson.data.dataset import ClipDataset
-from mmperson.files import beside
+from mmperson.files import temp_path
 from mmperson.inputs.text import load_tokenizer
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec, tokenizer_file
@@ -50,7 +50,7 @@ def test_what_a_killed_process_was_writing_is_taken_away(recipe, tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for name in ("state.safetensors", "log.jsonl", "recipe.yaml"):
-        mine = beside(tmp_path / name)
+        mine = temp_path(tmp_path / name)
         mine.with_name(mine.name.replace(f"-{os.getpid()}", f"-{ended.pid}")).write_bytes(b"half")
     train(recipe, tmp_path)
     assert not list(tmp_path.glob(".*"))
