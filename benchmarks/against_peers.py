@@ -30,8 +30,8 @@ from impressions import render
 from moving_clip import write_moving_clip
 from result_file import ROOT, circumstances, newest_result, write_result
 
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 from mmperson.runtime.bundle import DEFAULT_BUNDLE
-from mmperson.workers.worker import ONE_THREAD
 
 PEERS = ROOT / "benchmarks" / "peers"
 FRAMES = {"oceanai": 75, "deep_personality": 100}
@@ -57,7 +57,7 @@ def commands(environments: Path, folder: Path) -> dict[str, list[str]]:
 
 def measure(systems: dict[str, list[str]], clips: Sequence[Path], rounds: int) -> Iterator[dict]:
     """Run every system in turn, so that what else the machine does meets all of them."""
-    variables = {**os.environ, **ONE_THREAD, "OPENCV_FFMPEG_THREADS": "1"}
+    variables = {**os.environ, **SINGLE_THREAD_ENV, "OPENCV_FFMPEG_THREADS": "1"}
     variables.pop("PYTHONPATH", None)
     for number, (name, command) in itertools.product(range(rounds), systems.items()):
         ours = {"PYTHONPATH": str(ROOT)} if name.startswith("mmperson") else {}

@@ -1,4 +1,4 @@
-"""How many clips a second are decoded, by processors and by a GPU's decoder, and scored.
+"""How many clips a second are decoded, by cpu_count and by a GPU's decoder, and scored.
 
     python benchmarks/gpu_decoding.py --device cuda
     python benchmarks/gpu_decoding.py --device cpu --seconds 1    # that it runs
@@ -46,16 +46,16 @@ from mmperson.media.container import open_container, start_s, usable_streams
 from mmperson.media.limits import DEFAULT_LIMITS
 from mmperson.media.survey import survey_packets
 from mmperson.media.video import nearest_frames, plan_frames
+from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, cpu_count
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.scoring import Scoring
-from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, processors
 
 FRAMES = 16
 STREAMS = (1, 4, 8)
 """Threads that decode on the GPU side by side, each a stream of its own."""
 MEMORY_MB = {"cpu": DEFAULT_MEMORY_MB, "cuda": 1e6}
 """Addresses of a worker; CUDA reserves many."""
-START_S = 300.0
+STARTUP_TIMEOUT_S = 300.0
 """How long the first of several decoders waits for the last to get ready."""
 PROFILES: tuple[Decode, ...] = ("exact", "fast", "key")
 RGB_OF_YCC = ((1.164, 0.0, 1.596), (1.164, -0.392, -0.813), (1.164, 2.017, 0.0))
@@ -169,7 +169,7 @@ def _take_barrier(start: Any) -> None:
 
 def _pace_of_reading(clip: Path, profile: Decode, seconds: float) -> float:
     read = partial(read_clip, clip, frames=FRAMES, decode=profile, threads="none")
-    return pace(read, seconds, partial(_starts[-1].wait, START_S))
+    return pace(read, seconds, partial(_starts[-1].wait, STARTUP_TIMEOUT_S))
 
 
 def nvdec() -> HWAccel:
@@ -194,7 +194,9 @@ def by_streams(
     def work() -> None:
         try:
             decoder = Decoder(accelerator)
-            rates.append(pace(partial(decode, decoder), seconds, partial(start.wait, START_S)))
+            rates.append(
+                pace(partial(decode, decoder), seconds, partial(start.wait, STARTUP_TIMEOUT_S))
+            )
         except Exception as error:  # told below, by the thread that is asked
             problems.append(error)
             start.abort()
@@ -215,8 +217,8 @@ def scored(
 ) -> dict[str, float]:
     """Score from mp4 to scores; the processes decode while others compute."""
     work = Scoring(open_bundle(folder / "bundle"), device, profile)
-    bounds = Bounds(processors(), memory_mb=MEMORY_MB[device])
-    rate = measure_crew(work, [str(clip)], bounds, seconds, {})
+    limits = WorkerLimits(cpu_count(), memory_mb=MEMORY_MB[device])
+    rate = measure_crew(work, [str(clip)], limits, seconds, {})
     return {"workers": rate.workers, "clips_per_s": rate.clips_per_s}
 
 
@@ -227,9 +229,7 @@ def measure(clip: Path, folder: Path, device: Literal["cpu", "cuda"], seconds: f
         for streams in STREAMS
     }
     for profile in PROFILES:
-        ways[f"processors, {profile}"] = partial(
-            by_processors, clip, profile, processors(), seconds
-        )
+        ways[f"cpu_count, {profile}"] = partial(by_processors, clip, profile, cpu_count(), seconds)
         ways[f"scored, {profile}"] = partial(scored, folder, clip, device, profile, seconds)
     rows = []
     for way, work in ways.items():

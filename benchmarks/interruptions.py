@@ -23,7 +23,7 @@ from memory_group import MemoryGroup
 
 from mmperson.data.cache import SPEC_FILE
 from mmperson.models.checkpoint import read_tensors
-from mmperson.workers.worker import ONE_THREAD
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 
 # A server that has torch imported starts the commands: else most kills would meet an import.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -36,7 +36,7 @@ RUST_ABORTED = "SIGABRT of a library in Rust that was refused memory"
 
 def warm_up() -> None:
     """Start the server, so that no time is counted for it."""
-    os.environ.update(ONE_THREAD)
+    os.environ.update(SINGLE_THREAD_ENV)
     process = PROCESSES.Process(target=int)
     process.start()
     process.join()

@@ -29,9 +29,9 @@ from typing import Any
 from result_file import circumstances, write_result
 
 from mmperson.benchmark.circumstances import PACKAGES
-from mmperson.workers.worker import ONE_THREAD
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 
-os.environ.update(ONE_THREAD)  # before numpy is imported
+os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
 
 import av
 import numpy as np
@@ -48,12 +48,12 @@ from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.media import Decode, find_transcript, read_clip, read_transcript
 from mmperson.media.decode import Threads
 from mmperson.media.faces import face_detector
+from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, cpu_count
 from mmperson.runtime.bundle import Bundle, open_bundle
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.scoring import Scoring
 from mmperson.runtime.session import Session
 from mmperson.schema import Prediction
-from mmperson.workers.crew import Bounds, Crew, processors
 
 FRAMES = 16
 SECONDS = 15.0
@@ -121,7 +121,7 @@ def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
 
 def peak_mb(bundle: Bundle, clip: Path, decode: Decode) -> float | None:
     """Return the most memory in MiB that a worker has had after a clip."""
-    with Crew(Scoring(bundle, "cpu", decode), Bounds(1)) as crew:
+    with WorkerPool(Scoring(bundle, "cpu", decode), WorkerLimits(1)) as crew:
         warm_up(crew, [str(clip)])
         return peak_rss_mb(crew.pids[0])
 
@@ -187,7 +187,7 @@ def goals(
 def one_process(bundle: Bundle, clip: Path, seconds: float) -> list[dict[str, float]]:
     """Score clips in one process, by more and more threads for decoding and for each graph."""
     rows = []
-    for threads in worker_counts(processors()):
+    for threads in worker_counts(cpu_count()):
         decoding: Threads = "none" if threads == 1 else "auto"
         predictor = Predictor(bundle, threads=threads, decode_threads=decoding)
         check_scored(predictor.predict(clip))
@@ -236,7 +236,7 @@ def scaling(three: Bundle, folder: Path, repeats: int, seconds: float) -> dict[s
     found["length"] = {"seconds": LENGTHS_S, "size": LENGTHS_SIZE, "cpu_s": spent}
     found["length"]["fit_s_per_s"] = line(LENGTHS_S, spent)
     middle = clip_of(folder, SECONDS, *LENGTHS_SIZE)
-    rates = measure_offline(three, [str(middle)], "cpu", "exact", processors(), seconds)
+    rates = measure_offline(three, [str(middle)], "cpu", "exact", cpu_count(), seconds)
     counts = [rate.workers for rate in rates]
     rows = [
         {"workers": one.workers, "clips_per_s": one.clips_per_s, "cpu_s": one.cpu_s_per_clip}

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmperson.workers.worker import ONE_THREAD
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 
-os.environ.update(ONE_THREAD)  # before numpy is imported
+os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
 
 from result_file import ROOT, circumstances, write_result
 from rich.console import Console

@@ -120,11 +120,11 @@ def test_a_folder_that_a_kill_left_goes_when_the_next_one_is_made(tmp_path, ende
 def test_places_are_told_apart_by_machine_and_by_the_numbers_of_their_processes(monkeypatch):
     names = []
     for machine, numbers in (("a", "pid:[1]"), ("a", "pid:[2]"), ("b", "pid:[1]")):
-        files._place.cache_clear()
+        files._host_id.cache_clear()
         monkeypatch.setattr(os, "uname", lambda name=machine: SimpleNamespace(nodename=name))
         monkeypatch.setattr(os, "readlink", lambda _, target=numbers: target)
         names.append(temp_path(Path("a")))
-    files._place.cache_clear()
+    files._host_id.cache_clear()
     assert len(set(names)) == 3
 
 

@@ -28,7 +28,7 @@ class Circumstances:
         made: When the measurement began, in UTC.
         processor: Its name, as far as the system tells.
         machine: Its architecture.
-        processors: How many there are.
+        cpu_count: How many there are.
         usable: How many of them this process may use.
         load: Processes that wanted to run over the last minute, on average, as the measurement
             began; None where the system does not tell.
@@ -41,7 +41,7 @@ class Circumstances:
     made: str
     processor: str
     machine: str
-    processors: int
+    cpu_count: int
     usable: int
     load: float | None
     busy: bool
@@ -51,15 +51,15 @@ class Circumstances:
 
 def circumstances() -> Circumstances:
     """Describe this machine and this mmperson; to be called before the measurement."""
-    from mmperson.workers.crew import processors
+    from mmperson.pool.worker_pool import cpu_count
 
     count, now = os.cpu_count() or 1, load()
     return Circumstances(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         processor=processor(),
         machine=platform.machine(),
-        processors=count,
-        usable=processors(),
+        cpu_count=count,
+        usable=cpu_count(),
         load=now,
         busy=now is not None and now > BUSY * count,
         versions={"mmperson": mmperson.__version__, **versions(PACKAGES)},

@@ -13,9 +13,9 @@ from typing import Final
 
 from mmperson.errors import MMPersonError
 from mmperson.media import Decode
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
-from mmperson.workers.worker import ONE_THREAD
 
 RUNS: Final = 5
 """Processes that are started."""
@@ -84,7 +84,7 @@ def _score_anew(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -
     begin = time.perf_counter()
     answer = subprocess.run(
         [sys.executable, "-P", "-c", _PROGRAM, given],
-        env={**os.environ, **ONE_THREAD},
+        env={**os.environ, **SINGLE_THREAD_ENV},
         capture_output=True,
         text=True,
         check=False,

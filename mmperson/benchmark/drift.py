@@ -9,10 +9,10 @@ from mmperson.benchmark.processes import rss_mb
 from mmperson.benchmark.subject import check_scored
 from mmperson.errors import UsageError
 from mmperson.media import Decode
+from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.scoring import Job, Scoring
-from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew
 
 WARM_SHARE: Final = 0.1
 """Share of the clips after which memory is measured first: until then a worker warms up."""
@@ -50,9 +50,11 @@ def measure_drift(
     """
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
-    with Crew(Scoring(bundle, provider, decode), Bounds(1, memory_mb=memory_mb)) as crew:
+    with WorkerPool(
+        Scoring(bundle, provider, decode), WorkerLimits(1, memory_mb=memory_mb)
+    ) as crew:
         for number in range(1, repeat + 1):
-            crew.hand(number, Job(clip))
+            crew.submit(number, Job(clip))
             while crew.busy:
                 for _, record in crew.poll():
                     check_scored(record)

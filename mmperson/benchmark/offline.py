@@ -10,11 +10,11 @@ from mmperson.benchmark.processes import cpu_s, peak_rss_mb
 from mmperson.benchmark.subject import check_scored
 from mmperson.errors import MMPersonError
 from mmperson.media import Decode
+from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.scoring import Job, Scorers, Scoring
 from mmperson.schema import Scores
-from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def measure_offline(
         decode: Which frames of a video are decoded.
         workers: The largest number of workers.
         seconds: How long to measure each number of workers, at least.
-        memory_mb: Memory of a worker, see ``Bounds``.
+        memory_mb: Memory of a worker, see ``WorkerLimits``.
 
     Raises:
         MMPersonError: Scores depend on the number of workers, or change from time to time.
@@ -65,7 +65,7 @@ def measure_offline(
     known: dict[str, Scores | None] = {}
     work = Scoring(bundle, provider, decode)
     for count in worker_counts(workers):
-        rate = measure_crew(work, clips, Bounds(count, memory_mb=memory_mb), seconds, known)
+        rate = measure_crew(work, clips, WorkerLimits(count, memory_mb=memory_mb), seconds, known)
         first = rates[0] if rates else rate
         rates.append(replace(rate, scaling=round(rate.clips_per_s / first.clips_per_s, 3)))
     return rates
@@ -74,7 +74,7 @@ def measure_offline(
 def measure_crew(
     work: Scoring,
     clips: Sequence[str],
-    bounds: Bounds,
+    limits: WorkerLimits,
     seconds: float,
     known: dict[str, Scores | None],
 ) -> Rate:
@@ -83,14 +83,14 @@ def measure_crew(
     Args:
         work: What scores.
         clips: The clips, which are scored in turn.
-        bounds: How many workers, and what they may cost.
+        limits: How many workers, and what they may cost.
         seconds: How long to measure, at least.
         known: Scores by clip as they were before; those that are new are added.
 
     Raises:
         MMPersonError: Scores are not what they were before.
     """
-    with Crew(work, bounds) as crew:
+    with WorkerPool(work, limits) as crew:
         warm_up(crew, clips)
         before_s = cpu_s(crew.pids)
         scored, wall_s = _score(crew, clips, seconds, known)
@@ -119,7 +119,7 @@ def worker_counts(most: int) -> list[int]:
 def warm_up(crew: Scorers, clips: Sequence[str]) -> None:
     """Start all workers of a crew, and let each score a clip."""
     for number in range(crew.size):
-        crew.hand(number, Job(clips[number % len(clips)]))
+        crew.submit(number, Job(clips[number % len(clips)]))
     while crew.busy:
         for _, record in crew.poll():
             check_scored(record)
@@ -137,7 +137,7 @@ def _score(
             late = time.perf_counter() - begin >= seconds
             if late and handed >= least and handed % crew.size == 0:
                 break
-            crew.hand(handed, Job(clips[handed % len(clips)]))
+            crew.submit(handed, Job(clips[handed % len(clips)]))
             handed += 1
         if not crew.busy:
             return handed, time.perf_counter() - begin

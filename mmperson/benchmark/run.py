@@ -17,11 +17,11 @@ from mmperson.benchmark.single import SingleStream, measure_single
 from mmperson.benchmark.subject import BundleFacts, ClipFacts, bundle_facts, clip_facts
 from mmperson.errors import UnknownComponent, UsageError
 from mmperson.media import Decode
+from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool, cpu_count
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.scoring import Scoring
-from mmperson.workers.crew import DEFAULT_MEMORY_MB, Bounds, Crew, processors
 
 SCENARIOS: Final = ("single", "offline", "server", "cold")
 BOUND_FACTOR: Final = 5.0
@@ -89,7 +89,7 @@ def measure(
         provider: Where graphs run.
         decode: Which frames of a video are decoded.
         workers: The largest number of processes; None for one per processor.
-        memory_mb: Memory of a worker, see ``Bounds``; a GPU's needs far more than the default.
+        memory_mb: Memory of a worker, see ``WorkerLimits``; a GPU's needs far more than the default.
         seconds: How long each figure is measured, at least.
         bound_s: What 95 % of a server's answers must keep, in seconds; None for five times the
             median of the single stream.
@@ -104,8 +104,8 @@ def measure(
         if name not in SCENARIOS:
             raise UnknownComponent("scenario", name, SCENARIOS)
     _check(seconds, bound_s, repeat)
-    crowd = Bounds(workers, memory_mb=memory_mb)
-    most = crowd.workers or processors()
+    crowd = WorkerLimits(workers, memory_mb=memory_mb)
+    most = crowd.workers or cpu_count()
     facts = circumstances()
     tell("Warming up")
     predictor = Predictor(bundle, provider=provider, decode=decode)
@@ -123,7 +123,7 @@ def measure(
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with Crew(Scoring(bundle, provider, decode), crowd) as crew:
+        with WorkerPool(Scoring(bundle, provider, decode), crowd) as crew:
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
     if "cold" in scenarios:

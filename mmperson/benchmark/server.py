@@ -116,7 +116,7 @@ def probe(
             arrived += 1
         while crew.free and waiting:
             number = waiting.popleft()
-            crew.hand(number, Job(clips[number % len(clips)]))
+            crew.submit(number, Job(clips[number % len(clips)]))
         next_s = None if arrived == count else max(due_s[arrived] - time.perf_counter(), 0.0)
         for number, record in crew.poll(next_s):
             check_scored(record)

@@ -83,9 +83,9 @@ def benchmark(
 
     Takes about a minute with everything. Measure when nothing else runs.
     """
-    from mmperson.workers.worker import ONE_THREAD
+    from mmperson.pool.worker import SINGLE_THREAD_ENV
 
-    os.environ.update(ONE_THREAD)  # before numpy is imported
+    os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
     clips = open_folders(clips)
     if out is not None:
         check_out(out, clips, None)
@@ -93,8 +93,8 @@ def benchmark(
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.benchmark.run import SCENARIOS, measure
     from mmperson.cli.benchmark_table import print_report
+    from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB
     from mmperson.runtime.bundle import open_bundle
-    from mmperson.workers.crew import DEFAULT_MEMORY_MB
 
     opened = open_bundle(bundle)
     try:

@@ -41,14 +41,14 @@ def cache(
     from mmperson.data import read_manifest
     from mmperson.data.cache import FeatureCache
     from mmperson.data.decoding import decode_clips, refusals
-    from mmperson.workers.crew import Bounds
+    from mmperson.pool.worker_pool import WorkerLimits
 
     try:
         from mmperson.models.preprocessing import input_spec
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
 
-    bounds = Bounds(workers, timeout, memory)
+    limits = WorkerLimits(workers, timeout, memory)
     recipe = load_recipe(config, parse_overrides(context.args))
     spec = input_spec(recipe)
     if spec.video is None and spec.audio is None:
@@ -62,7 +62,7 @@ def cache(
     with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
         task = bar.add_task("", total=len(rows))
         unread = decode_clips(
-            rows, spec, kept, bounds, lambda done: bar.update(task, completed=done)
+            rows, spec, kept, limits, lambda done: bar.update(task, completed=done)
         )
     refused = refusals(rows, spec, kept)
     for clip, reason in islice(refused.items(), _NAMED_CLIPS):

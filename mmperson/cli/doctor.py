@@ -38,7 +38,7 @@ def doctor(
         str | None, typer.Option(help="Bundle to check; without it, every shipped one.")
     ] = None,
 ) -> None:
-    """Report versions, processors, providers and weights; exit code 3 if weights are unusable."""
+    """Report versions, cpu_count, providers and weights; exit code 3 if weights are unusable."""
     from mmperson.runtime.bundle import shipped_bundles
 
     console = Console(highlight=False)
@@ -68,9 +68,9 @@ def _facts() -> dict[str, str]:
     import av
     import onnxruntime
 
+    from mmperson.pool.worker import limits_memory
+    from mmperson.pool.worker_pool import cpu_count
     from mmperson.runtime.engine import available, why_not
-    from mmperson.workers.crew import processors
-    from mmperson.workers.worker import limits_memory
 
     cores = os.cpu_count() or 1
     reasons = {f"provider {name}": why_not(name) for name in available()}
@@ -78,7 +78,7 @@ def _facts() -> dict[str, str]:
     return {
         "mmperson": mmperson.__version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "processors": f"{processors()} usable of {cores}; one thread per graph",
+        "cpu_count": f"{cpu_count()} usable of {cores}; one thread per graph",
         "workers": "limited in time" + (" and memory" if limits_memory() else ", not in memory"),
         "packages": _versions(_PACKAGES),
         "training": _versions(_EXTRAS),

@@ -32,10 +32,10 @@ from mmperson.traits import TRAITS
 if TYPE_CHECKING:
     from mmperson.cli.hold import Hold
     from mmperson.media import Decode
+    from mmperson.pool.worker_pool import WorkerLimits
     from mmperson.runtime.bundle import Bundle
     from mmperson.runtime.engine import Provider
     from mmperson.schema import Prediction
-    from mmperson.workers.crew import Bounds
 
 _ENDINGS: Final = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
@@ -151,9 +151,9 @@ def predict(
     143: SIGTERM, 129: SIGHUP; the clips in hand were finished, and the records of what was scored
     are written.
     """
-    from mmperson.workers.worker import ONE_THREAD
+    from mmperson.pool.worker import SINGLE_THREAD_ENV
 
-    os.environ.update(ONE_THREAD)  # before numpy is imported
+    os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
     clips = open_folders(clips)
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
@@ -164,7 +164,7 @@ def predict(
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.runtime.bundle import open_bundle
 
-    bounds = _bounds(len(clips), workers, timeout, memory)
+    limits = _bounds(len(clips), workers, timeout, memory)
     opened = open_bundle(bundle)
     form = format or _form_for(out)
     several = len(clips) > 1 or windows is not None
@@ -179,7 +179,7 @@ def predict(
             clips = _unsettled(hold, opened, clips, transcript, ways)
         upcoming = itertools.takewhile(lambda _: not tally.asked, clips)
         if windows is None:
-            records = _score(opened, upcoming, transcript, ways, bounds, ordered=not grows)
+            records = _score(opened, upcoming, transcript, ways, limits, ordered=not grows)
         else:
             parts = _score_windows(opened, clips[0], transcript, ways, windows, step)
             records = itertools.takewhile(lambda _: not tally.asked, parts)
@@ -276,10 +276,10 @@ def open_folders(clips: Sequence[str]) -> list[str]:
 
 def _bounds(
     clips: int, workers: int | None, timeout_s: float | None, memory_mb: float | None
-) -> Bounds | None:
+) -> WorkerLimits | None:
     """Return what workers may cost; None if the clips are scored in this process."""
-    from mmperson.workers.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds
-    from mmperson.workers.worker import limits_memory
+    from mmperson.pool.worker import limits_memory
+    from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, WorkerLimits
 
     if workers == 0 and (timeout_s is not None or memory_mb is not None):
         raise UsageError("--timeout and --memory are for workers, and --workers is 0.")
@@ -287,7 +287,7 @@ def _bounds(
         return None
     if memory_mb is not None and not limits_memory():
         tell("This system keeps no process within a limit of memory: --memory does nothing.")
-    return Bounds(
+    return WorkerLimits(
         workers,
         DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
         DEFAULT_MEMORY_MB if memory_mb is None else memory_mb,
@@ -299,24 +299,24 @@ def _score(
     clips: Iterable[str],
     transcript: Path | None,
     ways: tuple[Provider, Decode],
-    bounds: Bounds | None,
+    limits: WorkerLimits | None,
     *,
     ordered: bool,
 ) -> Iterator[Prediction]:
     """Return a record per clip, in this process or from workers."""
     provider, decode = ways
-    if bounds is None:
+    if limits is None:
         from mmperson.runtime.predictor import Predictor
 
         predictor = Predictor(bundle, provider=provider, decode=decode)
         return (predictor.predict(clip, transcript) for clip in clips)
+    from mmperson.pool.worker_pool import imap_unordered
     from mmperson.runtime.batch import in_order
     from mmperson.runtime.scoring import Job, Scoring
-    from mmperson.workers.crew import as_done
 
     words = None if transcript is None else str(transcript)
     jobs = (Job(clip, words) for clip in clips)
-    answers = as_done(Scoring(bundle, provider, decode), jobs, bounds)
+    answers = imap_unordered(Scoring(bundle, provider, decode), jobs, limits)
     return in_order(answers) if ordered else (record for _, record in answers)
 
 

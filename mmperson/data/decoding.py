@@ -21,8 +21,8 @@ from mmperson.errors import DataError, MediaError, UsageError
 from mmperson.files import temp_folder
 from mmperson.inputs.clip import load_libraries
 from mmperson.inputs.spec import InputSpec
-from mmperson.workers.crew import Bounds, Work, as_done
-from mmperson.workers.worker import Act
+from mmperson.pool.worker import TaskFunction
+from mmperson.pool.worker_pool import WorkerLimits, Workload, imap_unordered
 
 _HEADER_BYTES = 4096
 
@@ -40,7 +40,7 @@ class Reading(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decoding(Work[Reading, bool]):
+class Decoding(Workload[Reading, bool]):
     """Decode clips into a cache; the answer is whether a clip has anything.
 
     Attributes:
@@ -77,14 +77,14 @@ class Decoding(Work[Reading, bool]):
                 return usable
         raise ValueError(f"Neither an answer nor a complaint: {answer!r}.")
 
-    def lost(self, task: Reading, error: MediaError) -> bool:
+    def on_crash(self, task: Reading, error: MediaError) -> bool:
         """Note that the clip has ended its worker, so that nobody opens it unawares."""
         with suppress(OSError):  # the clip has gone
             for name in task.modalities:
                 self.cache.miss(task.clip, name, str(error))
         return False
 
-    def broken(self, problem: str) -> DataError:
+    def on_startup_error(self, problem: str) -> DataError:
         """Return the error that says why nothing can be decoded."""
         return DataError(f"The clips cannot be decoded. {problem}")
 
@@ -93,7 +93,7 @@ def decode_clips(
     manifest: Manifest,
     spec: InputSpec,
     cache: FeatureCache,
-    bounds: Bounds,
+    limits: WorkerLimits,
     on_row: Callable[[int], object] = lambda _: None,
 ) -> int:
     """Keep what a spec reads of the clips of a manifest.
@@ -104,7 +104,7 @@ def decode_clips(
         manifest: The rows.
         spec: The preprocessing.
         cache: Where to, opened for this spec.
-        bounds: Number of workers, and what a clip may cost one.
+        limits: Number of workers, and what a clip may cost one.
         on_row: Told after every row how many are done.
 
     Returns:
@@ -127,7 +127,7 @@ def decode_clips(
             tasks.setdefault(Reading(clip, tuple(wanted)), []).append(has_some)
     on_row(done)
     rows = list(tasks.values())
-    for number, usable in as_done(Decoding(cache, spec), tasks, bounds):
+    for number, usable in imap_unordered(Decoding(cache, spec), tasks, limits):
         done += len(rows[number])
         mute += 0 if usable else rows[number].count(False)
         on_row(done)
@@ -161,11 +161,11 @@ def decoded(
     """
     with temp_folder() if folder is None else nullcontext(folder) as place:
         cache = FeatureCache(place, spec)
-        decode_clips(manifest, spec, cache, Bounds())
+        decode_clips(manifest, spec, cache, WorkerLimits())
         yield cache
 
 
-def get_ready(settings: dict[str, Any]) -> Act:
+def initialize(settings: dict[str, Any]) -> TaskFunction:
     """Open the cache, in a worker; a task is a ``Reading``."""
     spec = InputSpec.model_validate(settings["spec"])
     cache = FeatureCache(Path(settings["folder"]), spec)

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from mmperson.errors import DataError, MediaError
 from mmperson.media import probe_clip
-from mmperson.workers.crew import Bounds, Work, as_done
-from mmperson.workers.worker import Act
+from mmperson.pool.worker import TaskFunction
+from mmperson.pool.worker_pool import WorkerLimits, Workload, imap_unordered
 
 
 @dataclass(frozen=True)
-class Probing(Work[str, str | None]):
+class Probing(Workload[str, str | None]):
     """Open clips; the answer is the name of the error that refuses one, None where none does."""
 
     module: ClassVar = __name__
@@ -34,11 +34,11 @@ class Probing(Work[str, str | None]):
                 return refusal
         raise ValueError(f"No answer: {answer!r}.")
 
-    def lost(self, task: str, error: MediaError) -> str:
+    def on_crash(self, task: str, error: MediaError) -> str:
         """Name what a clip is refused for that has ended its worker."""
         return type(error).__name__
 
-    def broken(self, problem: str) -> DataError:
+    def on_startup_error(self, problem: str) -> DataError:
         """Return the error that says why no clip can be opened."""
         return DataError(
             f"The clips cannot be opened. {problem}", hint="Look for them alone with: --no-probe"
@@ -59,13 +59,13 @@ def probe_clips(clips: Sequence[str], on_clip: Callable[[], object]) -> list[str
         DataError: No worker can be started.
     """
     refusals: list[str | None] = [None] * len(clips)
-    for number, refusal in as_done(Probing(), clips, Bounds()):
+    for number, refusal in imap_unordered(Probing(), clips, WorkerLimits()):
         refusals[number] = refusal
         on_clip()
     return refusals
 
 
-def get_ready(settings: dict[str, Any]) -> Act:
+def initialize(settings: dict[str, Any]) -> TaskFunction:
     """Return what opens a clip, in a worker; a task is a path."""
 
     def probe(clip: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Many clips at the speed of the machine, each at its own risk.
 
-Each is scored by a worker of a ``Crew``, so the decoding of one overlaps the scoring of another,
+Each is scored by a worker of a ``WorkerPool``, so the decoding of one overlaps the scoring of another,
 and a bad one costs its own record.
 """
 
@@ -12,11 +12,16 @@ from pathlib import Path
 
 from mmperson.errors import UsageError
 from mmperson.media.decode import Decode
+from mmperson.pool.worker_pool import (
+    DEFAULT_MEMORY_MB,
+    DEFAULT_TIMEOUT_S,
+    WorkerLimits,
+    imap_unordered,
+)
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle
 from mmperson.runtime.engine import Provider
 from mmperson.runtime.scoring import Job, Scoring
 from mmperson.schema import Prediction
-from mmperson.workers.crew import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, Bounds, as_done
 
 
 def predict_many(
@@ -56,9 +61,9 @@ def predict_many(
     """
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
         raise UsageError(f"Clips are several paths, not {clips!r}.")
-    bounds = Bounds(workers, timeout_s, memory_mb)
+    limits = WorkerLimits(workers, timeout_s, memory_mb)
     work = Scoring(open_bundle(bundle), provider, decode)
-    return in_order(as_done(work, _jobs(clips), bounds))
+    return in_order(imap_unordered(work, _jobs(clips), limits))
 
 
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:

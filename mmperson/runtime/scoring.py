@@ -7,10 +7,10 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from mmperson.errors import BundleError, MediaError
 from mmperson.media.decode import Decode, check_profile
+from mmperson.pool.worker_pool import WorkerPool, Workload
 from mmperson.runtime.bundle import Bundle
 from mmperson.runtime.engine import Provider, check_provider
 from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
-from mmperson.workers.crew import Crew, Work
 
 
 class Job(NamedTuple):
@@ -25,11 +25,11 @@ class Job(NamedTuple):
     transcript: str | None = None
 
 
-Scorers: TypeAlias = Crew[Job, Prediction]
+Scorers: TypeAlias = WorkerPool[Job, Prediction]
 
 
 @dataclass(frozen=True)
-class Scoring(Work[Job, Prediction]):
+class Scoring(Workload[Job, Prediction]):
     """Score clips with a bundle.
 
     Attributes:
@@ -69,7 +69,7 @@ class Scoring(Work[Job, Prediction]):
             raise ValueError(f"This is the record of {record.clip!r}.")
         return record
 
-    def lost(self, task: Job, error: MediaError) -> Prediction:
+    def on_crash(self, task: Job, error: MediaError) -> Prediction:
         """Return the record of a clip that has ended its worker."""
         read = self.bundle.info.modalities
         uses = {
@@ -89,6 +89,6 @@ class Scoring(Work[Job, Prediction]):
             error=error_info(error),
         )
 
-    def broken(self, problem: str) -> BundleError:
+    def on_startup_error(self, problem: str) -> BundleError:
         """Return the error that says why the bundle cannot be opened."""
         return BundleError(problem)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mmperson.inputs.clip import load_libraries
+from mmperson.pool.worker import TaskFunction
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.predictor import Predictor
-from mmperson.workers.worker import Act
 
 
-def get_ready(settings: dict[str, Any]) -> Act:
+def initialize(settings: dict[str, Any]) -> TaskFunction:
     """Open a bundle; a task is a clip and its transcript, see ``Job``."""
     predictor = Predictor(
         open_bundle(Path(settings["bundle"])),

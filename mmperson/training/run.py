@@ -35,6 +35,7 @@ from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.encoders.vector import VectorEncoder
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import TOKENIZER_FILE, input_spec, tokenizer_file
+from mmperson.pool.worker_pool import WorkerLimits
 from mmperson.schema import MODALITIES
 from mmperson.training.distil import epoch_rows, fit_teacher
 from mmperson.training.distributed import Team, joined
@@ -43,7 +44,6 @@ from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
 from mmperson.training.step import OnNote, out_of_memory
-from mmperson.workers.crew import Bounds
 
 MANIFEST_FILE = "manifest.sha256"
 _TOLD_ROWS: Final = 100  # Rows that are decoded before the user hears of it again, at least.
@@ -175,7 +175,7 @@ def _read_rows(
     train_part, select_part = split_rows(recipe, manifest)
     for part in (train_part, select_part):
         if part is not None and team.leads:
-            decode_clips(part, spec, cache, Bounds(), _progress(len(part), on_note))
+            decode_clips(part, spec, cache, WorkerLimits(), _progress(len(part), on_note))
     rows = prepare(train_part)
     usable = rows.present.any(axis=1) & np.isfinite(rows.targets).any(axis=1)
     if not usable.any():

@@ -11,7 +11,7 @@ from mmperson.benchmark.circumstances import circumstances
 def test_machine_and_versions_are_stated():
     facts = circumstances()
     assert facts.processor
-    assert 1 <= facts.usable <= facts.processors
+    assert 1 <= facts.usable <= facts.cpu_count
     assert facts.versions["mmperson"] == mmperson.__version__
     assert {"python", "numpy", "av", "onnxruntime"} <= set(facts.versions)
 

@@ -7,10 +7,10 @@ from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.run import measure
 from mmperson.benchmark.subject import bundle_facts
 from mmperson.errors import MMPersonError, UnknownComponent, UsageError
+from mmperson.pool.worker_pool import WorkerLimits, WorkerPool
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.scoring import Scoring
 from mmperson.schema import Scores
-from mmperson.workers.crew import Bounds, Crew
 from tests.fixtures.media import write_clip
 
 
@@ -69,7 +69,7 @@ def test_only_what_was_asked_for_is_measured(tiny_bundle, short_clip):
 def test_scores_that_change_are_found_out(tiny_bundle, short_clip):
     other = Scores(**dict.fromkeys(Scores.model_fields, 0.5))
     with (
-        Crew(Scoring(open_bundle(tiny_bundle)), Bounds(1)) as crew,
+        WorkerPool(Scoring(open_bundle(tiny_bundle)), WorkerLimits(1)) as crew,
         pytest.raises(MMPersonError, match="has other scores than before"),
     ):
         offline._score(crew, [short_clip], 0.01, {short_clip: other})
@@ -95,10 +95,10 @@ class Asked(Exception):
 def test_workers_of_every_scenario_get_the_memory_that_was_asked_for(
     room, wanted, tiny_bundle, short_clip, monkeypatch
 ):
-    def ask(work, bounds):
-        raise Asked(bounds.workers, bounds.memory_mb)
+    def ask(work, limits):
+        raise Asked(limits.workers, limits.memory_mb)
 
-    monkeypatch.setattr(room, "Crew", ask)
+    monkeypatch.setattr(room, "WorkerPool", ask)
     with pytest.raises(Asked) as found:
         measure(open_bundle(tiny_bundle), [short_clip], **wanted, workers=1, memory_mb=70_000.0,
                 seconds=0.01)  # fmt: skip

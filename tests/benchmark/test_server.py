@@ -28,7 +28,7 @@ class SlowCrew:
     def free(self):
         return self.size - self.busy
 
-    def hand(self, number, job):
+    def submit(self, number, job):
         assert self.free
         self.hands.append((number, job, time.perf_counter() + self.service_s))
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.errors import UsageError
+from mmperson.pool import worker_pool as crew
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 from mmperson.runtime.predictor import Predictor, load
-from mmperson.workers import crew
-from mmperson.workers.worker import ONE_THREAD
 from tests.fixtures.media import write_clip
 
 PROGRAM = "from mmperson.cli.app import main; main()"
@@ -70,7 +70,7 @@ def test_scores_are_the_same_bits_in_this_process_and_in_any_number_of_workers(
         tone = lambda time_s, noise=noise: 0.3 * noise.normal(size=len(time_s)).clip(-3, 3)  # noqa: E731
         path = tmp_path / f"{number}.mp4"
         write_clip(path, video_codec=None, duration_s=2.0 + 0.37 * number, tone=tone)
-    free = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    free = {name: value for name, value in os.environ.items() if name not in SINGLE_THREAD_ENV}
     command = [sys.executable, "-c", PROGRAM, "predict", str(tmp_path), "--format", "jsonl"]
     command += ["--bundle", str(tiny_bundle), "--workers"]
     seen = set()
@@ -92,15 +92,19 @@ def test_a_folder_without_clips_is_refused(run, tmp_path):
 
 
 def test_one_clip_needs_no_worker_and_several_get_them(run, demo, monkeypatch):
-    monkeypatch.setattr(crew, "as_done", lambda *arguments: pytest.fail("a worker"))
+    monkeypatch.setattr(crew, "imap_unordered", lambda *arguments: pytest.fail("a worker"))
     assert run(demo).exit_code == 0
     assert run(demo, demo, "--workers", "0").exit_code == 0
     seen = []
-    monkeypatch.setattr(crew, "as_done", lambda *arguments: seen.append(arguments[2]) or [])
+    monkeypatch.setattr(crew, "imap_unordered", lambda *arguments: seen.append(arguments[2]) or [])
     run(demo, demo)
     run(demo, "--timeout", "7")
     run(demo, "--memory", "99")
-    assert seen == [crew.Bounds(), crew.Bounds(timeout_s=7.0), crew.Bounds(memory_mb=99.0)]
+    assert seen == [
+        crew.WorkerLimits(),
+        crew.WorkerLimits(timeout_s=7.0),
+        crew.WorkerLimits(memory_mb=99.0),
+    ]
 
 
 def test_limits_without_a_worker_are_refused(run, demo):

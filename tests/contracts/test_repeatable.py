@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from mmperson.workers.worker import ONE_THREAD
+from mmperson.pool.worker import SINGLE_THREAD_ENV
 
 FILLS = ("0", "77", "200")
 
@@ -105,7 +105,7 @@ def test_scores_do_not_depend_on_the_threads_of_numpy(tmp_path, project_root):
     seen = set()
     for threads in ("1", "2"):
         command = [sys.executable, "-c", SCORE, *map(str, clips)]
-        env = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+        env = {name: value for name, value in os.environ.items() if name not in SINGLE_THREAD_ENV}
         env |= {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
         answer = subprocess.run(
             command, cwd=project_root, env=env, stdout=subprocess.PIPE, text=True, check=True

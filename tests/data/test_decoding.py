@@ -12,8 +12,8 @@ from mmperson.data.decoding import Decoding, decode_clips, refusals
 from mmperson.data.rows import prepare_row
 from mmperson.errors import DataError, UsageError
 from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec
-from mmperson.workers import crew
-from mmperson.workers.crew import Bounds
+from mmperson.pool import worker_pool as crew
+from mmperson.pool.worker_pool import WorkerLimits
 from tests.fixtures.media import write_clip
 
 # What a hostile clip could make of a worker, by the name of the clip.
@@ -22,7 +22,7 @@ import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import numpy as np
 from mmperson.data import decoding, rows
-from mmperson.workers.worker import serve
+from mmperson.pool.worker import serve
 read = rows.read_clip
 def act(path, **how):
     match os.path.basename(path):
@@ -39,7 +39,7 @@ serve(sys.argv[2])
 SPEC = InputSpec(
     video=FrameSpec(count=2, short_side=32, height=32, width=32), audio=LogMelSpec(window_s=1.0)
 )
-ONE = Bounds(workers=1, timeout_s=20.0)
+ONE = WorkerLimits(workers=1, timeout_s=20.0)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_workers_keep_what_would_be_read_here(corpus, cache, monkeypatch):
     manifest = corpus("a.mp4", "sound.m4a", "a.mp4")
     expected = [prepare_row(manifest, row, SPEC, None) for row in range(3)]
     told = []
-    assert decode_clips(manifest, SPEC, cache, Bounds(workers=2), told.append) == 0
+    assert decode_clips(manifest, SPEC, cache, WorkerLimits(workers=2), told.append) == 0
     assert told[0] == 0
     assert told[-1] == 3
     monkeypatch.setattr(rows, "read_clip", lambda *_, **__: pytest.fail("reads a clip"))
@@ -87,8 +87,8 @@ def test_a_clip_that_ends_its_worker_costs_itself_alone(corpus, cache, monkeypat
     manifest = corpus(*names)
     with monkeypatch.context() as patch:
         patch.setattr(crew, "_PROGRAM", HOSTILE)
-        bounds = Bounds(workers=2, timeout_s=3.0, memory_mb=512)
-        assert decode_clips(manifest, SPEC, cache, bounds) == len(names) - 1
+        limits = WorkerLimits(workers=2, timeout_s=3.0, memory_mb=512)
+        assert decode_clips(manifest, SPEC, cache, limits) == len(names) - 1
     told = {
         "crash.mp4": "was ended by SIGSEGV",
         "hang.mp4": "took longer than 3 s",

@@ -7,14 +7,14 @@ import pytest
 from mmperson.data.checks import check_manifest
 from mmperson.data.probing import Probing, probe_clips
 from mmperson.errors import DataError
-from mmperson.workers import crew
+from mmperson.pool import worker_pool as crew
 
 # What a hostile clip could make of a worker, by the name of the clip.
 HOSTILE = """
 import json, os, signal, sys
 sys.path[:] = json.loads(sys.argv[1])
 from mmperson.data import probing
-from mmperson.workers.worker import serve
+from mmperson.pool.worker import serve
 probe = probing.probe_clip
 def act(path):
     match os.path.basename(path):

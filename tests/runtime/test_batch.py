@@ -9,12 +9,12 @@ import pytest
 
 from mmperson.errors import BundleError, UsageError
 from mmperson.media import read_clip
+from mmperson.pool import worker_pool as crew_module
+from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, imap_unordered
 from mmperson.runtime.batch import predict_many
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.predictor import load
 from mmperson.runtime.scoring import Job, Scoring
-from mmperson.workers import crew as crew_module
-from mmperson.workers.crew import Bounds, Crew, as_done
 from tests.fixtures.media import write_clip
 
 # What a hostile clip could make of a worker, by the name of the clip.
@@ -23,7 +23,7 @@ import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import numpy as np
 from mmperson.runtime.predictor import Predictor
-from mmperson.workers.worker import serve
+from mmperson.pool.worker import serve
 predict = Predictor.predict
 def act(self, clip, transcript):
     match clip:
@@ -120,23 +120,23 @@ def test_a_clip_that_hangs_ends_after_its_time(tiny_bundle, demo):
 @pytest.mark.usefixtures("hostile")
 def test_records_can_be_had_as_they_are_done(tiny_bundle, demo):
     jobs = [Job("slow"), Job(str(demo)), Job(str(demo))]
-    answers = list(as_done(Scoring(open_bundle(tiny_bundle)), jobs, Bounds(workers=2)))
+    answers = list(imap_unordered(Scoring(open_bundle(tiny_bundle)), jobs, WorkerLimits(workers=2)))
     assert answers[-1][0] == 0 or answers[0][0] != 0
     assert sorted(number for number, _ in answers) == [0, 1, 2]
 
 
 def test_a_crew_takes_clips_at_any_time_and_keeps_its_workers(tiny_bundle, demo):
-    with Crew(Scoring(open_bundle(tiny_bundle)), Bounds(2)) as crew:
+    with WorkerPool(Scoring(open_bundle(tiny_bundle)), WorkerLimits(2)) as crew:
         assert (crew.free, crew.busy, crew.pids) == (2, 0, [])
-        crew.hand(7, Job(str(demo)))
+        crew.submit(7, Job(str(demo)))
         assert crew.poll(0.0) == []  # nothing is waited for
         first = []
         while crew.busy:
             first += crew.poll()
         (worker,) = crew.pids
-        crew.hand(8, Job(str(demo)))
+        crew.submit(8, Job(str(demo)))
         assert (crew.free, crew.pids) == (1, [worker])
-        crew.hand(9, Job("none.mp4"))
+        crew.submit(9, Job("none.mp4"))
         assert crew.free == 0
         second = []
         while crew.busy:
@@ -151,8 +151,8 @@ def test_a_crew_takes_clips_at_any_time_and_keeps_its_workers(tiny_bundle, demo)
 def test_words_may_be_named(tiny_bundle, demo, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("I plan my day.")
-    ((_, record),) = as_done(
-        Scoring(open_bundle(tiny_bundle)), [Job(str(demo), str(words))], Bounds(1)
+    ((_, record),) = imap_unordered(
+        Scoring(open_bundle(tiny_bundle)), [Job(str(demo), str(words))], WorkerLimits(1)
     )
     expected = load(tiny_bundle).predict(demo, words).scores.model_dump()
     assert record.scores.model_dump() == pytest.approx(expected, abs=1e-5)
@@ -175,7 +175,9 @@ def test_clips_are_taken_only_as_workers_become_free(tiny_bundle):
             taken.append(number)
             yield f"{number}.mp4"
 
-    answers = as_done(Scoring(open_bundle(tiny_bundle)), map(Job, clips()), Bounds(workers=2))
+    answers = imap_unordered(
+        Scoring(open_bundle(tiny_bundle)), map(Job, clips()), WorkerLimits(workers=2)
+    )
     next(answers)
     assert len(taken) <= 4  # one for each worker, and one more for each that has answered
     answers.close()

@@ -12,13 +12,13 @@ from mmperson.cli.app import app
 from mmperson.errors import UnknownComponent, UsageError
 from mmperson.inputs.batch import collate
 from mmperson.inputs.clip import ClipInputs
+from mmperson.pool.worker_pool import WorkerLimits, imap_unordered
 from mmperson.runtime import engine
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.fingerprint import fingerprint
 from mmperson.runtime.predictor import load
 from mmperson.runtime.scoring import Job, Scoring
 from mmperson.runtime.session import Session
-from mmperson.workers.crew import Bounds, as_done
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -192,7 +192,7 @@ def test_a_record_says_what_computed_it(tiny_bundle, demo, tmp_path):
     assert told["precision"]["encoder_text"] == "int8"
     assert load(tiny_bundle).predict(demo).to_dict()["engine"] == told
     jobs = [Job(str(demo)), Job(str(tmp_path / "missing.mp4"))]
-    for _, record in as_done(Scoring(bundle), jobs, Bounds(workers=1)):
+    for _, record in imap_unordered(Scoring(bundle), jobs, WorkerLimits(workers=1)):
         assert record.to_dict()["engine"] == told
     arguments = ["predict", str(demo), "--bundle", str(tiny_bundle), "--provider", "cpu"]
     assert json.loads(CliRunner().invoke(app, arguments).stdout)["engine"] == told

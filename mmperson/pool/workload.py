@@ -16,11 +16,11 @@ TaskT = TypeVar("TaskT")
 DoneT = TypeVar("DoneT")
 
 
-class Work(ABC, Generic[TaskT, DoneT]):
+class Workload(ABC, Generic[TaskT, DoneT]):
     """What a crew does with clips: a worker's part is in a module of its own, the parent's is here.
 
     Attributes:
-        module: Name of the module whose ``get_ready`` a worker calls, see ``serve``.
+        module: Name of the module whose ``initialize`` a worker calls, see ``serve``.
     """
 
     module: ClassVar[str]
@@ -44,16 +44,16 @@ class Work(ABC, Generic[TaskT, DoneT]):
         """
 
     @abstractmethod
-    def lost(self, task: TaskT, error: MediaError) -> DoneT:
+    def on_crash(self, task: TaskT, error: MediaError) -> DoneT:
         """Return what stands in for the answer to a task that has ended its worker."""
 
     @abstractmethod
-    def broken(self, problem: str) -> MMPersonError:
+    def on_startup_error(self, problem: str) -> MMPersonError:
         """Return the error that says why workers cannot get ready."""
 
 
 @dataclass(frozen=True)
-class Bounds:
+class WorkerLimits:
     """How many workers there are, and what a clip may cost one.
 
     Attributes:
@@ -78,8 +78,8 @@ class Bounds:
             raise UsageError(f"The memory of a worker is {self.memory_mb} MB; at least 16 is.")
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
+def cpu_count() -> int:
+    """Return how many cpu_count this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

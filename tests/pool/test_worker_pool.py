@@ -12,16 +12,16 @@ from typing import ClassVar
 import pytest
 
 from mmperson.errors import DataError, UsageError
-from mmperson.workers import crew as crew_module
-from mmperson.workers import lost
-from mmperson.workers.crew import Bounds, Crew, Work, as_done
+from mmperson.pool import exit_errors as lost
+from mmperson.pool import worker_pool as crew_module
+from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, Workload, imap_unordered
 
 
 @dataclass(frozen=True)
-class Toy(Work[object, object]):
+class Toy(Workload[object, object]):
     problem: str = ""
     allowed: int = 0
-    module: ClassVar = "tests.workers.toy"
+    module: ClassVar = "tests.pool.toy"
 
     @property
     def largest_file(self):
@@ -38,15 +38,15 @@ class Toy(Work[object, object]):
         assert answer["at"] == self.module
         return answer["said"]
 
-    def lost(self, task, error):
+    def on_crash(self, task, error):
         return f"{task}: {error.message}"
 
-    def broken(self, problem):
+    def on_startup_error(self, problem):
         return DataError(problem)
 
 
 def test_answers_come_with_their_numbers_and_nothing_that_is_printed_is_one():
-    found = dict(as_done(Toy(), ["a", 2, None, ["b"]], Bounds(workers=2)))
+    found = dict(imap_unordered(Toy(), ["a", 2, None, ["b"]], WorkerLimits(workers=2)))
     assert found == {0: "a", 1: 2, 2: None, 3: ["b"]}
 
 
@@ -56,7 +56,7 @@ def test_what_is_printed_may_go_to_a_file(tmp_path):
         kept = os.dup(2)
         os.dup2(log.fileno(), 2)
         try:
-            found = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1)))
+            found = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1)))
         finally:
             os.dup2(kept, 2)
             os.close(kept)
@@ -64,7 +64,7 @@ def test_what_is_printed_may_go_to_a_file(tmp_path):
 
 
 def test_a_task_that_ends_its_worker_or_is_answered_by_nonsense_is_lost_alone():
-    found = dict(as_done(Toy(), ["crash", "a", "a lie", "b"], Bounds(workers=1)))
+    found = dict(imap_unordered(Toy(), ["crash", "a", "a lie", "b"], WorkerLimits(workers=1)))
     assert "was ended by SIGABRT" in found[0]
     assert "was ended by SIGKILL" in found[2]  # by the crew, which believes it nothing more
     assert (found[1], found[3]) == ("a", "b")
@@ -72,22 +72,22 @@ def test_a_task_that_ends_its_worker_or_is_answered_by_nonsense_is_lost_alone():
 
 def test_a_worker_writes_no_file_that_is_larger_than_the_work_allows(tmp_path):
     tasks = [{"file": str(tmp_path / str(size)), "bytes": size} for size in (100, 101)]
-    small, large = dict(as_done(Toy(allowed=100), tasks, Bounds(workers=1))).values()
+    small, large = dict(imap_unordered(Toy(allowed=100), tasks, WorkerLimits(workers=1))).values()
     assert small == tasks[0]
     assert "raised OSError: [Errno 27]" in large
-    none = dict(as_done(Toy(), tasks[:1], Bounds(workers=1)))
+    none = dict(imap_unordered(Toy(), tasks[:1], WorkerLimits(workers=1)))
     assert "raised OSError: [Errno 27]" in none[0]
 
 
 def test_work_that_cannot_get_ready_says_why():
     with pytest.raises(DataError, match="cannot get ready: UsageError: no room"):
-        list(as_done(Toy("no room"), ["a"], Bounds(workers=1)))
+        list(imap_unordered(Toy("no room"), ["a"], WorkerLimits(workers=1)))
 
 
 def test_workers_live_on_from_task_to_task():
-    with Crew(Toy(), Bounds(workers=2)) as crew:
+    with WorkerPool(Toy(), WorkerLimits(workers=2)) as crew:
         for number in range(3):
-            crew.hand(number, number)
+            crew.submit(number, number)
             while crew.busy:
                 for answer in crew.poll():
                     assert answer == (number, number)
@@ -95,9 +95,9 @@ def test_workers_live_on_from_task_to_task():
 
 
 def test_a_worker_that_is_killed_while_it_is_idle_costs_no_task():
-    with Crew(Toy(), Bounds(workers=1)) as crew:
+    with WorkerPool(Toy(), WorkerLimits(workers=1)) as crew:
         for number in range(3):
-            crew.hand(number, number)
+            crew.submit(number, number)
             while crew.busy:
                 for answer in crew.poll():
                     assert answer == (number, number)
@@ -108,19 +108,19 @@ def test_a_worker_that_is_killed_while_it_is_idle_costs_no_task():
 
 
 def test_a_worker_leaves_no_core_dump():
-    assert dict(as_done(Toy(), ["core"], Bounds(workers=1))) == {0: [0, 0]}
+    assert dict(imap_unordered(Toy(), ["core"], WorkerLimits(workers=1))) == {0: [0, 0]}
 
 
 def test_a_worker_that_was_stopped_is_out_of_time(monkeypatch):
     monkeypatch.setattr(crew_module, "_GRACE_S", 0.2)
     tasks = ["stop", "a"]
-    found = dict(as_done(Toy(), tasks, Bounds(workers=1, timeout_s=0.5)))
+    found = dict(imap_unordered(Toy(), tasks, WorkerLimits(workers=1, timeout_s=0.5)))
     assert found == {0: "stop: The clip took longer than 0.5 s.", 1: "a"}
 
 
 def test_waiting_for_a_stopped_worker_takes_no_longer_than_the_caller_has_patience():
-    with Crew(Toy(), Bounds(workers=1, timeout_s=60.0)) as crew:
-        crew.hand(0, "stop")
+    with WorkerPool(Toy(), WorkerLimits(workers=1, timeout_s=60.0)) as crew:
+        crew.submit(0, "stop")
         begin_s = time.monotonic()
         while time.monotonic() < begin_s + 1.0:
             assert crew.poll(0.1) == []
@@ -141,10 +141,10 @@ def first_start(monkeypatch, tmp_path):
 
 def test_a_worker_that_was_stopped_as_it_started_costs_one_clip(first_start, monkeypatch):
     for module in (crew_module, lost):
-        monkeypatch.setattr(module, "START_S", 5.0)
+        monkeypatch.setattr(module, "STARTUP_TIMEOUT_S", 5.0)
     monkeypatch.setattr(crew_module, "_GRACE_S", 0.2)
     first_start("os.kill(os.getpid(), signal.SIGSTOP)")
-    found = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1)))
+    found = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1)))
     assert found[0] == "a: The process that was to have the clip was not ready after 5 s."
     assert found[1] == "b"
 
@@ -154,7 +154,7 @@ def test_a_worker_that_is_ended_as_it_starts_costs_one_clip(first_start, name):
     first_start(
         f"signal.signal(signal.SIGTERM, signal.SIG_DFL), os.kill(os.getpid(), signal.{name})"
     )
-    found = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1)))
+    found = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1)))
     assert found[0].startswith("a: The process that was to have the clip was ")
     assert found[1] == "b"
 
@@ -162,13 +162,13 @@ def test_a_worker_that_is_ended_as_it_starts_costs_one_clip(first_start, name):
 def test_a_worker_that_ends_itself_as_it_starts_cannot_get_ready(first_start):
     first_start("os.abort()")
     with pytest.raises(DataError, match="could not be started: it was ended by SIGABRT"):
-        list(as_done(Toy(), ["a"], Bounds(workers=1)))
+        list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=1)))
 
 
 @pytest.mark.parametrize("said", ["7", "[]", "null", "true", "no JSON"])
 def test_a_worker_that_says_something_else_than_that_it_is_ready_costs_one_clip(first_start, said):
     first_start(f"print({said!r}, flush=True)")
-    first, second = dict(as_done(Toy(), ["a", "b"], Bounds(workers=1))).values()
+    first, second = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1))).values()
     assert first.startswith("a: The process that was to have the clip was ended by SIGKILL")
     assert second == "b"
 
@@ -179,7 +179,7 @@ def test_a_system_that_gives_no_room_for_workers_is_a_typed_error(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", full)
     with pytest.raises(UsageError, match=r"Too many open files\. Use fewer \(--workers"):
-        list(as_done(Toy(), ["a"], Bounds(workers=3)))
+        list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=3)))
     monkeypatch.setattr(selectors, "DefaultSelector", full)
     with pytest.raises(UsageError, match="No further worker can be started, of 3"):
-        list(as_done(Toy(), ["a"], Bounds(workers=3)))
+        list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=3)))

@@ -1,4 +1,4 @@
-"""Work that a test gives to workers: it says what it is told, and does what it should not."""
+"""Workload that a test gives to workers: it says what it is told, and does what it should not."""
 
 import os
 import resource
@@ -10,7 +10,7 @@ from mmperson.errors import UsageError
 print("what a library prints while it is loaded")
 
 
-def get_ready(settings):
+def initialize(settings):
     """Return what does a task, unless the settings say that it cannot."""
     if settings["problem"]:
         raise UsageError(settings["problem"])

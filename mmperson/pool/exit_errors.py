@@ -7,15 +7,15 @@ from contextlib import suppress
 from typing import Final
 
 from mmperson.errors import MediaError, MediaTooLarge, UnreadableMedia
-from mmperson.workers.worker import OUT_OF_MEMORY, START_S
+from mmperson.pool.worker import OUT_OF_MEMORY, STARTUP_TIMEOUT_S
 
-FAULTS: Final = frozenset(
+FAULT_SIGNALS: Final = frozenset(
     (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS)
 )
 """Signals that a process gets for what it does itself."""
 
 
-def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
+def error_for_exit(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
     """Return what a clip is refused for that has ended its worker.
 
     Args:
@@ -37,27 +37,27 @@ def loss(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaErr
     if raised:
         return UnreadableMedia(f"The clip raised {raised}.", hint="Please report this.")
     return UnreadableMedia(
-        f"The process that had the clip {ending(code)}.",
+        f"The process that had the clip {describe_exit(code)}.",
         hint="The clip may be damaged, or made to do harm; the other clips are not affected.",
     )
 
 
-def loss_before_ready(code: int) -> MediaError:
+def error_for_startup_exit(code: int) -> MediaError:
     """Return what a clip is refused for whose worker was ended before it could open the clip.
 
     Args:
         code: The worker's exit code: minus the signal that ended it, if one did.
     """
-    how = ending(code)
+    how = describe_exit(code)
     if code == -signal.SIGALRM:
-        how = f"was not ready after {START_S:g} s"
+        how = f"was not ready after {STARTUP_TIMEOUT_S:g} s"
     return UnreadableMedia(
         f"The process that was to have the clip {how}.",
         hint="The clip was not opened: score it again, with fewer workers if there is much to do.",
     )
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Say how a process ended."""
     if code >= 0:
         return f"ended with exit code {code}"

@@ -20,26 +20,31 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, Final, Generic, Self
 
 from mmperson.errors import UsageError
-from mmperson.workers.lost import FAULTS, ending, loss, loss_before_ready
-from mmperson.workers.work import (
+from mmperson.pool.exit_errors import (
+    FAULT_SIGNALS,
+    describe_exit,
+    error_for_exit,
+    error_for_startup_exit,
+)
+from mmperson.pool.worker import SINGLE_THREAD_ENV, STARTUP_TIMEOUT_S
+from mmperson.pool.workload import (
     DEFAULT_MEMORY_MB,
     DEFAULT_TIMEOUT_S,
-    Bounds,
     DoneT,
     TaskT,
-    Work,
-    processors,
+    WorkerLimits,
+    Workload,
+    cpu_count,
 )
-from mmperson.workers.worker import ONE_THREAD, START_S
 
 __all__ = [
     "DEFAULT_MEMORY_MB",
     "DEFAULT_TIMEOUT_S",
-    "Bounds",
-    "Crew",
-    "Work",
-    "as_done",
-    "processors",
+    "WorkerLimits",
+    "WorkerPool",
+    "Workload",
+    "imap_unordered",
+    "cpu_count",
 ]
 
 _MAX_ANSWER_BYTES: Final = 1 << 22
@@ -48,19 +53,19 @@ _GRACE_S: Final = 5.0
 """How long after its time a worker may still be there before it is ended from here."""
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from mmperson.workers.worker import serve; serve(sys.argv[2])"
+    "from mmperson.pool.worker import serve; serve(sys.argv[2])"
 )
 
 
-class Crew(Generic[TaskT, DoneT]):
+class WorkerPool(Generic[TaskT, DoneT]):
     """Workers that have at most one clip each in hand; to be used in a ``with`` statement.
 
     A worker is started by the first clip for which none is idle, and lives on until the crew is
     closed or a clip ends it.
 
     Args:
-        work: What is done.
-        bounds: Number of workers, and what is refused.
+        workload: What is done.
+        limits: Number of workers, and what is refused.
 
     Attributes:
         size: How many workers there may be.
@@ -69,9 +74,9 @@ class Crew(Generic[TaskT, DoneT]):
         UsageError: The system has no room for one more open file.
     """
 
-    def __init__(self, work: Work[TaskT, DoneT], bounds: Bounds) -> None:
-        self.size = bounds.workers or processors()
-        self._work, self._bounds = work, bounds
+    def __init__(self, workload: Workload[TaskT, DoneT], limits: WorkerLimits) -> None:
+        self.size = limits.workers or cpu_count()
+        self._workload, self._bounds = workload, limits
         self._idle: list[_Worker[TaskT]] = []
         with _starting(self.size):
             self._busy = selectors.DefaultSelector()
@@ -99,7 +104,7 @@ class Crew(Generic[TaskT, DoneT]):
         """Process ids of the workers."""
         return [worker.pid for worker in self._workers()]
 
-    def hand(self, number: int, task: TaskT) -> None:
+    def submit(self, number: int, task: TaskT) -> None:
         """Hand in a task; only while ``free`` is above 0.
 
         Args:
@@ -112,12 +117,12 @@ class Crew(Generic[TaskT, DoneT]):
         while self._idle:
             worker = self._idle.pop()
             if worker.lives:
-                worker.hand(number, task)
+                worker.submit(number, task)
                 break
             worker.close()  # something has ended it since its last clip, which this one is not for
         else:
             with _starting(self.size):
-                worker = _Worker(self._work, self._bounds, number, task)
+                worker = _Worker(self._workload, self._bounds, number, task)
         self._busy.register(worker.answers, selectors.EVENT_READ, worker)
 
     def poll(self, patience_s: float | None = None) -> list[tuple[int, DoneT]]:
@@ -136,13 +141,13 @@ class Crew(Generic[TaskT, DoneT]):
                 answer = worker.receive()
                 if answer is None:
                     continue
-                done.append((worker.number, self._work.read(worker.task, answer)))
+                done.append((worker.number, self._workload.read(worker.task, answer)))
                 self._busy.unregister(key.fileobj)
                 self._idle.append(worker)
-            except _NotReady as end:
-                raise self._work.broken(str(end)) from end
-            except (_Ended, ValueError, TypeError, RecursionError) as end:
-                raised = str(end) if isinstance(end, _Ended) else ""
+            except _StartupError as end:
+                raise self._workload.on_startup_error(str(end)) from end
+            except (_WorkerExit, ValueError, TypeError, RecursionError) as end:
+                raised = str(end) if isinstance(end, _WorkerExit) else ""
                 done.append(self._lose(worker, raised=raised))
         done += [self._lose(worker, overdue=True) for worker in self._taken if worker.left_s < 0]
         return done
@@ -156,11 +161,11 @@ class Crew(Generic[TaskT, DoneT]):
         if overdue:
             code = -signal.SIGALRM  # by which it would have ended itself, had it not been stopped
         error = (
-            loss(code, raised, self._bounds.timeout_s, self._bounds.memory_mb)
+            error_for_exit(code, raised, self._bounds.timeout_s, self._bounds.memory_mb)
             if worker.is_ready
-            else loss_before_ready(code)
+            else error_for_startup_exit(code)
         )
-        return worker.number, self._work.lost(worker.task, error)
+        return worker.number, self._workload.on_crash(worker.task, error)
 
     def _patience_s(self, patience_s: float | None) -> float | None:
         """Return how long to wait for workers at most: no longer than the first one's time."""
@@ -175,15 +180,15 @@ class Crew(Generic[TaskT, DoneT]):
         return [*self._idle, *self._taken]
 
 
-def as_done(
-    work: Work[TaskT, DoneT], tasks: Iterable[TaskT], bounds: Bounds
+def imap_unordered(
+    workload: Workload[TaskT, DoneT], tasks: Iterable[TaskT], limits: WorkerLimits
 ) -> Iterator[tuple[int, DoneT]]:
     """Do tasks in workers, and yield each answer as soon as it is there.
 
     Args:
-        work: What is done.
+        workload: What is done.
         tasks: They are taken as workers become free. When they end, those in hand are finished.
-        bounds: Number of workers, and what is refused.
+        limits: Number of workers, and what is refused.
 
     Yields:
         The number of the task, from 0, and its answer.
@@ -193,10 +198,10 @@ def as_done(
     """
     coming = enumerate(tasks)
     done: list[tuple[int, DoneT]] = []
-    with Crew(work, bounds) as crew:
+    with WorkerPool(workload, limits) as crew:
         while True:
             while crew.free and (task := next(coming, None)):
-                crew.hand(*task)
+                crew.submit(*task)
             yield from done
             if not crew.busy:
                 return
@@ -216,11 +221,11 @@ def _starting(size: int) -> Iterator[None]:
         ) from error
 
 
-class _NotReady(Exception):
+class _StartupError(Exception):
     """A worker could not be started or could not get ready; its argument says why."""
 
 
-class _Ended(Exception):
+class _WorkerExit(Exception):
     """A worker has come to its end, or says what no worker says.
 
     Its argument is what was raised in it, if it could tell.
@@ -231,8 +236,8 @@ class _Worker(Generic[TaskT]):
     """One process, and the task that it has in hand.
 
     Args:
-        work: What it is to do.
-        bounds: What it may cost.
+        workload: What it is to do.
+        limits: What it may cost.
         number: Number of its first task.
         task: Its first task.
 
@@ -243,18 +248,20 @@ class _Worker(Generic[TaskT]):
         is_ready: Whether it has got ready.
     """
 
-    def __init__(self, work: Work[TaskT, Any], bounds: Bounds, number: int, task: TaskT) -> None:
+    def __init__(
+        self, workload: Workload[TaskT, Any], limits: WorkerLimits, number: int, task: TaskT
+    ) -> None:
         self.number, self.task = number, task
         self.is_ready = False
-        self._timeout_s = bounds.timeout_s
-        self._due_s = time.monotonic() + START_S + _GRACE_S
+        self._timeout_s = limits.timeout_s
+        self._due_s = time.monotonic() + STARTUP_TIMEOUT_S + _GRACE_S
         self._said = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), work.module],
+            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), workload.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={**os.environ, **ONE_THREAD},
+            env={**os.environ, **SINGLE_THREAD_ENV},
             process_group=0,  # Ctrl-C is for the parent, who lets the clip in hand be finished
         )
         assert self._process.stdin is not None
@@ -262,10 +269,10 @@ class _Worker(Generic[TaskT]):
         self.answers: IO[bytes] = self._process.stdout
         self._say(
             {
-                "work": work.settings,
-                "largest_file": work.largest_file,
-                "timeout_s": bounds.timeout_s,
-                "memory_mb": bounds.memory_mb,
+                "workload": workload.settings,
+                "largest_file": workload.largest_file,
+                "timeout_s": limits.timeout_s,
+                "memory_mb": limits.memory_mb,
             }
         )
 
@@ -284,7 +291,7 @@ class _Worker(Generic[TaskT]):
         """How long it may still take, and be late, in seconds."""
         return self._due_s - time.monotonic()
 
-    def hand(self, number: int, task: TaskT) -> None:
+    def submit(self, number: int, task: TaskT) -> None:
         """Give it the next task."""
         self.number, self.task = number, task
         self._due_s = time.monotonic() + self._timeout_s + _GRACE_S
@@ -294,32 +301,32 @@ class _Worker(Generic[TaskT]):
         """Read what it has said; return the answer to the task in hand once it is whole.
 
         Raises:
-            _Ended: It has ended, or what it says is no answer.
-            _NotReady: It could not get ready.
+            _WorkerExit: It has ended, or what it says is no answer.
+            _StartupError: It could not get ready.
         """
         heard = os.read(self.answers.fileno(), 1 << 16)
         self._said += heard
         if not heard and not self.is_ready:
             code = self.close(_LAST_S)
-            if code >= 0 or -code in FAULTS:
-                raise _NotReady(f"A worker could not be started: it {ending(code)}.")
-            raise _Ended  # by someone else, such as the kernel for want of memory
+            if code >= 0 or -code in FAULT_SIGNALS:
+                raise _StartupError(f"A worker could not be started: it {describe_exit(code)}.")
+            raise _WorkerExit  # by someone else, such as the kernel for want of memory
         if not heard or len(self._said) > _MAX_ANSWER_BYTES:
-            raise _Ended
+            raise _WorkerExit
         if not self._said.endswith(b"\n"):
             return None
         line, self._said = self._said, b""
         answer = json.loads(line)
         if not isinstance(answer, dict):
-            raise _Ended
+            raise _WorkerExit
         if not self.is_ready:
             if problem := answer.get("failed"):
-                raise _NotReady(f"A worker cannot get ready: {problem}")
+                raise _StartupError(f"A worker cannot get ready: {problem}")
             self.is_ready = True
-            self.hand(self.number, self.task)
+            self.submit(self.number, self.task)
             return None
         if "raised" in answer:
-            raise _Ended(answer["raised"])
+            raise _WorkerExit(answer["raised"])
         return answer
 
     def close(self, patience_s: float = 0.0) -> int:

@@ -22,17 +22,17 @@ from typing import Any, Final, TypeAlias
 
 from mmperson.errors import MMPersonError
 
-Act: TypeAlias = Callable[[Any], dict[str, Any]]
+TaskFunction: TypeAlias = Callable[[Any], dict[str, Any]]
 """Does a task, which was sent as JSON, and returns what is sent back as JSON."""
 
-ONE_THREAD: Final = {
+SINGLE_THREAD_ENV: Final = {
     f"{library}_THREADS": "1"
     for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM")
 }
 """Environment in which numpy computes on one thread: on more, sums round differently."""
 OUT_OF_MEMORY: Final = os.EX_OSERR
 """Exit code of a worker that was refused memory; a clip was too much for it."""
-START_S: Final = 120.0
+STARTUP_TIMEOUT_S: Final = 120.0
 """Time in which a worker must get ready, in seconds."""
 _SIZE: Final = Path("/proc/self/statm")
 
@@ -41,7 +41,7 @@ def serve(module: str) -> None:
     """Do tasks until standard input ends.
 
     Args:
-        module: Name of the module whose ``get_ready`` takes the settings of the work and returns
+        module: Name of the module whose ``initialize`` takes the settings of the work and returns
             what does a task. It is imported here: what libraries print meanwhile is no answer.
     """
     answers = os.dup(1)
@@ -49,15 +49,15 @@ def serve(module: str) -> None:
     settings = json.loads(sys.stdin.buffer.readline())
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, START_S)
+    signal.setitimer(signal.ITIMER_REAL, STARTUP_TIMEOUT_S)
     try:
-        act: Act = importlib.import_module(module).get_ready(settings["work"])
+        act: TaskFunction = importlib.import_module(module).initialize(settings["workload"])
     except MMPersonError as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
     if stat.S_ISREG(os.fstat(2).st_mode):  # a log that may not grow: to print would fail
-        _silence()
-    confine(settings["memory_mb"], settings["largest_file"])
+        _discard_output()
+    limit_resources(settings["memory_mb"], settings["largest_file"])
     _answer(answers, {"ready": True})
     signal.setitimer(signal.ITIMER_REAL, 0)
     for line in sys.stdin.buffer:
@@ -79,7 +79,7 @@ def limits_memory() -> bool:
     return _SIZE.exists()
 
 
-def confine(memory_mb: float, largest_file: int = 0) -> None:
+def limit_resources(memory_mb: float, largest_file: int = 0) -> None:
     """Take from this process the means to do harm: files, core dumps, and memory beyond a limit.
 
     Args:
@@ -88,13 +88,13 @@ def confine(memory_mb: float, largest_file: int = 0) -> None:
         largest_file: Bytes of the largest file that may be written; 0 for none.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _lower(resource.RLIMIT_FSIZE, largest_file)
+    _lower_limit(resource.RLIMIT_FSIZE, largest_file)
     if limits_memory():
         pages = int(_SIZE.read_text(encoding="ascii").split()[0])
-        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + int(memory_mb * 2**20))
+        _lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + int(memory_mb * 2**20))
 
 
-def _silence() -> None:
+def _discard_output() -> None:
     """Drop what is printed from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for printed in (1, 2):
@@ -102,7 +102,7 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def _lower(kind: int, wanted: int) -> None:
+def _lower_limit(kind: int, wanted: int) -> None:
     """Set a limit for good, unless there is a lower one."""
     _, hardest = resource.getrlimit(kind)
     limit = wanted if hardest == resource.RLIM_INFINITY else min(wanted, hardest)

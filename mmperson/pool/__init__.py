@@ -1,0 +1,1 @@
+"""Worker processes that a bad clip may end without harm to the others."""

@@ -1,1 +1,0 @@
-"""Processes that hostile files may end, crash or hang without harm to anything else."""
