@@ -27,8 +27,8 @@ import atheris
 with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
     import mmperson.config
     import mmperson.data
-    import mmperson.media.boxes
-    import mmperson.media.transcript
+    import mmperson.media.safety.mp4_index
+    import mmperson.media.transcripts.transcript
     import mmperson.runtime.bundle
 import contextlib
 import io
@@ -40,7 +40,7 @@ from mmperson.errors import MMPersonError
 
 
 def _transcript(suffix: str) -> Callable[[bytes], object]:
-    from mmperson.media.transcript import _decode, parse_transcript
+    from mmperson.media.transcripts.transcript import _decode, parse_transcript
 
     return lambda content: parse_transcript(_decode(content), suffix)
 
@@ -54,7 +54,7 @@ def _in_file(read: Callable[[Path], object], path: Path) -> Callable[[bytes], ob
 
 
 def _check_index(content: bytes) -> None:
-    mmperson.media.boxes.check_index(io.BytesIO(content), len(content))
+    mmperson.media.safety.mp4_index.check_index(io.BytesIO(content), len(content))
 
 
 def _check_manifest(path: Path) -> None:

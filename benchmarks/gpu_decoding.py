@@ -42,9 +42,9 @@ from mmperson.benchmark.circumstances import PACKAGES
 from mmperson.benchmark.offline import measure_crew
 from mmperson.errors import UsageError
 from mmperson.media import Decode, read_clip
-from mmperson.media.container import open_container, start_s, usable_streams
 from mmperson.media.limits import DEFAULT_LIMITS
-from mmperson.media.survey import survey_packets
+from mmperson.media.open import open_container, start_s, usable_streams
+from mmperson.media.scan import scan_packets
 from mmperson.media.video import nearest_frames, plan_frames
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, cpu_count
 from mmperson.runtime.bundle import open_bundle
@@ -66,10 +66,10 @@ def chosen_ticks(path: Path, count: int) -> list[int]:
     """Return when the frames are shown that ``read_clip`` chooses, in ticks of the stream."""
     with open_container(path, DEFAULT_LIMITS) as container:
         stream, _ = usable_streams(container)
-        survey = survey_packets(container, stream, DEFAULT_LIMITS)
-        ticks = np.unique(survey.video_ticks)
+        scan = scan_packets(container, stream, DEFAULT_LIMITS)
+        ticks = np.unique(scan.video_ticks)
         times_s = ticks * float(stream.time_base) - start_s(container)
-    targets_s = plan_frames(survey.video_start_s, survey.video_end_s, count)
+    targets_s = plan_frames(scan.video_start_s, scan.video_end_s, count)
     return [int(tick) for tick in ticks[nearest_frames(times_s, targets_s)]]
 
 

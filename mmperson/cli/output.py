@@ -259,7 +259,7 @@ def _refusal(out: Path, error: _Unwritable) -> UsageError:
 
 def check_out(out: Path, clips: Sequence[str], transcript: Path | None) -> None:
     """Refuse what cannot be written, or what would be lost or misread."""
-    from mmperson.media.transcript import SUFFIXES
+    from mmperson.media.transcripts.transcript import SUFFIXES
 
     try:
         out.stat()

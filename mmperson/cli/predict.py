@@ -227,7 +227,7 @@ def _check_windows(
     window_s: float | None, step_s: float | None, clips: int, *, bounded: bool
 ) -> None:
     """Refuse windows that cannot be."""
-    from mmperson.media.spans import check_windows
+    from mmperson.media.windows import check_windows
 
     if window_s is None:
         if step_s is not None:

@@ -5,9 +5,14 @@ from mmperson.media.clip import Clip
 from mmperson.media.decode import Decode
 from mmperson.media.limits import LONG_LIMITS, MediaLimits
 from mmperson.media.probe import AudioInfo, ClipInfo, VideoInfo, probe_clip
-from mmperson.media.reading import read_clip, read_windows
-from mmperson.media.spans import Span
-from mmperson.media.transcript import Segment, Transcript, find_transcript, read_transcript
+from mmperson.media.read import read_clip, read_windows
+from mmperson.media.transcripts.transcript import (
+    Segment,
+    Transcript,
+    find_transcript,
+    read_transcript,
+)
+from mmperson.media.windows import Span
 
 __all__ = [
     "LONG_LIMITS",

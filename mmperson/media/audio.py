@@ -21,7 +21,7 @@ import numpy.typing as npt
 import soxr
 
 from mmperson.errors import UsageError
-from mmperson.media.spans import Span
+from mmperson.media.windows import Span
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

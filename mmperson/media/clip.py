@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from mmperson.errors import EmptyMedia, UnreadableMedia, UsageError
 from mmperson.media.audio import AudioWindow, WaveformCollector
-from mmperson.media.container import start_s, usable_streams
-from mmperson.media.decode import SPARING, Decode, Lane, Threads, check_profile, decode
+from mmperson.media.decode import SPARING, Decode, StreamDecoder, Threads, check_profile, decode
+from mmperson.media.fanout import WindowFanout
 from mmperson.media.limits import MediaLimits
+from mmperson.media.open import start_s, usable_streams
 from mmperson.media.probe import ClipInfo
-from mmperson.media.relay import Relay
-from mmperson.media.spans import WHOLE, Span
-from mmperson.media.survey import SLACK_S, Survey
+from mmperson.media.scan import SLACK_S, ContainerScan
 from mmperson.media.video import FramePicker, nearest_frames, plan_frames
+from mmperson.media.windows import WHOLE, Span
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -58,7 +58,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReadRequest:
     """What is wanted of each span; see ``read_clip``."""
 
     frames: int
@@ -73,17 +73,21 @@ class Wish:
         check_profile(self.decode)
 
 
-def clips_of(
-    container: InputContainer, info: ClipInfo, survey: Survey, spans: Sequence[Span], wish: Wish
+def decode_windows(
+    container: InputContainer,
+    info: ClipInfo,
+    scan: ContainerScan,
+    spans: Sequence[Span],
+    request: ReadRequest,
 ) -> Iterator[Clip]:
     """Decode spans of a file.
 
     Args:
         container: An open container, at its start.
         info: Its description.
-        survey: What a look through it found.
+        scan: What a look through it found.
         spans: What to read, by start; ends ascend too.
-        wish: What is wanted of each.
+        request: What is wanted of each.
 
     Yields:
         A clip per span, as soon as nothing more comes for it.
@@ -92,32 +96,36 @@ def clips_of(
         MediaError: Nothing can be used.
     """
     video_stream, audio_stream = usable_streams(container)
-    audio = wish.audio
-    picking: Lane[FramePicker] | None = None
-    collecting: Lane[WaveformCollector] | None = None
-    if wish.frames and video_stream is not None:
+    audio = request.audio
+    picking: StreamDecoder[FramePicker] | None = None
+    collecting: StreamDecoder[WaveformCollector] | None = None
+    if request.frames and video_stream is not None:
         size = video_stream.width * video_stream.height * 3
-        wish.limits.check("max_output_bytes", wish.frames * size)
-        pickers = Relay(spans, lambda span: _picker(span, survey, wish), _MOST_WAITING)
-        wanted = _wanted(video_stream, start_s(container), spans, survey, wish)
-        picking = Lane(video_stream, pickers, survey.packets.get(video_stream.index), wanted)
+        request.limits.check("max_output_bytes", request.frames * size)
+        pickers = WindowFanout(spans, lambda span: _picker(span, scan, request), _MOST_WAITING)
+        wanted = _wanted(video_stream, start_s(container), spans, scan, request)
+        picking = StreamDecoder(video_stream, pickers, scan.packets.get(video_stream.index), wanted)
     if audio is not None and audio_stream is not None:
-        sounds = Relay(spans, lambda span: WaveformCollector(audio.within(span), wish.limits))
-        collecting = Lane(audio_stream, sounds, survey.packets.get(audio_stream.index))
-    lanes: list[Lane[Any]] = [lane for lane in (picking, collecting) if lane is not None]
+        sounds = WindowFanout(
+            spans, lambda span: WaveformCollector(audio.within(span), request.limits)
+        )
+        collecting = StreamDecoder(audio_stream, sounds, scan.packets.get(audio_stream.index))
+    decoders: list[StreamDecoder[Any]] = [
+        decoder for decoder in (picking, collecting) if decoder is not None
+    ]
     faults: list[str] = []
     coming = iter(spans)
     span = next(coming, None)
 
     def complete(span: Span) -> Clip:
-        cut_short = survey.cut_short or next(iter(faults), None)
-        if lanes and not any(lane.decoded or lane.skipped for lane in lanes):
-            _refuse_if_useless(info, lanes, cut_short)
+        cut_short = scan.cut_short or next(iter(faults), None)
+        if decoders and not any(decoder.decoded or decoder.skipped for decoder in decoders):
+            _refuse_if_useless(info, decoders, cut_short)
         warnings = [] if not cut_short else [f"The file is cut short or damaged: {cut_short}."]
         clip = Clip(info, span=None if span is WHOLE else span)
         if picking is not None:
-            clip = _with_frames(clip, span, picking, survey, wish, warnings)
-        elif wish.frames:
+            clip = _with_frames(clip, span, picking, scan, request, warnings)
+        elif request.frames:
             warnings.insert(0, "The clip has no video.")
         if collecting is not None:
             clip = _with_waveform(clip, collecting, warnings)
@@ -127,15 +135,15 @@ def clips_of(
 
     for _ in decode(
         container,
-        lanes,
+        decoders,
         start_s(container),
-        threads=wish.threads,
-        profile=wish.decode,
-        limits=wish.limits,
+        threads=request.threads,
+        profile=request.decode,
+        limits=request.limits,
         faults=faults,
     ):
         while span is not None and (
-            all(lane.settled for lane in lanes) or _is_overdue(span, picking, collecting)
+            all(decoder.settled for decoder in decoders) or _is_overdue(span, picking, collecting)
         ):
             yield complete(span)
             span = next(coming, None)
@@ -144,38 +152,48 @@ def clips_of(
         span = next(coming, None)
 
 
-def _picker(span: Span, survey: Survey, wish: Wish) -> FramePicker:
+def _picker(span: Span, scan: ContainerScan, request: ReadRequest) -> FramePicker:
     """Plan the frames of a span, as far as there is video in it."""
-    return FramePicker(_targets_s(span, survey, wish.frames), wish.limits, survey.video_entry_s)
+    return FramePicker(_targets_s(span, scan, request.frames), request.limits, scan.video_entry_s)
 
 
-def _targets_s(span: Span, survey: Survey, frames: int) -> npt.NDArray[np.float64]:
-    begin_s = max(span.start_s, survey.video_start_s)
-    end_s = min(span.end_s, survey.video_end_s)
-    is_void = end_s < begin_s or 0 < span.start_s >= survey.video_end_s
+def _targets_s(span: Span, scan: ContainerScan, frames: int) -> npt.NDArray[np.float64]:
+    begin_s = max(span.start_s, scan.video_start_s)
+    end_s = min(span.end_s, scan.video_end_s)
+    is_void = end_s < begin_s or 0 < span.start_s >= scan.video_end_s
     return plan_frames(begin_s, end_s, 0 if is_void else frames)
 
 
 def _wanted(
-    stream: VideoStream, origin_s: float, spans: Sequence[Span], survey: Survey, wish: Wish
+    stream: VideoStream,
+    origin_s: float,
+    spans: Sequence[Span],
+    scan: ContainerScan,
+    request: ReadRequest,
 ) -> Set[int] | None:
     """Return when the frames are shown that all spans will choose, in ticks; None for any."""
-    if wish.decode != "exact" or stream.codec_context.name not in SPARING or not stream.time_base:
+    if (
+        request.decode != "exact"
+        or stream.codec_context.name not in SPARING
+        or not stream.time_base
+    ):
         return None
-    ticks = np.unique(survey.video_ticks)
+    ticks = np.unique(scan.video_ticks)
     times_s = np.asarray(ticks * float(stream.time_base) - origin_s, dtype=np.float64)
     wanted: set[int] = set()
     for span in spans if len(ticks) else ():
-        chosen = nearest_frames(times_s, _targets_s(span, survey, wish.frames))
+        chosen = nearest_frames(times_s, _targets_s(span, scan, request.frames))
         wanted.update(ticks[chosen].tolist())
     return wanted
 
 
 def _is_overdue(
-    span: Span, picking: Lane[FramePicker] | None, collecting: Lane[WaveformCollector] | None
+    span: Span,
+    picking: StreamDecoder[FramePicker] | None,
+    collecting: StreamDecoder[WaveformCollector] | None,
 ) -> bool:
     """Return whether one stream is so far ahead that a span no longer waits for the other."""
-    return (picking is not None and picking.relay.waiting > _MOST_WAITING) or (
+    return (picking is not None and picking.fanout.waiting > _MOST_WAITING) or (
         collecting is not None and collecting.last_s > span.end_s + _PATIENCE_S
     )
 
@@ -183,14 +201,14 @@ def _is_overdue(
 def _with_frames(
     clip: Clip,
     span: Span,
-    lane: Lane[FramePicker],
-    survey: Survey,
-    wish: Wish,
+    decoder: StreamDecoder[FramePicker],
+    scan: ContainerScan,
+    request: ReadRequest,
     warnings: list[str],
 ) -> Clip:
     """Add the frames that were picked, and say what is wrong with them."""
-    _warn_of_failures(lane, warnings)
-    picker = lane.relay.take()
+    _warn_of_failures(decoder, warnings)
+    picker = decoder.fanout.take()
     picked = picker.finish()
     if not picker.targets_s.size:
         warnings.append(f"There is no video from {span.start_s:.1f} to {span.end_s:.1f} s.")
@@ -199,34 +217,38 @@ def _with_frames(
         warnings.append("No frame of the video could be decoded.")
         return clip
     rgb, times_s = picked
-    wanted_s = min(survey.video_last_s, span.end_s)
-    if wish.decode == "exact" and lane.drained and lane.last_s < wanted_s - SLACK_S:
-        warnings.append(f"The video can be decoded up to {lane.last_s:.1f} s of {wanted_s:.1f} s.")
-    if wish.decode != "exact":
+    wanted_s = min(scan.video_last_s, span.end_s)
+    if request.decode == "exact" and decoder.drained and decoder.last_s < wanted_s - SLACK_S:
+        warnings.append(
+            f"The video can be decoded up to {decoder.last_s:.1f} s of {wanted_s:.1f} s."
+        )
+    if request.decode != "exact":
         off_ms = 1e3 * np.abs(times_s - picker.targets_s).max()
         warnings.append(
-            f"The video was decoded with the profile {wish.decode!r}: the farthest frame is "
+            f"The video was decoded with the profile {request.decode!r}: the farthest frame is "
             f"{off_ms:.0f} ms from its planned time."
         )
-    if (distinct := len(np.unique(times_s))) < wish.frames:
+    if (distinct := len(np.unique(times_s))) < request.frames:
         warnings.append(
-            f"Of the {wish.frames} frames asked for, {distinct} differ: the nearest repeat."
+            f"Of the {request.frames} frames asked for, {distinct} differ: the nearest repeat."
         )
     info = replace(clip.info, video=clip.info.video.turned(picker.rotation_deg))
     return replace(clip, info=info, frames=rgb, frame_times_s=times_s)
 
 
-def _with_waveform(clip: Clip, lane: Lane[WaveformCollector], warnings: list[str]) -> Clip:
+def _with_waveform(
+    clip: Clip, decoder: StreamDecoder[WaveformCollector], warnings: list[str]
+) -> Clip:
     """Add the waveform that was collected, and say what is wrong with it."""
-    _warn_of_failures(lane, warnings)
-    collector = lane.relay.take()
+    _warn_of_failures(decoder, warnings)
+    collector = decoder.fanout.take()
     collected = collector.finish()
     if collector.problem is not None:
         warnings.append(f"The audio is not used in full: {collector.problem}.")
     if collected is None:
         warnings.append(
             f"The audio has nothing after {collector.window.start_s:.1f} s."
-            if lane.decoded or lane.skipped
+            if decoder.decoded or decoder.skipped
             else "The audio could not be decoded."
         )
         return clip
@@ -235,24 +257,26 @@ def _with_waveform(clip: Clip, lane: Lane[WaveformCollector], warnings: list[str
     return replace(clip, waveform=waveform, sample_rate_hz=rate_hz, waveform_start_s=begin_s)
 
 
-def _warn_of_failures(lane: Lane[Any], warnings: list[str]) -> None:
-    failed, fed = lane.failures()
+def _warn_of_failures(decoder: StreamDecoder[Any], warnings: list[str]) -> None:
+    failed, fed = decoder.failures()
     if failed:
-        warnings.append(f"{failed} of {fed} {lane.kind} packets could not be decoded.")
+        warnings.append(f"{failed} of {fed} {decoder.kind} packets could not be decoded.")
 
 
-def _refuse_if_useless(info: ClipInfo, lanes: list[Lane[Any]], cut_short: str | None) -> None:
+def _refuse_if_useless(
+    info: ClipInfo, decoders: list[StreamDecoder[Any]], cut_short: str | None
+) -> None:
     """Raise where no stream of the file is left that might be usable."""
     streams = sum(stream is not None for stream in (info.video, info.audio))
-    if streams > len(lanes) and not cut_short:
+    if streams > len(decoders) and not cut_short:
         return  # the caller did not ask for the other stream: it may be fine
-    kinds = " and ".join(lane.kind for lane in lanes)
+    kinds = " and ".join(decoder.kind for decoder in decoders)
     if cut_short:
         raise UnreadableMedia(
             f"The {kinds} of {info.path.name!r} cannot be decoded: "
             f"the file is cut short or damaged, {cut_short}.",
             hint="Copy or download the file again.",
         )
-    if any(lane.failed for lane in lanes):
+    if any(decoder.failed for decoder in decoders):
         raise UnreadableMedia(f"The {kinds} of {info.path.name!r} cannot be decoded.")
     raise EmptyMedia(f"{info.path.name!r} has no frame of {kinds}.")

@@ -9,8 +9,8 @@ import av
 from av.stream import Discard
 
 from mmperson.errors import UnknownComponent
-from mmperson.media.container import packets
-from mmperson.media.relay import ReaderT, Relay
+from mmperson.media.fanout import ReaderT, WindowFanout
+from mmperson.media.open import packets
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -48,12 +48,12 @@ def check_profile(profile: str) -> None:
         raise UnknownComponent("decode profile", str(profile), get_args(Decode))
 
 
-class Lane(Generic[ReaderT]):
+class StreamDecoder(Generic[ReaderT]):
     """A stream on its way to the readers of its spans.
 
     Args:
         stream: The stream.
-        relay: What takes its frames.
+        fanout: What takes its frames.
         packets: How many packets the stream has; None if unknown.
         wanted: When the frames are shown that readers will choose, in ticks of the stream's time
             base: others are left out if no frame refers to them. None to leave out none.
@@ -71,13 +71,13 @@ class Lane(Generic[ReaderT]):
     def __init__(
         self,
         stream: VideoStream | AudioStream,
-        relay: Relay[ReaderT],
+        fanout: WindowFanout[ReaderT],
         packets: int | None = None,
         wanted: Set[int] | None = None,
     ) -> None:
         self.stream = stream
         self.kind = stream.type
-        self.relay = relay
+        self.fanout = fanout
         self._left = packets
         self._wanted = wanted
         self._told = (0, 0)
@@ -93,12 +93,12 @@ class Lane(Generic[ReaderT]):
     @property
     def settled(self) -> bool:
         """Whether nothing more comes for the earliest span that has not been taken."""
-        return self.drained or self.relay.ready
+        return self.drained or self.fanout.ready
 
     def feed(self, packet: Packet[Any], origin_s: float) -> None:
         """Decode a packet; after the stream's last one, also what the decoder holds back."""
         begin, end = packet.pts, (packet.pts or 0) + (packet.duration or 0)
-        if begin is not None and self.relay.skips(
+        if begin is not None and self.fanout.skips(
             begin * self._tick_s - origin_s, end * self._tick_s - origin_s
         ):
             self.skipped += 1
@@ -142,7 +142,7 @@ class Lane(Generic[ReaderT]):
             time_s = self._next_s
             if stamp is not None and self._tick_s:
                 time_s = self.last_s = stamp * self._tick_s - origin_s
-            self.relay.add(frame, time_s)
+            self.fanout.add(frame, time_s)
             if time_s is not None:
                 self._next_s = time_s + _length_s(frame)
 
@@ -156,7 +156,7 @@ def _length_s(frame: VideoFrame | AudioFrame) -> float:
 
 def decode(
     container: InputContainer,
-    lanes: Sequence[Lane[Any]],
+    decoders: Sequence[StreamDecoder[Any]],
     origin_s: float,
     *,
     threads: Threads,
@@ -164,14 +164,14 @@ def decode(
     limits: MediaLimits,
     faults: list[str],
 ) -> Iterator[None]:
-    """Run through the file once and feed every lane until its readers are done.
+    """Run through the file once and feed every decoder until its readers are done.
 
     Packets of other streams are not decoded, nor are those of a stream whose readers are done, and
-    reading stops as soon as no lane needs more.
+    reading stops as soon as no decoder needs more.
 
     Args:
         container: An open container, at its start.
-        lanes: One per stream that is wanted.
+        decoders: One per stream that is wanted.
         origin_s: Container time at which the clip's clock reads zero, in seconds.
         threads: FFmpeg's threading for video.
         profile: Which frames of the video are decoded.
@@ -181,28 +181,28 @@ def decode(
     Yields:
         None after every packet, so that what is complete can be taken.
     """
-    if not lanes:  # to PyAV, no stream means every stream
+    if not decoders:  # to PyAV, no stream means every stream
         return
-    by_index = {lane.stream.index: lane for lane in lanes}
+    by_index = {decoder.stream.index: decoder for decoder in decoders}
     for stream in container.streams:
         if stream.index not in by_index:
             stream.discard = Discard.all  # MP4 does not even read them from the disk
-    for lane in lanes:
-        if lane.kind == "video":
-            _prepare(lane.stream.codec_context, threads, profile, limits)
+    for decoder in decoders:
+        if decoder.kind == "video":
+            _prepare(decoder.stream.codec_context, threads, profile, limits)
 
-    for packet in packets(container, [lane.stream for lane in lanes], faults):
-        lane = by_index[packet.stream_index]
-        if lane.relay.done:
-            lane.stream.discard = Discard.all
-        elif not lane.drained:
-            lane.feed(packet, origin_s)
+    for packet in packets(container, [decoder.stream for decoder in decoders], faults):
+        decoder = by_index[packet.stream_index]
+        if decoder.fanout.done:
+            decoder.stream.discard = Discard.all
+        elif not decoder.drained:
+            decoder.feed(packet, origin_s)
             yield
-        if all(lane.relay.done for lane in lanes):
+        if all(decoder.fanout.done for decoder in decoders):
             return
-    for lane in lanes:
-        if not lane.relay.done:
-            lane.drain(origin_s)
+    for decoder in decoders:
+        if not decoder.fanout.done:
+            decoder.drain(origin_s)
 
 
 def _prepare(codec: CodecContext, threads: Threads, profile: Decode, limits: MediaLimits) -> None:

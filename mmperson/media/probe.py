@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import av
 
 from mmperson.errors import MissingStream
-from mmperson.media.container import open_container, packets, usable_streams
 from mmperson.media.limits import DEFAULT_LIMITS, MediaLimits
+from mmperson.media.open import open_container, packets, usable_streams
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmperson.media.transcript import find_transcript
+from mmperson.media.transcripts.transcript import find_transcript
 from mmperson.runtime.bundle import Bundle
 
 

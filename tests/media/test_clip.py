@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmperson.errors import EmptyMedia, MediaError, UnreadableMedia, UsageError
 from mmperson.media import AudioWindow, find_transcript, read_clip, read_transcript
 from mmperson.media import clip as clip_module
-from mmperson.media.decode import Lane, Threads
+from mmperson.media.decode import StreamDecoder, Threads
 from tests.fixtures.media import index_of, write_clip
 
 WINDOW = AudioWindow(22_050, duration_s=7.0)
@@ -76,37 +76,41 @@ def test_fewer_frames_than_asked_for_repeat(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane[Any]]:
-    """Collect the lanes of every decoding, to count what was decoded."""
-    seen: list[Lane[Any]] = []
+def decoders(monkeypatch: pytest.MonkeyPatch) -> list[StreamDecoder[Any]]:
+    """Collect the decoders of every decoding, to count what was decoded."""
+    seen: list[StreamDecoder[Any]] = []
     real = clip_module.decode
 
-    def spy(container: Any, lanes: Sequence[Lane[Any]], *rest: Any, **named: Any) -> Iterator[None]:
-        seen.extend(lanes)
-        return real(container, lanes, *rest, **named)
+    def spy(
+        container: Any, decoders: Sequence[StreamDecoder[Any]], *rest: Any, **named: Any
+    ) -> Iterator[None]:
+        seen.extend(decoders)
+        return real(container, decoders, *rest, **named)
 
     monkeypatch.setattr(clip_module, "decode", spy)
     return seen
 
 
 def test_audio_alone_decodes_no_video_and_stops_early(
-    clip_mp4: Path, lanes: list[Lane[Any]]
+    clip_mp4: Path, decoders: list[StreamDecoder[Any]]
 ) -> None:
     read_clip(clip_mp4, audio=AudioWindow(22_050, duration_s=0.5))
-    (lane,) = lanes
-    assert lane.kind == "audio"
-    assert lane.fed == pytest.approx(0.5 * 44_100 / 1024, abs=3)
+    (decoder,) = decoders
+    assert decoder.kind == "audio"
+    assert decoder.fed == pytest.approx(0.5 * 44_100 / 1024, abs=3)
 
 
-def test_frames_alone_decode_no_audio(clip_mp4: Path, lanes: list[Lane[Any]]) -> None:
+def test_frames_alone_decode_no_audio(clip_mp4: Path, decoders: list[StreamDecoder[Any]]) -> None:
     read_clip(clip_mp4, frames=4)
-    assert [lane.kind for lane in lanes] == ["video"]
+    assert [decoder.kind for decoder in decoders] == ["video"]
 
 
-def test_a_late_window_skips_what_comes_before(heavy_mp4: Path, lanes: list[Lane[Any]]) -> None:
+def test_a_late_window_skips_what_comes_before(
+    heavy_mp4: Path, decoders: list[StreamDecoder[Any]]
+) -> None:
     clip = read_clip(heavy_mp4, audio=AudioWindow(22_050, start_s=3.0, duration_s=0.5))
     assert clip.waveform_start_s == pytest.approx(3.0)
-    assert lanes[0].skipped > 2.0 * 44_100 / 1024
+    assert decoders[0].skipped > 2.0 * 44_100 / 1024
     everything = read_clip(heavy_mp4, audio=AudioWindow(44_100)).waveform
     late = read_clip(heavy_mp4, audio=AudioWindow(44_100, start_s=3.0, duration_s=0.5)).waveform
     assert everything is not None

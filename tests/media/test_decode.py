@@ -10,7 +10,7 @@ import pytest
 from mmperson.errors import UnknownComponent
 from mmperson.media import AudioWindow, Clip, Decode, Span, read_clip, read_windows
 from mmperson.media import clip as clip_module
-from mmperson.media.decode import Lane, Threads
+from mmperson.media.decode import StreamDecoder, Threads
 from tests.fixtures.media import grey_of
 
 STREAMS: dict[str, Mapping[str, str]] = {
@@ -78,16 +78,16 @@ def test_most_frames_that_none_refers_to_are_not_decoded(
 ) -> None:
     seen = []
 
-    class Seen(Lane[Any]):
+    class Seen(StreamDecoder[Any]):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             seen.append(self)
 
-    monkeypatch.setattr(clip_module, "Lane", Seen)
+    monkeypatch.setattr(clip_module, "StreamDecoder", Seen)
     read_clip(streams["b-frames.mp4"], frames=2, threads="none")
     monkeypatch.setattr(clip_module, "SPARING", frozenset())
     read_clip(streams["b-frames.mp4"], frames=2, threads="none")
-    spared, every = (lane.decoded for lane in seen)
+    spared, every = (decoder.decoded for decoder in seen)
     assert spared < 0.7 * every
 
 

@@ -7,7 +7,7 @@ from mmperson.errors import UnknownComponent, UsageError
 from mmperson.inputs.clip import prepare_clip
 from mmperson.media import Span, read_clip, read_transcript
 from mmperson.media import clip as clip_module
-from mmperson.media.transcript import Segment, Transcript
+from mmperson.media.transcripts.transcript import Segment, Transcript
 from mmperson.runtime.predictor import load
 
 

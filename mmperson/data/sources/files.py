@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmperson.errors import DataError, TranscriptError
-from mmperson.media.transcript import find_transcript, read_transcript
+from mmperson.media.transcripts.transcript import find_transcript, read_transcript
 
 
 def find_clips(folder: Path, sample_ids: Iterable[str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from mmperson.data.sources.files import read_text
 from mmperson.data.tables import Table, duplicates, read_csv, read_parquet, refuse
 from mmperson.errors import DataError
 from mmperson.inputs.descriptors import DESCRIPTORS
-from mmperson.media.transcript import find_transcript
+from mmperson.media.transcripts.transcript import find_transcript
 from mmperson.traits import TRAITS
 
 _STABILITY: Final = "emotional_stability"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
-from mmperson.media.spans import Span
+from mmperson.media.windows import Span
 
 
 class Reader(Protocol):
@@ -27,7 +27,7 @@ class Reader(Protocol):
 ReaderT = TypeVar("ReaderT", bound=Reader)
 
 
-class Relay(Generic[ReaderT]):
+class WindowFanout(Generic[ReaderT]):
     """Feeds the readers of spans; each is made when the one before it begins.
 
     So a reader also gets frames from before its span, of which it may need the last one, and at any

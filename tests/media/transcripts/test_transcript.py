@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mmperson.errors import TranscriptError
 from mmperson.media import Segment, Transcript, find_transcript, read_transcript
-from mmperson.media import transcript as module
-from mmperson.media.transcript import SUFFIXES, parse_transcript
+from mmperson.media.transcripts import transcript as module
+from mmperson.media.transcripts.transcript import SUFFIXES, parse_transcript
 
 EXPECTED = (Segment(0.5, 2.0, "Good morning."), Segment(2.0, 3662.25, "I am here."))
 SRT = """1

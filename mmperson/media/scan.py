@@ -19,7 +19,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.media.container import packets, start_s, videos
+from mmperson.media.open import packets, start_s, videos
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,7 +35,7 @@ _SLACK_PACKETS = 3
 
 
 @dataclass(frozen=True)
-class Survey:
+class ContainerScan:
     """What a look through the file found; times are seconds on the clip's clock.
 
     Attributes:
@@ -61,14 +61,14 @@ class Survey:
     video_ticks: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
-def survey_index(container: InputContainer) -> Survey | None:
+def scan_index(container: InputContainer) -> ContainerScan | None:
     """Judge completeness from the index in the header.
 
     Args:
         container: An open container.
 
     Returns:
-        The survey, or None where the header has no index of the whole clip (other formats than MP4
+        The scan, or None where the header has no index of the whole clip (other formats than MP4
         and MOV, fragmented files): then the packets must be read.
     """
     if not container.format.name.startswith("mov") or container.duration is None:
@@ -79,19 +79,19 @@ def survey_index(container: InputContainer) -> Survey | None:
         if not len(entries) or stream.time_base is None:
             return None
         if max(entry.pos + entry.size for entry in entries) > container.size:
-            return Survey(cut_short="its index points beyond its end")
+            return ContainerScan(cut_short="its index points beyond its end")
         indexed_s = max(indexed_s, float(entries[-1].timestamp * stream.time_base))
     if indexed_s < container.duration / av.time_base - SLACK_S:
         return None
-    return Survey(cut_short=None)
+    return ContainerScan(cut_short=None)
 
 
-def survey_packets(
+def scan_packets(
     container: InputContainer,
     video_stream: VideoStream | None,
     limits: MediaLimits,
     from_s: float = 0.0,
-) -> Survey:
+) -> ContainerScan:
     """Read every packet without decoding; the container is at its end afterwards.
 
     Args:
@@ -101,7 +101,7 @@ def survey_packets(
         from_s: Earliest time that is wanted, in seconds on the clip's clock; 0 for all of it.
 
     Returns:
-        The survey, with times.
+        The scan, with times.
 
     Raises:
         MediaTooLarge: More frames or seconds than allowed.
@@ -120,7 +120,7 @@ def survey_packets(
     end_s = max(ends_s, default=origin_s) - origin_s
     limits.check("max_duration_s", end_s)
 
-    index = survey_index(container)
+    index = scan_index(container)
     reasons = [index.cut_short if index is not None else None]
     reasons += faults
     reasons += [track.shortfall() for track in tracks.values()]
@@ -128,7 +128,7 @@ def survey_packets(
     if declared_s - end_s > SLACK_S:
         reasons.append(f"it declares {declared_s:.1f} s and ends after {end_s:.1f} s")
     counts = {index: track.count for index, track in tracks.items()}
-    whole = Survey(next(filter(None, reasons), None), counts, end_s)
+    whole = ContainerScan(next(filter(None, reasons), None), counts, end_s)
     if video is None or video.empty:
         return whole
     return replace(

@@ -2,8 +2,8 @@ from math import inf
 
 import pytest
 
-from mmperson.media.relay import Relay
-from mmperson.media.spans import Span
+from mmperson.media.fanout import WindowFanout
+from mmperson.media.windows import Span
 
 
 class Reader:
@@ -23,24 +23,24 @@ class Reader:
         self.done = (time_s or 0.0) >= self.span.end_s
 
 
-def relay_of(count: int, most_waiting: float = inf) -> Relay[Reader]:
+def relay_of(count: int, most_waiting: float = inf) -> WindowFanout[Reader]:
     spans = [Span(float(number), number + 1.0) for number in range(count)]
-    return Relay(spans, Reader, most_waiting)
+    return WindowFanout(spans, Reader, most_waiting)
 
 
 @pytest.mark.parametrize("most_waiting", [inf, 3])
 def test_every_reader_has_the_frame_before_its_span_and_all_of_it(most_waiting: float) -> None:
-    relay = relay_of(40, most_waiting)
+    fanout = relay_of(40, most_waiting)
     times_s = [0.0, 0.5, 1.0, 30.0, 30.5, 39.0, 41.0]  # 30.5 and later come while 30.0 is held
     for number, time_s in enumerate(times_s):
-        relay.add(number, time_s)
-    had = [relay.take().had for _ in range(40)]
+        fanout.add(number, time_s)
+    had = [fanout.take().had for _ in range(40)]
     for start, numbers in enumerate(had):
         before = max(number for number, time_s in enumerate(times_s) if time_s <= start)
         after = min(number for number, time_s in enumerate(times_s) if time_s >= start + 1)
         assert set(range(before, after + 1)) <= set(numbers)
         assert numbers == sorted(set(numbers))
-    assert relay.done
+    assert fanout.done
 
 
 def test_after_a_gap_readers_are_made_as_others_are_taken() -> None:
@@ -50,14 +50,14 @@ def test_after_a_gap_readers_are_made_as_others_are_taken() -> None:
         made.append(Reader(span))
         return made[-1]
 
-    relay = Relay([Span(float(start), start + 1.0) for start in range(1000)], make, 8)
-    relay.add(0, 0.0)
-    relay.add(1, 999.5)
-    assert relay.waiting == 9
+    fanout = WindowFanout([Span(float(start), start + 1.0) for start in range(1000)], make, 8)
+    fanout.add(0, 0.0)
+    fanout.add(1, 999.5)
+    assert fanout.waiting == 9
     for taken in range(1, 900):
-        assert relay.take().had == [0, 1]
+        assert fanout.take().had == [0, 1]
         assert len(made) <= taken + 10
-        assert not relay.done
+        assert not fanout.done
 
 
 def test_a_reader_that_is_taken_early_has_what_is_held() -> None:
@@ -68,15 +68,15 @@ def test_a_reader_that_is_taken_early_has_what_is_held() -> None:
             super().add(frame, time_s)
             self.done = self.done and (self.span.start_s > 0 or frame == 3)
 
-    relay = Relay([Span(float(start), start + 1.0) for start in range(9)], Late, 2)
+    fanout = WindowFanout([Span(float(start), start + 1.0) for start in range(9)], Late, 2)
     for number, time_s in enumerate([0.0, 7.0, 7.1, 7.2, 7.3]):
-        relay.add(number, time_s)
-    assert relay.take().had == [0, 1, 2, 3]
+        fanout.add(number, time_s)
+    assert fanout.take().had == [0, 1, 2, 3]
 
 
 def test_readers_that_were_taken_early_leave_one_that_needs_frames() -> None:
-    relay = relay_of(3)
-    assert relay.take().had == []
-    assert not relay.skips(1.0, 2.0)
-    relay.add(0, 1.5)
-    assert relay.take().had == [0]
+    fanout = relay_of(3)
+    assert fanout.take().had == []
+    assert not fanout.skips(1.0, 2.0)
+    fanout.add(0, 1.5)
+    assert fanout.take().had == [0]

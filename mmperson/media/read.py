@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from mmperson.media.audio import AudioWindow
-from mmperson.media.clip import Clip, Wish, clips_of
-from mmperson.media.container import open_container, usable_streams
+from mmperson.media.clip import Clip, ReadRequest, decode_windows
 from mmperson.media.decode import Decode, Threads
 from mmperson.media.limits import DEFAULT_LIMITS, LONG_LIMITS, MediaLimits
+from mmperson.media.open import open_container, usable_streams
 from mmperson.media.probe import describe
-from mmperson.media.spans import WHOLE, Span, check_windows, plan_windows
-from mmperson.media.survey import survey_index, survey_packets
+from mmperson.media.scan import scan_index, scan_packets
+from mmperson.media.windows import WHOLE, Span, check_windows, plan_windows
 
 
 def read_clip(
@@ -52,7 +52,9 @@ def read_clip(
         MediaError: The file cannot be opened, is beyond a limit, or nothing in it can be used.
     """
     spans = [span or WHOLE]
-    (clip,) = _read(path, Wish(frames, audio, decode, threads, limits), lambda _: spans, spans[0])
+    (clip,) = _read(
+        path, ReadRequest(frames, audio, decode, threads, limits), lambda _: spans, spans[0]
+    )
     return clip
 
 
@@ -93,28 +95,30 @@ def read_windows(
     """
     step_s = window_s if step_s is None else step_s
     check_windows(window_s, step_s)
-    wish = Wish(frames, audio, decode, threads, limits)
-    return _read(path, wish, lambda duration_s: plan_windows(duration_s, window_s, step_s), WHOLE)
+    request = ReadRequest(frames, audio, decode, threads, limits)
+    return _read(
+        path, request, lambda duration_s: plan_windows(duration_s, window_s, step_s), WHOLE
+    )
 
 
 def _read(
     path: str | os.PathLike[str],
-    wish: Wish,
+    request: ReadRequest,
     plan: Callable[[float], Sequence[Span]],
     extent: Span,
 ) -> Iterator[Clip]:
-    """Survey a file, then decode the spans that are planned from its length in seconds."""
-    pictures = wish.frames > 0
-    with open_container(path, wish.limits, pictures=False) as container:
+    """ContainerScan a file, then decode the spans that are planned from its length in seconds."""
+    pictures = request.frames > 0
+    with open_container(path, request.limits, pictures=False) as container:
         info = describe(container, path)
-        survey = None if pictures else survey_index(container)
-        if survey is not None:
-            yield from clips_of(container, info, survey, plan(info.duration_s or 0.0), wish)
+        scan = None if pictures else scan_index(container)
+        if scan is not None:
+            yield from decode_windows(container, info, scan, plan(info.duration_s or 0.0), request)
             return
         video_stream, _ = usable_streams(container)
-        survey = survey_packets(container, video_stream, wish.limits, extent.start_s)
+        scan = scan_packets(container, video_stream, request.limits, extent.start_s)
     if info.duration_s is None:
-        info = replace(info, duration_s=survey.end_s)
+        info = replace(info, duration_s=scan.end_s)
     # Opened anew, because not every format finds back to its first packet.
-    with open_container(path, wish.limits, pictures=pictures) as container:
-        yield from clips_of(container, info, survey, plan(survey.end_s or 0.0), wish)
+    with open_container(path, request.limits, pictures=pictures) as container:
+        yield from decode_windows(container, info, scan, plan(scan.end_s or 0.0), request)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mmperson.media.transcript import Segment
+    from mmperson.media.transcripts.transcript import Segment
 
 
 class WordTimes:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmperson.media import Segment, Transcript
-from mmperson.media.transcript import parse_transcript
-from mmperson.media.word_times import WordTimes
+from mmperson.media.transcripts.transcript import parse_transcript
+from mmperson.media.transcripts.word_times import WordTimes
 
 
 def searched(segments, start_s, end_s):

@@ -19,8 +19,8 @@ import av
 from av.stream import Disposition
 
 from mmperson.errors import EmptyMedia, MediaError, MediaTooLarge, UnreadableMedia
-from mmperson.media.boxes import check_index
-from mmperson.media.tags import check_riff_tags, leading_tags
+from mmperson.media.safety.mp4_index import check_index
+from mmperson.media.safety.tags import check_riff_tags, leading_tags
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -68,7 +68,7 @@ def media_error(error: Exception, clip: str) -> MediaError:
 
 
 @contextmanager
-def errors_of(clip: str) -> Iterator[None]:
+def translate_errors(clip: str) -> Iterator[None]:
     """Turn errors of PyAV and of the system inside the block into ours, which name the clip."""
     try:
         yield
@@ -106,7 +106,7 @@ def open_container(
         raise EmptyMedia(f"{Path(clip).name!r} has zero bytes.", clip=clip)
     # max_pixels reaches the decoders that probing opens: a frame too large is never allocated.
     options = {"max_pixels": str(limits.max_pixels)}
-    with errors_of(clip):
+    with translate_errors(clip):
         limits.check("max_bytes", size_bytes)
         with open(clip, "rb") as file:
             is_mp4 = check_index(file, size_bytes)

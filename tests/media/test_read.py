@@ -11,7 +11,7 @@ from mmperson.errors import MediaTooLarge, UnreadableMedia, UsageError
 from mmperson.media import AudioWindow, Clip, read_clip, read_windows
 from mmperson.media import clip as clip_module
 from mmperson.media.limits import DEFAULT_LIMITS, LONG_LIMITS, MediaLimits
-from mmperson.media.spans import Span, plan_windows
+from mmperson.media.windows import Span, plan_windows
 from tests.fixtures.media import cut, grey_of, write_clip
 
 KINDS = {

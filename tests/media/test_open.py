@@ -9,7 +9,7 @@ import pytest
 
 from mmperson.errors import EmptyMedia, MediaError, MediaTooLarge, MissingStream, UnreadableMedia
 from mmperson.media import AudioWindow, probe_clip, read_clip
-from mmperson.media.container import media_error
+from mmperson.media.open import media_error
 from tests.fixtures.media import write_clip
 
 FOREIGN = sorted(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmperson.errors import TranscriptError
-from mmperson.media.word_times import WordTimes
+from mmperson.media.transcripts.word_times import WordTimes
 
 MAX_BYTES = 4_000_000  # the words of a whole day; a larger file is not a transcript
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")

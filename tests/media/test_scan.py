@@ -4,11 +4,11 @@ import pytest
 
 from mmperson.errors import MediaError, UnreadableMedia
 from mmperson.media import AudioWindow, read_clip
-from mmperson.media import reading as reading_module
-from mmperson.media.container import open_container
+from mmperson.media import read as reading_module
 from mmperson.media.decode import Threads
 from mmperson.media.limits import DEFAULT_LIMITS
-from mmperson.media.survey import survey_index, survey_packets
+from mmperson.media.open import open_container
+from mmperson.media.scan import scan_index, scan_packets
 from tests.fixtures.media import cut, write_clip
 
 KINDS = {
@@ -100,16 +100,16 @@ def test_an_index_spares_reading_the_packets(
     clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_container(clips["faststart.mp4"], DEFAULT_LIMITS) as container:
-        survey = survey_index(container)
-    assert survey is not None
-    assert survey.cut_short is None
+        scan = scan_index(container)
+    assert scan is not None
+    assert scan.cut_short is None
     with open_container(clips["clip.mkv"], DEFAULT_LIMITS) as container:
-        assert survey_index(container) is None
+        assert scan_index(container) is None
 
     def refuse(*args: object) -> None:
         raise AssertionError("the packets were read")
 
-    monkeypatch.setattr(reading_module, "survey_packets", refuse)
+    monkeypatch.setattr(reading_module, "scan_packets", refuse)
     read_clip(clips["faststart.mp4"], audio=AudioWindow(16_000, duration_s=0.5))
     with pytest.raises(AssertionError):
         read_clip(clips["faststart.mp4"], frames=1)
@@ -119,7 +119,7 @@ def test_survey_times(tmp_path: Path) -> None:
     times_s = [0.0, 0.1, 0.2, 0.8, 1.0]
     path = write_clip(tmp_path / "clip.mkv", frame_times_s=times_s, audio_codec=None)
     with open_container(path, DEFAULT_LIMITS) as container:
-        survey = survey_packets(container, container.streams.video[0], DEFAULT_LIMITS)
-    assert survey.video_start_s == 0.0
-    assert survey.video_last_s == pytest.approx(1.0)
-    assert survey.video_end_s == pytest.approx(1.25)  # the mean gap after the last frame
+        scan = scan_packets(container, container.streams.video[0], DEFAULT_LIMITS)
+    assert scan.video_start_s == 0.0
+    assert scan.video_last_s == pytest.approx(1.0)
+    assert scan.video_end_s == pytest.approx(1.25)  # the mean gap after the last frame

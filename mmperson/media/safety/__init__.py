@@ -1,0 +1,1 @@
+"""Checks of container indexes and tags before FFmpeg reads them."""

@@ -1,0 +1,1 @@
+"""Transcripts: files of several formats to words with times."""
