@@ -31,8 +31,8 @@ import numpy as np
 from result_file import ROOT, circumstances, write_result
 
 from mmperson.benchmark.processes import peak_rss_mb
-from mmperson.inputs.clip import prepare_clip
 from mmperson.media import AudioWindow, Clip, Decode, probe_clip, read_clip, read_windows
+from mmperson.preprocessing.clip import prepare_clip
 from mmperson.runtime.predictor import Predictor, load
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def measure(path: Path, predictor: Predictor) -> dict[str, Any]:
 
 def scores_of(path: Path, profile: Decode, predictor: Predictor) -> list[float]:
     """Score a clip under a profile."""
-    clip = read_clip(path, decode=profile, threads="none", **predictor.spec.reading())
+    clip = read_clip(path, decode=profile, threads="none", **predictor.spec.read_options())
     inputs = prepare_clip(clip, WORDS, predictor.spec, predictor.tokenizer)
     return predictor.score(inputs).tolist()
 

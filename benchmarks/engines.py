@@ -33,9 +33,9 @@ from impressions import render
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.errors import UsageError
-from mmperson.inputs.batch import collate
-from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.media import read_clip
+from mmperson.preprocessing.clip import ClipInputs, prepare_clip
+from mmperson.preprocessing.collate import collate
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from mmperson.runtime.engine import Provider, available
 from mmperson.runtime.predictor import Predictor
@@ -131,7 +131,7 @@ def measure_network(network: str, bundles: dict[str, Bundle]) -> list[dict[str, 
 
 def demo_inputs(predictor: Predictor) -> ClipInputs:
     """Return what a network reads of the demo clip."""
-    clip = read_clip(CLIP, threads="none", **predictor.spec.reading())
+    clip = read_clip(CLIP, threads="none", **predictor.spec.read_options())
     words = CLIP.with_suffix(".txt").read_text(encoding="utf-8")
     return prepare_clip(clip, words, predictor.spec, predictor.tokenizer)
 

@@ -51,9 +51,9 @@ from mmperson.errors import UsageError
 from mmperson.export.graph import HALF_OPSET, export_graph
 from mmperson.export.quantize import to_fp16
 from mmperson.export.wrapper import Part, parts
-from mmperson.inputs.batch import VIDEO_SHOWN
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec
+from mmperson.preprocessing.collate import VIDEO_SHOWN
 from mmperson.runtime.engine import check_provider
 
 NETWORK = {"video.backbone": "vit_small_patch16_224", "video.frames": "16", "video.size": "224"}

@@ -43,12 +43,12 @@ from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.offline import measure_offline, warm_up, worker_counts
 from mmperson.benchmark.processes import peak_rss_mb
 from mmperson.benchmark.subject import bundle_facts, check_scored
-from mmperson.inputs.batch import Arrays, collate
-from mmperson.inputs.clip import ClipInputs, prepare_clip
 from mmperson.media import Decode, find_transcript, read_clip, read_transcript
 from mmperson.media.decode import Threads
-from mmperson.media.faces import face_detector
 from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, cpu_count
+from mmperson.preprocessing.clip import ClipInputs, prepare_clip
+from mmperson.preprocessing.collate import Arrays, collate
+from mmperson.preprocessing.video.faces import face_detector
 from mmperson.runtime.bundle import Bundle, open_bundle
 from mmperson.runtime.predictor import Predictor
 from mmperson.runtime.scoring import Scoring
@@ -98,7 +98,7 @@ def whole(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
 def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str, float]:
     """Decode a clip and do nothing with it, and run each network alone on ready inputs."""
     spec = bundle.info.spec
-    reading = spec.reading()
+    reading = spec.read_options()
     sound_s = 0.0 if reading["audio"] is None else reading["audio"].duration_s
     found = {
         "decode": least_cpu_s(
@@ -147,7 +147,7 @@ def bare_decode(path: Path, video: bool, sound_s: float, decode: Decode) -> None
 def ready(bundle: Bundle, clip: Path, decode: Decode) -> ClipInputs:
     """Prepare a clip for the networks."""
     predictor = Predictor(bundle)
-    decoded = read_clip(clip, decode=decode, threads="none", **bundle.info.spec.reading())
+    decoded = read_clip(clip, decode=decode, threads="none", **bundle.info.spec.read_options())
     words = read_transcript(find_transcript(clip)).text
     return prepare_clip(decoded, words, bundle.info.spec, predictor.tokenizer)
 

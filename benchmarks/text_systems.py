@@ -31,10 +31,10 @@ from mmperson.data import Manifest, read_manifest, write_manifest
 from mmperson.data.dataset import ClipDataset
 from mmperson.evaluation.baselines import BASELINES
 from mmperson.evaluation.protocols import select
-from mmperson.inputs.inventory import trait_scores
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import load_network
 from mmperson.models.preprocessing import TOKENIZER_FILE
+from mmperson.preprocessing.text.encode import load_tokenizer
+from mmperson.preprocessing.text.inventory import trait_scores
 from mmperson.training import score_run, train
 from mmperson.training.encoding import encode_rows
 

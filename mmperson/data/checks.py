@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.data.manifest import SPLITS, Manifest
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 Level = Literal["error", "warning"]

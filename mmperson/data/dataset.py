@@ -17,9 +17,9 @@ from mmperson.data.cache import FeatureCache
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import PreparedRows, require_clips
 from mmperson.errors import DataError
-from mmperson.inputs.batch import collate
-from mmperson.inputs.clip import ClipInputs
-from mmperson.inputs.spec import InputSpec
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.collate import collate
+from mmperson.preprocessing.spec import InputSpec
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS
 

@@ -19,10 +19,10 @@ from mmperson.data.manifest import Manifest
 from mmperson.data.rows import published, read_unchanged, require_clips
 from mmperson.errors import DataError, MediaError, UsageError
 from mmperson.files import temp_folder
-from mmperson.inputs.clip import load_libraries
-from mmperson.inputs.spec import InputSpec
 from mmperson.pool.worker import TaskFunction
 from mmperson.pool.worker_pool import WorkerLimits, Workload, imap_unordered
+from mmperson.preprocessing.clip import preload
+from mmperson.preprocessing.spec import InputSpec
 
 _HEADER_BYTES = 4096
 
@@ -169,12 +169,12 @@ def initialize(settings: dict[str, Any]) -> TaskFunction:
     """Open the cache, in a worker; a task is a ``Reading``."""
     spec = InputSpec.model_validate(settings["spec"])
     cache = FeatureCache(Path(settings["folder"]), spec)
-    load_libraries(spec)
+    preload(spec)
 
     def decode(task: tuple[str, list[str]]) -> dict[str, Any]:
         clip, modalities = task
         try:
-            identity, found, refusal = read_unchanged(clip, spec.part(modalities), threads="none")
+            identity, found, refusal = read_unchanged(clip, spec.subset(modalities), threads="none")
         except FileNotFoundError:  # the clip has gone
             return {"usable": False}
         try:

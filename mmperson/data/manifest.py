@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError, MissingExtra
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:

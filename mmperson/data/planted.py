@@ -45,7 +45,7 @@ from mmperson.data.planted_media import (
     write_clip,
 )
 from mmperson.errors import UsageError
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
 SIGNALS: Final = {
     "words": (0.0, 1.0),

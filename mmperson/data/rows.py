@@ -15,10 +15,10 @@ from tokenizers import Tokenizer
 from mmperson.data.cache import FeatureCache, identify
 from mmperson.data.manifest import Manifest
 from mmperson.errors import DataError, MediaError
-from mmperson.inputs.clip import ClipInputs, prepare_clip
-from mmperson.inputs.spec import ColumnSpec, DescriptorSpec, InputSpec
 from mmperson.media import read_clip
 from mmperson.media.decode import Threads
+from mmperson.preprocessing.clip import ClipInputs, prepare_clip
+from mmperson.preprocessing.spec import ColumnSpec, DescriptorSpec, InputSpec
 
 _CLIP_MODALITIES = ("video", "audio")
 
@@ -49,7 +49,7 @@ def prepare_row(
     found, wanted = published(manifest, row, spec)
     clip = manifest.clip[row]
     if clip is not None and wanted:
-        found |= _read_clip(clip, spec.part(wanted), cache)
+        found |= _read_clip(clip, spec.subset(wanted), cache)
     return replace(inputs, **found)
 
 
@@ -187,7 +187,7 @@ def read_arrays(
     A damaged or missing clip leaves its row the words; ``data check`` names it.
     """
     try:
-        clip = read_clip(path, threads=threads, **spec.reading())
+        clip = read_clip(path, threads=threads, **spec.read_options())
     except MediaError as error:
         return dict.fromkeys(spec.modalities), str(error)
     inputs = prepare_clip(clip, None, spec, None)

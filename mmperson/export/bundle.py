@@ -26,8 +26,8 @@ from mmperson.export.graph import HALF_OPSET, OPSET, export_graph
 from mmperson.export.parity import check_parity, score_difference
 from mmperson.export.quantize import Precision, convert
 from mmperson.export.wrapper import parts
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import Trained, load_network
+from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.runtime.bundle import (
     INFO_FILE,
     SCHEMA_VERSION,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmperson.config import Recipe
-from mmperson.inputs.spec import InputSpec
+from mmperson.preprocessing.spec import InputSpec
 from mmperson.schema import MODALITIES
 
 _FIRST_IMPRESSIONS = "ChaLearn First Impressions V2"

@@ -22,7 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from mmperson.data.dataset import ClipDataset
-from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
+from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
 from mmperson.schema import MODALITIES
 
 Precision = Literal["int8", "fp32", "fp16", "int8-static"]
@@ -145,7 +145,7 @@ def _inputs(
         batch = {name: value.numpy() for name, value in rows.batch(np.array([row])).items()}
         if batch["present"][0, MODALITIES.index(modality)]:
             if VIDEO_SHOWN in names:
-                batch |= distinct_pictures(batch)
+                batch |= deduplicate_frames(batch)
             yield {name: batch[name] for name in names}
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmperson.inputs.batch import VIDEO_SHOWN, collate
-from mmperson.inputs.clip import ClipInputs
-from mmperson.inputs.spec import InputSpec
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.collate import VIDEO_SHOWN, collate
+from mmperson.preprocessing.spec import InputSpec
 
 
 class EncoderGraph(nn.Module):
@@ -33,7 +33,7 @@ class EncoderGraph(nn.Module):
 class FramesGraph(nn.Module):
     """Pictures, which of them each frame shows, and the mask of frames → tokens and mask.
 
-    See ``inputs.batch.distinct_pictures``.
+    See ``inputs.batch.deduplicate_frames``.
     """
 
     def __init__(self, encoder: Encoder) -> None:

@@ -13,9 +13,9 @@ from safetensors.torch import save
 from mmperson.config import Recipe, load_recipe, parse_recipe
 from mmperson.errors import BundleCorrupt, BundleNotFound
 from mmperson.files import atomic_write, write_errors
-from mmperson.inputs.spec import InputSpec
 from mmperson.models.ensemble import Ensemble
 from mmperson.models.network import PersonalityNetwork
+from mmperson.preprocessing.spec import InputSpec
 
 NETWORK_FILE = "network.safetensors"
 RECIPE_FILE = "recipe.yaml"

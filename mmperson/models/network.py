@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import Recipe
-from mmperson.inputs.spec import InputSpec
 from mmperson.models.labels import build_label_transform
 from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, component
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import InputSpec
 
 Batch = dict[str, Tensor]
 """Network inputs of several clips, as ``inputs.batch.collate`` makes them: ``present`` (batch, 3),

@@ -19,8 +19,8 @@ from mmperson.config import (
     VideoNetworkConfig,
     WaveformConfig,
 )
-from mmperson.inputs.prompts import PSYCHOLOGY
-from mmperson.inputs.spec import (
+from mmperson.models.encoders.text import text_weights_folder
+from mmperson.preprocessing.spec import (
     AudioSpec,
     ColumnSpec,
     DescriptorSpec,
@@ -33,8 +33,8 @@ from mmperson.inputs.spec import (
     VideoSpec,
     WaveformSpec,
 )
-from mmperson.inputs.text import load_tokenizer, tokenizer_sha256
-from mmperson.models.encoders.text import text_weights_folder
+from mmperson.preprocessing.text.encode import load_tokenizer, tokenizer_sha256
+from mmperson.preprocessing.text.prompts import PSYCHOLOGY
 
 TOKENIZER_FILE = "tokenizer.json"
 

@@ -25,7 +25,7 @@ from mmperson.errors import (
     UsageError,
     did_you_mean,
 )
-from mmperson.inputs.spec import InputSpec
+from mmperson.preprocessing.spec import InputSpec
 from mmperson.traits import TRAITS
 
 SCHEMA_VERSION: Final = 1

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import MMPersonError, UsageError
-from mmperson.inputs.clip import ClipInputs
+from mmperson.preprocessing.clip import ClipInputs
 from mmperson.schema import (
     MODALITIES,
     Engine,

@@ -17,12 +17,12 @@ from mmperson.errors import (
     UnknownComponent,
     UsageError,
 )
-from mmperson.inputs.batch import collate
-from mmperson.inputs.clip import ClipInputs, prepare_clip
-from mmperson.inputs.spec import DialogueSpec
-from mmperson.inputs.text import load_tokenizer
 from mmperson.media import Clip, Decode, read_clip, read_windows
 from mmperson.media.decode import Threads, check_profile
+from mmperson.preprocessing.clip import ClipInputs, prepare_clip
+from mmperson.preprocessing.collate import collate
+from mmperson.preprocessing.spec import DialogueSpec
+from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
 from mmperson.runtime.draft import Draft
 from mmperson.runtime.engine import Provider
@@ -204,7 +204,7 @@ class Predictor:
             step_s,
             decode=self.decode,
             threads=self._decode_threads,
-            **self.spec.reading(),
+            **self.spec.read_options(),
         )
         how = (self.decode, self.engine.provider, window_s, step_s)
         seen = fingerprint(self.bundle, name, transcript, how)
@@ -280,7 +280,7 @@ class Predictor:
     def _read(self, path: str) -> Clip:
         """Decode what the bundle reads, and nothing else."""
         return read_clip(
-            path, decode=self.decode, threads=self._decode_threads, **self.spec.reading()
+            path, decode=self.decode, threads=self._decode_threads, **self.spec.read_options()
         )
 
     def _encode(self, inputs: ClipInputs, modalities: Sequence[str]) -> dict[str, Fed]:

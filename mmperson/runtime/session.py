@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from mmperson.errors import BundleCorrupt, MediaTooLarge, UsageError
-from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
+from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
 from mmperson.runtime.engine import Provider, start
 
 Fed: TypeAlias = npt.NDArray[Any] | ort.OrtValue
@@ -78,7 +78,7 @@ class Session:
             MediaTooLarge: There is not enough memory.
         """
         if VIDEO_SHOWN in self.inputs and isinstance(inputs.get("video"), np.ndarray):
-            inputs = {**inputs, **distinct_pictures(inputs)}
+            inputs = {**inputs, **deduplicate_frames(inputs)}
         missing = [name for name in self.inputs if name not in inputs]
         if missing:
             raise BundleCorrupt(f"{self.name} wants {', '.join(missing)}, which nothing gives.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmperson.inputs.clip import load_libraries
 from mmperson.pool.worker import TaskFunction
+from mmperson.preprocessing.clip import preload
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.predictor import Predictor
 
@@ -19,7 +19,7 @@ def initialize(settings: dict[str, Any]) -> TaskFunction:
         decode=settings["decode"],
         decode_threads="none",
     )
-    load_libraries(predictor.spec)
+    preload(predictor.spec)
 
     def score(task: tuple[str, str | None]) -> dict[str, Any]:
         clip, transcript = task

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as picture
 
 from mmperson.config import AugmentConfig
 from mmperson.data.dataset import Batch
-from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec, WaveformSpec
+from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec, WaveformSpec
 
 
 def augment(batch: Batch, spec: InputSpec, config: AugmentConfig, random: torch.Generator) -> Batch:

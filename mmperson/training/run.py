@@ -22,7 +22,6 @@ from mmperson.data.manifest import Manifest, read_manifest
 from mmperson.errors import DataError, ResumeMismatch, TrainingError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.files import atomic_write, remove_stale, write_errors
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.checkpoint import (
     NETWORK_FILE,
     RECIPE_FILE,
@@ -36,6 +35,7 @@ from mmperson.models.encoders.vector import VectorEncoder
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import TOKENIZER_FILE, input_spec, tokenizer_file
 from mmperson.pool.worker_pool import WorkerLimits
+from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.schema import MODALITIES
 from mmperson.training.distil import epoch_rows, fit_teacher
 from mmperson.training.distributed import Team, joined

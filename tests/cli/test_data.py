@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from mmperson.cli.data import app
 from mmperson.data import Manifest, read_manifest, write_manifest
 from mmperson.errors import DataError, UnknownComponent
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 

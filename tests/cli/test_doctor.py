@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmperson.cli.app import app
-from mmperson.media import faces
+from mmperson.preprocessing.video import faces
 from mmperson.runtime import engine
 from mmperson.runtime.bundle import open_bundle
 

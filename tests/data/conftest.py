@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmperson.data import Manifest, import_corpus
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 

@@ -5,7 +5,7 @@ from mmperson.data import rows
 from mmperson.data.cache import FeatureCache, save_array
 from mmperson.data.rows import read_unchanged
 from mmperson.errors import DataError
-from mmperson.inputs.spec import (
+from mmperson.preprocessing.spec import (
     DescriptorSpec,
     FrameSpec,
     InputSpec,

@@ -8,10 +8,10 @@ from tokenizers import Tokenizer
 from mmperson.data import import_corpus
 from mmperson.data.dataset import ClipDataset
 from mmperson.data.rows import prepare_row
-from mmperson.inputs.clip import ClipInputs
-from mmperson.inputs.spec import DescriptorSpec, InputSpec, TextSpec
-from mmperson.inputs.text import tokenizer_sha256
 from mmperson.models.encoders.text import text_weights_folder
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.spec import DescriptorSpec, InputSpec, TextSpec
+from mmperson.preprocessing.text.encode import tokenizer_sha256
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from mmperson.data.cache import FeatureCache
 from mmperson.data.decoding import Decoding, decode_clips, refusals
 from mmperson.data.rows import prepare_row
 from mmperson.errors import DataError, UsageError
-from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec
 from mmperson.pool import worker_pool as crew
 from mmperson.pool.worker_pool import WorkerLimits
+from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec
 from tests.fixtures.media import write_clip
 
 # What a hostile clip could make of a worker, by the name of the clip.

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from mmperson.data import SPLITS, Manifest, check_manifest, read_manifest, write_manifest
 from mmperson.errors import DataError, MissingExtra
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 

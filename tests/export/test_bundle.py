@@ -12,7 +12,7 @@ from mmperson.data import read_manifest, rows
 from mmperson.errors import ExportError
 from mmperson.export import bundle as module
 from mmperson.export import export_run
-from mmperson.inputs.spec import FrameSpec, InputSpec, LogMelSpec
+from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec
 
 
 def content(*names):

@@ -4,8 +4,8 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaConfig, LlamaModel
 
 from mmperson.config import ContoursConfig
-from mmperson.inputs.spec import TextSpec
 from mmperson.models.encoders.contours import CATEGORIES, ContourEncoder
+from mmperson.preprocessing.spec import TextSpec
 
 SPEC = TextSpec(tokenizer_sha256="")
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from mmperson.config import DialogueConfig
-from mmperson.inputs import DialogueSpec, InputSpec, collate, encode_text, load_tokenizer
-from mmperson.inputs.clip import ClipInputs
 from mmperson.models.encoders.dialogue import DialogueEncoder
+from mmperson.preprocessing import DialogueSpec, InputSpec, collate, encode_text, load_tokenizer
+from mmperson.preprocessing.clip import ClipInputs
 
 SPEC = DialogueSpec(tokenizer_sha256="", marker=30_522)
 TALK = "Speaker: I like the river. I plan.\nBob: You plan a lot.\nSpeaker: Maybe."

@@ -8,10 +8,10 @@ from mmperson.config import QuestionnaireConfig
 from mmperson.errors import ConfigError
 from mmperson.export.graph import export_graph
 from mmperson.export.wrapper import EncoderGraph, Part
-from mmperson.inputs.inventory import INTRODUCTION, ITEMS, question
-from mmperson.inputs.spec import TextSpec
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
+from mmperson.preprocessing.spec import TextSpec
+from mmperson.preprocessing.text.encode import load_tokenizer
+from mmperson.preprocessing.text.inventory import INTRODUCTION, ITEMS, question
 
 SPEC = TextSpec(tokenizer_sha256="")
 

@@ -22,14 +22,14 @@ from mmperson.config import ContoursConfig, DialogueConfig, TransformerConfig
 from mmperson.errors import ConfigError
 from mmperson.export.graph import export_graph
 from mmperson.export.wrapper import EncoderGraph, Part
-from mmperson.inputs.batch import collate
-from mmperson.inputs.clip import ClipInputs
-from mmperson.inputs.spec import DialogueSpec, InputSpec, TextSpec
-from mmperson.inputs.text import encode_text, load_tokenizer
 from mmperson.models.encoders.contours import ContourEncoder
 from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.lora import LowRank
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.collate import collate
+from mmperson.preprocessing.spec import DialogueSpec, InputSpec, TextSpec
+from mmperson.preprocessing.text.encode import encode_text, load_tokenizer
 
 
 def encoder(weights: Path, **options) -> TextEncoder:

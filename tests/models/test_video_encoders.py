@@ -10,13 +10,13 @@ from mmperson.config import FramesConfig, ResidualVideoConfig, VideoNetworkConfi
 from mmperson.errors import ConfigError
 from mmperson.export.graph import export_graph
 from mmperson.export.wrapper import encoder_part
-from mmperson.inputs.batch import VIDEO_SHOWN, distinct_pictures
-from mmperson.inputs.spec import FrameSpec
 from mmperson.models.encoders.frames import FramesEncoder, NormaliseFrames, image_network
 from mmperson.models.encoders.residual import ResidualVideoEncoder
 from mmperson.models.encoders.video_network import VideoNetworkEncoder
 from mmperson.models.pretrained import BackboneEncoder
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
+from mmperson.preprocessing.spec import FrameSpec
 from tests.fixtures.encoders import (
     check_alone_and_together,
     check_export,
@@ -174,7 +174,7 @@ def test_a_graph_sees_a_repeated_frame_once(make, options):
     x[2, -1] = x[2, 0]
     mask = torch.cat([mask, mask[:1]])
     for clips in (slice(0, 3), slice(1, 2), slice(2, 3)):
-        given = distinct_pictures({"video": x[clips].numpy()})
+        given = deduplicate_frames({"video": x[clips].numpy()})
         pictures = [len(row.unique(dim=0)) for row in x[clips]]
         assert given["video"].shape[1] == max(pictures)
         assert [len(set(row)) for row in given[VIDEO_SHOWN].tolist()] == pictures

@@ -16,7 +16,7 @@ from mmperson.errors import (
     BundleNotFound,
     UsageError,
 )
-from mmperson.inputs.spec import FrameSpec
+from mmperson.preprocessing.spec import FrameSpec
 from mmperson.runtime.bundle import (
     DEFAULT_BUNDLE,
     INFO_FILE,

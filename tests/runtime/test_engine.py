@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 import mmperson
 from mmperson.cli.app import app
 from mmperson.errors import UnknownComponent, UsageError
-from mmperson.inputs.batch import collate
-from mmperson.inputs.clip import ClipInputs
 from mmperson.pool.worker_pool import WorkerLimits, imap_unordered
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.collate import collate
 from mmperson.runtime import engine
 from mmperson.runtime.bundle import open_bundle
 from mmperson.runtime.fingerprint import fingerprint

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from mmperson.errors import BundleCorrupt, MissingStream, UnknownComponent, UsageError
-from mmperson.inputs.clip import ClipInputs
-from mmperson.inputs.spec import DialogueSpec
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.spec import DialogueSpec
 from mmperson.runtime.bundle import Bundle, open_bundle
 from mmperson.runtime.predictor import Predictor, load
 from mmperson.traits import TRAITS

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mmperson.errors import UnknownComponent, UsageError
-from mmperson.inputs.clip import prepare_clip
 from mmperson.media import Span, read_clip, read_transcript
 from mmperson.media import clip as clip_module
 from mmperson.media.transcripts.transcript import Segment, Transcript
+from mmperson.preprocessing.clip import prepare_clip
 from mmperson.runtime.predictor import load
 
 
@@ -36,7 +36,7 @@ def test_a_window_scores_as_its_seconds_do(talk):
     np.testing.assert_allclose(spans[:3], [(0.0, 3.0), (2.5, 5.5), (5.0, 8.0)])
     assert all(record.duration_s == pytest.approx(8.24, abs=0.1) for record in records)
     words = read_transcript(talk.with_suffix(".json"))
-    clips = predictor.spec.reading()
+    clips = predictor.spec.read_options()
     for record, said in zip(
         records, ["one two three", "three four calm", "calm garden"], strict=False
     ):

@@ -14,9 +14,9 @@ from mmperson.config import parse_recipe
 from mmperson.data import read_manifest
 from mmperson.data.dataset import ClipDataset
 from mmperson.files import temp_path
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec, tokenizer_file
+from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows
 from mmperson.training.tracker import LOG_FILE, Tracker

@@ -34,7 +34,7 @@ from mmperson.data.manifest import Manifest
 from mmperson.data.sources.files import read_text_beside
 from mmperson.data.tables import Table, duplicates, read_csv, refuse
 from mmperson.errors import DataError
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
 TRAIT_COLUMNS: Final = (None, "Conscientiousness", "Extraversion", "Agreeableness", None)
 """The publisher's columns in the order of ``TRAITS``, None for a trait that HEXACO scores lack."""

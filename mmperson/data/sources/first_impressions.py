@@ -30,7 +30,7 @@ import numpy.typing as npt
 from mmperson.data.manifest import Manifest
 from mmperson.data.pickles import read_labels, read_texts
 from mmperson.errors import DataError
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
 TRAIT_COLUMNS: Final = (
     "openness",

@@ -31,8 +31,8 @@ from mmperson.data.manifest import SPLITS, Manifest
 from mmperson.data.sources.files import read_text
 from mmperson.data.tables import Table, duplicates, read_csv, read_parquet, refuse
 from mmperson.errors import DataError
-from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.media.transcripts.transcript import find_transcript
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 _STABILITY: Final = "emotional_stability"

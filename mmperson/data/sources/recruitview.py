@@ -32,8 +32,8 @@ from mmperson.data.manifest import Manifest
 from mmperson.data.sources.files import find_clips
 from mmperson.data.tables import MAX_ROWS, Table, duplicates, read_bytes, read_csv, refuse
 from mmperson.errors import DataError, TranscriptError
-from mmperson.inputs.descriptors import DESCRIPTORS
 from mmperson.media.transcripts.transcript import parse_transcript
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
 TRAIT_KEYS: Final = {
     "openness": 1.0,

@@ -28,7 +28,7 @@ from mmperson.data.manifest import Manifest
 from mmperson.data.sources.files import read_text
 from mmperson.data.tables import Table, read_csv, refuse
 from mmperson.errors import DataError
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
 TRAIT_COLUMNS: Final = ("Open", "Cons", "Extr", "Agr", "Emot")
 """The publisher's columns in the order of ``TRAITS``; ``Emot`` is emotional stability."""

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmperson.config import ContoursConfig
-from mmperson.inputs.spec import TextSpec
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
 from mmperson.models.recurrent import run_lstm
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
+from mmperson.preprocessing.spec import TextSpec
+from mmperson.preprocessing.text.encode import load_tokenizer
 
 CATEGORIES: Final[dict[str, str]] = {
     "first person singular": "i me my mine myself im",

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import DialogueConfig
-from mmperson.inputs.spec import DialogueSpec
 from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.tokens import MASKED, Tokens
+from mmperson.preprocessing.spec import DialogueSpec
 
 
 class DialogueEncoder(TextEncoder):

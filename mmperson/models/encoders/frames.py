@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from mmperson.config import FramesConfig
 from mmperson.errors import ConfigError, did_you_mean
-from mmperson.inputs.spec import FrameSpec
 from mmperson.models.fusion.ttfn import Attention
 from mmperson.models.pretrained import BackboneEncoder, State, fill_backbone
 from mmperson.models.tokens import MASKED, Tokens
+from mmperson.preprocessing.spec import FrameSpec
 
 _HEADS: Final = 4
 _WAVES: Final = 8  # Cosines that tell apart positions in time, up to four periods per clip.

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from mmperson.config import LogMelConfig
 from mmperson.errors import ConfigError
-from mmperson.inputs.spec import LogMelSpec
 from mmperson.models.encoders.frames import encode_each, fill_image_network, image_network
 from mmperson.models.encoders.masked import (
     MaskedBatchNorm,
@@ -20,6 +19,7 @@ from mmperson.models.encoders.masked import (
 )
 from mmperson.models.pretrained import BackboneEncoder
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import LogMelSpec
 
 MAX_TOKENS: Final = 16
 SMALL: Final = "small"

@@ -13,13 +13,13 @@ from transformers import AutoConfig
 
 from mmperson.config import QuestionnaireConfig, TransformerConfig
 from mmperson.errors import ConfigError
-from mmperson.inputs.inventory import ANSWERS, INTRODUCTION, ITEMS, question
-from mmperson.inputs.spec import TextSpec
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
 from mmperson.models.pretrained import WEIGHTS_FILE
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import TextSpec
+from mmperson.preprocessing.text.encode import load_tokenizer
+from mmperson.preprocessing.text.inventory import ANSWERS, INTRODUCTION, ITEMS, question
 
 
 class QuestionnaireEncoder(Encoder):

@@ -12,11 +12,11 @@ from typing import Final
 from torch import Tensor, nn
 
 from mmperson.config import ResidualAudioConfig, ResidualVideoConfig
-from mmperson.inputs.spec import FrameSpec, WaveformSpec
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.frames import NormaliseFrames, encode_each
 from mmperson.models.encoders.masked import MaskedBatchNorm
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import FrameSpec, WaveformSpec
 
 _CHANNELS: Final = (32, 64, 128, 256)
 _BLOCKS: Final = 2  # Per stage.

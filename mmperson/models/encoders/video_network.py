@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from mmperson.config import VideoNetworkConfig
 from mmperson.errors import ConfigError
-from mmperson.inputs.spec import FrameSpec
 from mmperson.models.encoders.frames import NormaliseFrames
 from mmperson.models.encoders.masked import average_groups
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import FrameSpec
 
 _MVIT_CLIP: Final = (16, 224, 224)  # Its positions are learned for this size.
 _WIDTHS: Final = {"r3d_18": 512, "mvit_v2_s": 768, "swin3d_t": 768}

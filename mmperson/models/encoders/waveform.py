@@ -7,12 +7,12 @@ from typing import Final
 from torch import Tensor, nn
 
 from mmperson.config import WaveformConfig
-from mmperson.inputs.spec import WaveformSpec
 from mmperson.models.encoders.masked import average_groups
 from mmperson.models.encoders.speech import TorchaudioSpeech, TransformersSpeech
 from mmperson.models.encoders.voice import VoiceNetwork
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens
+from mmperson.preprocessing.spec import WaveformSpec
 
 TRANSFORMERS: Final = "transformers"
 RESEMBLYZER: Final = "resemblyzer"

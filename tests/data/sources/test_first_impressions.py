@@ -10,7 +10,7 @@ import pytest
 
 from mmperson.data import IMPORTERS, Manifest, import_corpus
 from mmperson.errors import DataError, UnknownComponent
-from mmperson.inputs.descriptors import DESCRIPTORS
+from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 CLIPS = {"training": "aaaaaaaaaaa.000", "validation": "-bbbbbbbbbb.001", "test": "_cccccccccc.002"}

@@ -1,0 +1,1 @@
+"""Waveforms to features: descriptors, prosody, spectra."""

@@ -1,0 +1,193 @@
+"""Transcripts to token ids."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import unicodedata
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from mmperson.errors import BundleCorrupt, BundleError
+from mmperson.preprocessing.spec import DialogueSpec, TextSpec
+from mmperson.preprocessing.text.dialogue import Utterance, read_utterances
+
+# Of a long text, so many characters are tried first: real words have about five a token.
+_CHARACTERS_PER_TOKEN: Final = 32
+
+_JOINER: Final = "\u034f"
+_LONG_RUN: Final = re.compile(rb"[^\0]{30}(?=[^\0])")
+"""Combining classes of 30 marks before one more."""
+_HIDDEN_MARKS: Final = {
+    0x0F73: "\u0f71\u0f72",
+    0x0F75: "\u0f71\u0f74",
+    0x0F81: "\u0f71\u0f80",
+}
+"""The only characters that count as letters and decompose into marks; NFC never composes them."""
+
+
+def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
+    """Read a ``tokenizer.json`` and switch off the truncation and padding that it may ask for.
+
+    ``encode_text`` truncates by the spec, and batches are padded where they are made. A transcript
+    that spells out a special token, such as ``[PAD]``, is plain text.
+
+    Args:
+        source: The file, or its content.
+
+    Raises:
+        BundleError: It is missing, or is no tokenizer.
+    """
+    try:
+        if isinstance(source, bytes):
+            tokenizer = Tokenizer.from_buffer(source)
+        else:
+            tokenizer = Tokenizer.from_file(str(source))
+    except Exception as error:  # the library raises nothing more specific
+        name = "tokenizer.json" if isinstance(source, bytes) else str(source)
+        raise BundleError(f"The tokenizer {name!r} cannot be read: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def tokenizer_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a ``tokenizer.json``, as 64 hex digits, for ``TextSpec``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BundleError: It cannot be read.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BundleError(f"The tokenizer {str(path)!r} cannot be read: {error}.") from error
+    return hashlib.sha256(content).hexdigest()
+
+
+def clean_text(text: str) -> str:
+    r"""Compose characters, and make one space of every run of white space.
+
+    Lone surrogates, which no tokenizer takes, become ``?``. Nothing else is changed: case, accents
+    and punctuation are the tokenizer's affair. Only of more than 30 marks on one letter, which no
+    language has, each 30 are parted by an invisible joiner.
+
+    Args:
+        text: Any string.
+
+    Returns:
+        The text in Unicode's form NFC, without white space at its ends.
+
+    Source: Unicode Standard Annex 15, section 13, Stream-Safe Text Format.
+
+    >>> clean_text("  Cafe\u0301\n\tau lait ")
+    'Café au lait'
+    """
+    # Command lines and careless decoders leave surrogates behind.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return " ".join(unicodedata.normalize("NFC", _stream_safe(text)).split())
+
+
+def _stream_safe(text: str) -> str:
+    """Part long runs of combining marks: Python sorts each in time that grows with its square."""
+    if text.isascii():
+        return text
+    text = text.translate(_HIDDEN_MARKS)
+    classes = bytes(map(unicodedata.combining, text))
+    cuts = [0, *(run.end() for run in _LONG_RUN.finditer(classes)), len(text)]
+    return _JOINER.join(text[start:end] for start, end in itertools.pairwise(cuts))
+
+
+def has_words(text: str) -> bool:
+    """Return whether there is a letter or a digit in a text."""
+    return any(map(str.isalnum, text))
+
+
+def encode_text(text: str, tokenizer: Tokenizer, spec: TextSpec) -> npt.NDArray[np.int64]:
+    """Encode a transcript with its special tokens; what is too long loses its last words.
+
+    Args:
+        text: The transcript.
+        tokenizer: From ``load_tokenizer``.
+        spec: The greatest length, and the prompts or the marker.
+
+    Returns:
+        int64 (token,), at most ``spec.max_tokens``, special tokens included; with prompts (prompt,
+        token), each prompt before the transcript, shorter ones filled up with -1. In a dialogue
+        every utterance has special tokens of its own, and a marker before them.
+
+    Raises:
+        BundleCorrupt: The tokenizer fails on the text, or adds more special tokens than there may
+            be tokens.
+    """
+    if isinstance(spec, DialogueSpec):
+        return _encode_utterances(text, tokenizer, spec)
+    text = clean_text(text)
+    if not spec.prompts:
+        return _encode(text, tokenizer, spec.max_tokens)
+    rows = [_encode(f"{prompt} {text}", tokenizer, spec.max_tokens) for prompt in spec.prompts]
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows])
+
+
+def _encode_utterances(
+    text: str, tokenizer: Tokenizer, spec: DialogueSpec
+) -> npt.NDArray[np.int64]:
+    ids: list[int] = []
+    # Where names are all that has letters, they are the words.
+    for own, words in read_utterances(text) or [Utterance(True, text)]:
+        if len(ids) + 1 >= spec.max_tokens:
+            break  # A marker alone says nothing.
+        words = clean_text(words)[: _CHARACTERS_PER_TOKEN * spec.max_tokens]
+        ids += [spec.marker if own else spec.marker + 1, *_tokens(words, tokenizer).ids]
+    return np.array(ids[: spec.max_tokens], dtype=np.int64)
+
+
+def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.int64]:
+    encoding = _tokenize(text, tokenizer, max_tokens)
+    ids = np.array(encoding.ids, dtype=np.int64)
+    excess = len(ids) - max_tokens
+    if excess <= 0:
+        return ids
+    # The words are one stretch between special tokens, [CLS] … [SEP]: cut at its end.
+    words = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    if excess > len(words):
+        raise BundleCorrupt(
+            f"The tokenizer adds {len(ids) - len(words)} special tokens to a text; {max_tokens} "
+            "tokens are allowed in all."
+        )
+    last_word = int(words[-1])
+    return np.delete(ids, np.s_[last_word + 1 - excess : last_word + 1])
+
+
+def _tokenize(text: str, tokenizer: Tokenizer, max_tokens: int) -> Encoding:
+    """Encode a text, or as much of its start as decides the first ``max_tokens`` tokens.
+
+    A cut changes no word but the one that it goes through, which must lie behind what is kept.
+    """
+    size = _CHARACTERS_PER_TOKEN * max_tokens
+    while size < len(text):
+        encoding = _tokens(text[:size], tokenizer)
+        words = [word for word in encoding.word_ids if word is not None]
+        if len(words) >= max_tokens and words[max_tokens - 1] != words[-1]:
+            return encoding
+        size *= 4
+    return _tokens(text, tokenizer)
+
+
+def _tokens(text: str, tokenizer: Tokenizer) -> Encoding:
+    try:
+        return tokenizer.encode(text)
+    except Exception as error:  # the library raises nothing more specific
+        raise BundleCorrupt(
+            f"The tokenizer cannot encode {text[:60]!r}, though it should take any text: {error}.",
+            hint="Export the bundle again, with the tokenizer that its network was trained with.",
+        ) from error

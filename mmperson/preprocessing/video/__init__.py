@@ -1,0 +1,1 @@
+"""Frames, faces and their tracks to stacks of pictures."""

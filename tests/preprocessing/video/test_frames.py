@@ -1,0 +1,91 @@
+import cv2
+import numpy as np
+import pytest
+
+from mmperson.errors import UsageError
+from mmperson.media import read_clip
+from mmperson.preprocessing import FrameSpec, prepare_frames
+
+SMALL = FrameSpec(count=1, short_side=32, height=24, width=24, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def gradient(height, width):
+    """Red grows to the right, green downwards, blue is constant; one frame."""
+    frame = np.zeros((1, height, width, 3), dtype=np.uint8)
+    frame[..., 0] = np.linspace(0, 255, width)
+    frame[..., 1] = np.linspace(0, 255, height)[:, np.newaxis]
+    frame[..., 2] = 100
+    return frame
+
+
+def test_real_frame_agrees_with_torchvision(first_impressions):
+    torch = pytest.importorskip("torch", reason="torchvision is the reference")
+    transforms = pytest.importorskip("torchvision.transforms.v2", reason="it is the reference")
+    frames = read_clip(first_impressions / "clips/-AmMDnVl4s8.003.mp4", frames=2).frames
+    spec = FrameSpec(count=2)
+    reference = transforms.Compose(
+        [
+            transforms.Resize(spec.short_side, antialias=True),
+            transforms.CenterCrop((spec.height, spec.width)),
+            transforms.ToDtype(torch.float32, scale=False),
+        ]
+    )
+    expected = reference(torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy()
+    error = np.abs(prepare_frames(frames, spec) - expected)
+    # Area averages here, an antialiasing triangle there: alike on the whole, not at sharp edges.
+    assert error.mean() <= 1.5
+    assert np.quantile(error, 0.999) <= 25
+
+
+def test_geometry_without_resizing_is_that_of_torchvision():
+    torch = pytest.importorskip("torch", reason="torchvision is the reference")
+    functional = pytest.importorskip("torchvision.transforms.v2.functional", reason="see above")
+    frames = np.random.default_rng(0).integers(0, 256, (1, 32, 57, 3), dtype=np.uint8)
+    expected = functional.center_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), [24, 24])
+    prepared = prepare_frames(frames, SMALL)
+    np.testing.assert_array_equal(prepared, expected.numpy())
+
+
+@pytest.mark.parametrize("size", [(240, 426), (426, 240), (16, 28), (32, 32), (5, 5), (1, 300)])
+def test_shape_layout_and_centre(size):
+    prepared = prepare_frames(gradient(*size), SMALL)
+    assert prepared.shape == (1, 3, 24, 24)
+    assert prepared.dtype == np.uint8
+    assert prepared.flags.c_contiguous
+    red, green, blue = prepared[0]
+    np.testing.assert_allclose(blue, 100, atol=1)
+    if min(size) > 1:
+        # The middle of the picture stays in the middle, half way up both gradients.
+        assert red.mean() / 255 == pytest.approx(0.5, abs=0.02)
+        assert green.mean() / 255 == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_ribbon_does_not_fill_the_memory():
+    ribbon = np.zeros((1, 2, 60_000, 3), dtype=np.uint8)
+    assert prepare_frames(ribbon, SMALL).shape == (1, 3, 24, 24)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((0, 64, 64, 3), dtype=np.uint8),
+        np.zeros((1, 64, 64, 4), dtype=np.uint8),
+        np.zeros((1, 64, 64, 3), dtype=np.float32),
+        np.zeros((1, 0, 64, 3), dtype=np.uint8),
+        np.zeros((64, 64, 3), dtype=np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(frames):
+    with pytest.raises(UsageError, match=r"uint8 of shape \(frame, height, width, 3\) is needed"):
+        prepare_frames(frames, SMALL)
+
+
+def test_halving_first_changes_little():
+    # Large enough to be halved twice, and as smooth as pictures are.
+    noise = np.random.default_rng(0).normal(128, 60, (1, 45, 80, 3)).clip(0, 255).astype(np.uint8)
+    frames = cv2.resize(noise[0], (1280, 720), interpolation=cv2.INTER_CUBIC)[np.newaxis]
+    spec = FrameSpec(count=1, short_side=112, height=112, width=112)
+    whole = cv2.resize(frames[0], (199, 112), interpolation=cv2.INTER_AREA)[:, 44:156]
+    error = np.abs(prepare_frames(frames, spec)[0].transpose(1, 2, 0).astype(int) - whole)
+    assert error.mean() < 1
+    assert error.max() <= 8
