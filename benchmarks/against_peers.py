@@ -30,8 +30,8 @@ from impressions import render
 from moving_clip import write_moving_clip
 from result_file import ROOT, circumstances, newest_result, write_result
 
+from mmperson.inference.bundle import DEFAULT_BUNDLE
 from mmperson.pool.worker import SINGLE_THREAD_ENV
-from mmperson.runtime.bundle import DEFAULT_BUNDLE
 
 PEERS = ROOT / "benchmarks" / "peers"
 FRAMES = {"oceanai": 75, "deep_personality": 100}

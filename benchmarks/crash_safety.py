@@ -50,7 +50,7 @@ from killed_workers import kill_workers, starve_workers
 from memory_group import SCRAP, memory_group
 from result_file import circumstances, write_result
 
-from mmperson.runtime.bundle import DEFAULT_BUNDLE
+from mmperson.inference.bundle import DEFAULT_BUNDLE
 
 
 def kill_often(subject: Subject, whole: Whole, folder: Path, kills: int, seed: int) -> Findings:

@@ -31,9 +31,9 @@ import numpy as np
 from result_file import ROOT, circumstances, write_result
 
 from mmperson.benchmark.processes import peak_rss_mb
+from mmperson.inference.predictor import Predictor, load
 from mmperson.media import AudioWindow, Clip, Decode, probe_clip, read_clip, read_windows
 from mmperson.preprocessing.clip import prepare_clip
-from mmperson.runtime.predictor import Predictor, load
 
 if TYPE_CHECKING:
     from mmperson.export.quantize import Precision

@@ -33,13 +33,13 @@ from impressions import render
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.errors import UsageError
+from mmperson.inference.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
+from mmperson.inference.predictor import Predictor
+from mmperson.inference.providers import Provider, available
+from mmperson.inference.session import GraphValue, Session
 from mmperson.media import read_clip
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import collate
-from mmperson.runtime.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
-from mmperson.runtime.engine import Provider, available
-from mmperson.runtime.predictor import Predictor
-from mmperson.runtime.session import Fed, Session
 from mmperson.schema import MODALITIES
 
 CLIP = ROOT / "docs" / "demo" / "demo.mp4"
@@ -156,7 +156,7 @@ def measure_graph(
     }
     found = {}
     for size in BATCHES:
-        fed: dict[str, Fed] = dict(collate([inputs] * size, info.spec))
+        fed: dict[str, GraphValue] = dict(collate([inputs] * size, info.spec))
         fed["present"] = np.tile(inputs.present.astype(np.float32), (size, 1))
         for name in encoders:
             fed |= sessions[name].run(fed)
@@ -164,7 +164,7 @@ def measure_graph(
     return found
 
 
-def cpu_ms(session: Session, fed: dict[str, Fed]) -> float:
+def cpu_ms(session: Session, fed: dict[str, GraphValue]) -> float:
     """Return the median CPU time of running a graph, in milliseconds."""
     times: list[float] = []
     while len(times) < 3 or sum(times) < 1e3 * ENOUGH_S:

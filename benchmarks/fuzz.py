@@ -27,9 +27,9 @@ import atheris
 with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
     import mmperson.config
     import mmperson.data
+    import mmperson.inference.bundle
     import mmperson.media.safety.mp4_index
     import mmperson.media.transcripts.transcript
-    import mmperson.runtime.bundle
 import contextlib
 import io
 
@@ -73,10 +73,10 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
         ("recipe", mmperson.config.load_recipe),
     ):
         found[kind] = (kind, _in_file(read, folder / "input"))
-    described = folder / "bundle" / mmperson.runtime.bundle.INFO_FILE
+    described = folder / "bundle" / mmperson.inference.bundle.INFO_FILE
     found["bundle"] = (
         "bundle",
-        _in_file(lambda path: mmperson.runtime.bundle.open_bundle(path.parent), described),
+        _in_file(lambda path: mmperson.inference.bundle.open_bundle(path.parent), described),
     )
     return found
 

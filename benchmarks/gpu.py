@@ -51,10 +51,10 @@ from mmperson.errors import UsageError
 from mmperson.export.graph import HALF_OPSET, export_graph
 from mmperson.export.quantize import to_fp16
 from mmperson.export.wrapper import Part, parts
+from mmperson.inference.providers import check_provider
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec
 from mmperson.preprocessing.collate import VIDEO_SHOWN
-from mmperson.runtime.engine import check_provider
 
 NETWORK = {"video.backbone": "vit_small_patch16_224", "video.frames": "16", "video.size": "224"}
 TINY = {"video.backbone": "vit_tiny_patch16_224", "video.frames": "2", "video.size": "32"}

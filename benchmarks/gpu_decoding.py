@@ -41,14 +41,14 @@ from torch import Tensor
 from mmperson.benchmark.circumstances import PACKAGES
 from mmperson.benchmark.offline import measure_crew
 from mmperson.errors import UsageError
+from mmperson.inference.bundle import open_bundle
+from mmperson.inference.scoring import ScoringWorkload
 from mmperson.media import Decode, read_clip
 from mmperson.media.limits import DEFAULT_LIMITS
 from mmperson.media.open import open_container, start_s, usable_streams
 from mmperson.media.scan import scan_packets
 from mmperson.media.video import nearest_frames, plan_frames
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, cpu_count
-from mmperson.runtime.bundle import open_bundle
-from mmperson.runtime.scoring import Scoring
 
 FRAMES = 16
 STREAMS = (1, 4, 8)
@@ -216,7 +216,7 @@ def scored(
     folder: Path, clip: Path, device: Literal["cpu", "cuda"], profile: Decode, seconds: float
 ) -> dict[str, float]:
     """Score from mp4 to scores; the processes decode while others compute."""
-    work = Scoring(open_bundle(folder / "bundle"), device, profile)
+    work = ScoringWorkload(open_bundle(folder / "bundle"), device, profile)
     limits = WorkerLimits(cpu_count(), memory_mb=MEMORY_MB[device])
     rate = measure_crew(work, [str(clip)], limits, seconds, {})
     return {"workers": rate.workers, "clips_per_s": rate.clips_per_s}

@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
 from mmperson.export.wrapper import Part
+from mmperson.inference.providers import start
 from mmperson.models.fusion.ttfn import Attention
-from mmperson.runtime.engine import start
 
 Device = Literal["cpu", "cuda"]
 Run = Callable[[], dict[str, Any]]

@@ -30,7 +30,7 @@ from mmperson.data import read_manifest
 from mmperson.data.manifest import Manifest
 from mmperson.evaluation.run import evaluate_split
 from mmperson.evaluation.scoring import score_bundle
-from mmperson.runtime.predictor import Predictor, load
+from mmperson.inference.predictor import Predictor, load
 from mmperson.traits import TRAITS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmperson.data import Manifest, write_manifest
 from mmperson.data.planted_media import REPEATABLE_X264
-from mmperson.runtime.bundle import DEFAULT_BUNDLE, INFO_FILE, find_bundle
+from mmperson.inference.bundle import DEFAULT_BUNDLE, INFO_FILE, find_bundle
 from mmperson.traits import TRAITS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -39,7 +39,7 @@ from mutant_seeds import write_seeds
 from result_file import ROOT, circumstances, newest_result, write_result
 
 if TYPE_CHECKING:
-    from mmperson.runtime.predictor import Predictor
+    from mmperson.inference.predictor import Predictor
 
 HANG_S = 10.0
 GOAL_MB = 600
@@ -247,7 +247,7 @@ def outcome(kind: str, path: Path) -> str:
 
 @cache
 def _predictor() -> Predictor:
-    from mmperson.runtime.predictor import load
+    from mmperson.inference.predictor import load
 
     return load(threads=1)
 
@@ -296,7 +296,7 @@ def _read_texts(path: Path) -> None:
 
 
 def _read_bundle(path: Path) -> None:
-    from mmperson.runtime.bundle import open_bundle
+    from mmperson.inference.bundle import open_bundle
 
     open_bundle(path.parent)
 

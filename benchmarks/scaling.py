@@ -43,16 +43,16 @@ from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.offline import measure_offline, warm_up, worker_counts
 from mmperson.benchmark.processes import peak_rss_mb
 from mmperson.benchmark.subject import bundle_facts, check_scored
+from mmperson.inference.bundle import Bundle, open_bundle
+from mmperson.inference.predictor import Predictor
+from mmperson.inference.scoring import ScoringWorkload
+from mmperson.inference.session import Session
 from mmperson.media import Decode, find_transcript, read_clip, read_transcript
 from mmperson.media.decode import Threads
 from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, cpu_count
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import Arrays, collate
 from mmperson.preprocessing.video.faces import face_detector
-from mmperson.runtime.bundle import Bundle, open_bundle
-from mmperson.runtime.predictor import Predictor
-from mmperson.runtime.scoring import Scoring
-from mmperson.runtime.session import Session
 from mmperson.schema import Prediction
 
 FRAMES = 16
@@ -121,7 +121,7 @@ def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
 
 def peak_mb(bundle: Bundle, clip: Path, decode: Decode) -> float | None:
     """Return the most memory in MiB that a worker has had after a clip."""
-    with WorkerPool(Scoring(bundle, "cpu", decode), WorkerLimits(1)) as crew:
+    with WorkerPool(ScoringWorkload(bundle, "cpu", decode), WorkerLimits(1)) as crew:
         warm_up(crew, [str(clip)])
         return peak_rss_mb(crew.pids[0])
 

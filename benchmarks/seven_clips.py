@@ -23,7 +23,7 @@ from result_file import ROOT, circumstances, write_result
 from mmperson.config import load_recipe
 from mmperson.data import read_manifest, write_manifest
 from mmperson.export import export_run
-from mmperson.runtime.predictor import load
+from mmperson.inference.predictor import load
 from mmperson.training import score_run, train
 
 RECIPES = ("three_modalities", "pretrained")

@@ -47,7 +47,7 @@ def main() -> None:
     """Measure and write the result file."""
     from mmperson.benchmark.run import measure
     from mmperson.cli.benchmark_table import print_report
-    from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle
+    from mmperson.inference.bundle import DEFAULT_BUNDLE, open_bundle
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", nargs="+", help="clips, or folders of them")

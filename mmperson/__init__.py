@@ -19,8 +19,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mmperson.errors import MMPersonError
-    from mmperson.runtime.batch import predict_many
-    from mmperson.runtime.predictor import Predictor, load
+    from mmperson.inference.batch import predict_many
+    from mmperson.inference.predictor import Predictor, load
     from mmperson.schema import Prediction
     from mmperson.traits import TRAITS
 
@@ -39,9 +39,9 @@ _HOMES = {
     "TRAITS": "mmperson.traits",
     "MMPersonError": "mmperson.errors",
     "Prediction": "mmperson.schema",
-    "Predictor": "mmperson.runtime.predictor",
-    "load": "mmperson.runtime.predictor",
-    "predict_many": "mmperson.runtime.batch",
+    "Predictor": "mmperson.inference.predictor",
+    "load": "mmperson.inference.predictor",
+    "predict_many": "mmperson.inference.batch",
 }
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from mmperson.errors import MMPersonError
+from mmperson.inference.bundle import Bundle
+from mmperson.inference.providers import Provider
 from mmperson.media import Decode
 from mmperson.pool.worker import SINGLE_THREAD_ENV
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.engine import Provider
 
 RUNS: Final = 5
 """Processes that are started."""

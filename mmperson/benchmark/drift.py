@@ -8,11 +8,11 @@ from typing import Final
 from mmperson.benchmark.processes import rss_mb
 from mmperson.benchmark.subject import check_scored
 from mmperson.errors import UsageError
+from mmperson.inference.bundle import Bundle
+from mmperson.inference.providers import Provider
+from mmperson.inference.scoring import Job, ScoringWorkload
 from mmperson.media import Decode
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.engine import Provider
-from mmperson.runtime.scoring import Job, Scoring
 
 WARM_SHARE: Final = 0.1
 """Share of the clips after which memory is measured first: until then a worker warms up."""
@@ -51,7 +51,7 @@ def measure_drift(
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
     with WorkerPool(
-        Scoring(bundle, provider, decode), WorkerLimits(1, memory_mb=memory_mb)
+        ScoringWorkload(bundle, provider, decode), WorkerLimits(1, memory_mb=memory_mb)
     ) as crew:
         for number in range(1, repeat + 1):
             crew.submit(number, Job(clip))

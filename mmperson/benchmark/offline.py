@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from mmperson.benchmark.processes import cpu_s, peak_rss_mb
 from mmperson.benchmark.subject import check_scored
 from mmperson.errors import MMPersonError
+from mmperson.inference.bundle import Bundle
+from mmperson.inference.providers import Provider
+from mmperson.inference.scoring import Job, ScoringPool, ScoringWorkload
 from mmperson.media import Decode
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.engine import Provider
-from mmperson.runtime.scoring import Job, Scorers, Scoring
 from mmperson.schema import Scores
 
 
@@ -63,7 +63,7 @@ def measure_offline(
     """
     rates: list[Rate] = []
     known: dict[str, Scores | None] = {}
-    work = Scoring(bundle, provider, decode)
+    work = ScoringWorkload(bundle, provider, decode)
     for count in worker_counts(workers):
         rate = measure_crew(work, clips, WorkerLimits(count, memory_mb=memory_mb), seconds, known)
         first = rates[0] if rates else rate
@@ -72,7 +72,7 @@ def measure_offline(
 
 
 def measure_crew(
-    work: Scoring,
+    work: ScoringWorkload,
     clips: Sequence[str],
     limits: WorkerLimits,
     seconds: float,
@@ -116,7 +116,7 @@ def worker_counts(most: int) -> list[int]:
     return [*(2**power for power in range((most - 1).bit_length())), most]
 
 
-def warm_up(crew: Scorers, clips: Sequence[str]) -> None:
+def warm_up(crew: ScoringPool, clips: Sequence[str]) -> None:
     """Start all workers of a crew, and let each score a clip."""
     for number in range(crew.size):
         crew.submit(number, Job(clips[number % len(clips)]))
@@ -126,7 +126,7 @@ def warm_up(crew: Scorers, clips: Sequence[str]) -> None:
 
 
 def _score(
-    crew: Scorers, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
+    crew: ScoringPool, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
 ) -> tuple[int, float]:
     """Score clips in turn, equally many per worker and each at least once; count and wall time."""
     least = max(len(clips), crew.size)

@@ -16,12 +16,12 @@ from mmperson.benchmark.server import Server, measure_server
 from mmperson.benchmark.single import SingleStream, measure_single
 from mmperson.benchmark.subject import BundleFacts, ClipFacts, bundle_facts, clip_facts
 from mmperson.errors import UnknownComponent, UsageError
+from mmperson.inference.bundle import Bundle
+from mmperson.inference.predictor import Predictor
+from mmperson.inference.providers import Provider
+from mmperson.inference.scoring import ScoringWorkload
 from mmperson.media import Decode
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool, cpu_count
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.engine import Provider
-from mmperson.runtime.predictor import Predictor
-from mmperson.runtime.scoring import Scoring
 
 SCENARIOS: Final = ("single", "offline", "server", "cold")
 BOUND_FACTOR: Final = 5.0
@@ -123,7 +123,7 @@ def measure(
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with WorkerPool(Scoring(bundle, provider, decode), crowd) as crew:
+        with WorkerPool(ScoringWorkload(bundle, provider, decode), crowd) as crew:
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
     if "cold" in scenarios:

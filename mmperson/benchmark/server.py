@@ -19,7 +19,7 @@ import numpy as np
 from mmperson.benchmark.latency import Latency, latency
 from mmperson.benchmark.offline import warm_up
 from mmperson.benchmark.subject import check_scored
-from mmperson.runtime.scoring import Job, Scorers
+from mmperson.inference.scoring import Job, ScoringPool
 
 LATE_SHARE: Final = 0.05
 """Share of requests that may be answered later than the bound: 95 % are not."""
@@ -68,7 +68,7 @@ class Server:
 
 
 def measure_server(
-    crew: Scorers, clips: Sequence[str], bound_s: float, highest_per_s: float, seconds: float
+    crew: ScoringPool, clips: Sequence[str], bound_s: float, highest_per_s: float, seconds: float
 ) -> Server:
     """Find the highest rate below one that no crew keeps up with.
 
@@ -99,7 +99,7 @@ def measure_server(
 
 
 def probe(
-    crew: Scorers, clips: Sequence[str], rate_per_s: float, bound_s: float, seconds: float
+    crew: ScoringPool, clips: Sequence[str], rate_per_s: float, bound_s: float, seconds: float
 ) -> Probe:
     """Send requests at a rate, and answer them in the order of their arrival."""
     count = max(LEAST_REQUESTS, math.ceil(rate_per_s * seconds))

@@ -11,7 +11,7 @@ from typing import Final
 
 from mmperson.benchmark.latency import Latency, latency
 from mmperson.benchmark.subject import ClipFacts, check_scored
-from mmperson.runtime.predictor import Predictor
+from mmperson.inference.predictor import Predictor
 
 STAGES: Final = ("decode", "inputs", "encode", "fuse")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmperson.errors import MMPersonError, UsageError
+from mmperson.inference.bundle import Bundle
+from mmperson.inference.predictor import Predictor
 from mmperson.media import probe_clip
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.predictor import Predictor
 from mmperson.schema import MODALITIES, Prediction
 
 

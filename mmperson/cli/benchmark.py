@@ -93,8 +93,8 @@ def benchmark(
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.benchmark.run import SCENARIOS, measure
     from mmperson.cli.benchmark_table import print_report
+    from mmperson.inference.bundle import open_bundle
     from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB
-    from mmperson.runtime.bundle import open_bundle
 
     opened = open_bundle(bundle)
     try:

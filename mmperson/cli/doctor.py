@@ -39,7 +39,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Report versions, cpu_count, providers and weights; exit code 3 if weights are unusable."""
-    from mmperson.runtime.bundle import shipped_bundles
+    from mmperson.inference.bundle import shipped_bundles
 
     console = Console(highlight=False)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -68,12 +68,12 @@ def _facts() -> dict[str, str]:
     import av
     import onnxruntime
 
+    from mmperson.inference.providers import available, probe
     from mmperson.pool.worker import limits_memory
     from mmperson.pool.worker_pool import cpu_count
-    from mmperson.runtime.engine import available, why_not
 
     cores = os.cpu_count() or 1
-    reasons = {f"provider {name}": why_not(name) for name in available()}
+    reasons = {f"provider {name}": probe(name) for name in available()}
     libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
     return {
         "mmperson": mmperson.__version__,
@@ -113,8 +113,8 @@ def _versions(packages: tuple[str, ...]) -> str:
 
 
 def _report_bundle(name: str, console: Console) -> None:
-    from mmperson.runtime.bundle import open_bundle
-    from mmperson.runtime.predictor import Predictor
+    from mmperson.inference.bundle import open_bundle
+    from mmperson.inference.predictor import Predictor
     from mmperson.schema import MODALITIES
 
     bundle = open_bundle(name)

@@ -14,7 +14,7 @@ from mmperson.errors import DataError, ExportError, MissingExtra
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
-    from mmperson.runtime.predictor import Predictor
+    from mmperson.inference.predictor import Predictor
 
 MAX_ACCURACY_DRIFT = 0.002
 """Largest loss of 1-MAE on the given split that a conversion may cost."""

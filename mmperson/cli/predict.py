@@ -31,10 +31,10 @@ from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
     from mmperson.cli.hold import Hold
+    from mmperson.inference.bundle import Bundle
+    from mmperson.inference.providers import Provider
     from mmperson.media import Decode
     from mmperson.pool.worker_pool import WorkerLimits
-    from mmperson.runtime.bundle import Bundle
-    from mmperson.runtime.engine import Provider
     from mmperson.schema import Prediction
 
 _ENDINGS: Final = (
@@ -52,7 +52,7 @@ class Profile(StrEnum):
 
 
 class Where(StrEnum):
-    """Where graphs run, see ``mmperson.runtime.engine.Provider``."""
+    """Where graphs run, see ``mmperson.inference.providers.Provider``."""
 
     cpu = "cpu"
     cuda = "cuda"
@@ -162,7 +162,7 @@ def predict(
         check_out(out, clips, transcript)
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
-    from mmperson.runtime.bundle import open_bundle
+    from mmperson.inference.bundle import open_bundle
 
     limits = _bounds(len(clips), workers, timeout, memory)
     opened = open_bundle(bundle)
@@ -211,7 +211,7 @@ def _unsettled(
     ways: tuple[Provider, Decode],
 ) -> list[str]:
     """Return the clips that a file of lines has no record of."""
-    from mmperson.runtime.fingerprint import fingerprint
+    from mmperson.inference.fingerprint import fingerprint
 
     if not hold.out.stat().st_size:
         return clips
@@ -306,17 +306,17 @@ def _score(
     """Return a record per clip, in this process or from workers."""
     provider, decode = ways
     if limits is None:
-        from mmperson.runtime.predictor import Predictor
+        from mmperson.inference.predictor import Predictor
 
         predictor = Predictor(bundle, provider=provider, decode=decode)
         return (predictor.predict(clip, transcript) for clip in clips)
+    from mmperson.inference.batch import in_order
+    from mmperson.inference.scoring import Job, ScoringWorkload
     from mmperson.pool.worker_pool import imap_unordered
-    from mmperson.runtime.batch import in_order
-    from mmperson.runtime.scoring import Job, Scoring
 
     words = None if transcript is None else str(transcript)
     jobs = (Job(clip, words) for clip in clips)
-    answers = imap_unordered(Scoring(bundle, provider, decode), jobs, limits)
+    answers = imap_unordered(ScoringWorkload(bundle, provider, decode), jobs, limits)
     return in_order(answers) if ordered else (record for _, record in answers)
 
 
@@ -329,7 +329,7 @@ def _score_windows(
     step_s: float | None,
 ) -> Iterator[Prediction]:
     """Return a record per window of a recording."""
-    from mmperson.runtime.predictor import Predictor
+    from mmperson.inference.predictor import Predictor
 
     provider, decode = ways
     predictor = Predictor(bundle, provider=provider, decode=decode)

@@ -14,7 +14,7 @@ from mmperson.data.decoding import decoded
 from mmperson.data.manifest import Manifest
 from mmperson.data.rows import prepare_row, require_clips
 from mmperson.errors import MissingStream
-from mmperson.runtime.predictor import Predictor, load
+from mmperson.inference.predictor import Predictor, load
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS
 

@@ -26,9 +26,7 @@ from mmperson.export.graph import HALF_OPSET, OPSET, export_graph
 from mmperson.export.parity import check_parity, score_difference
 from mmperson.export.quantize import Precision, convert
 from mmperson.export.wrapper import parts
-from mmperson.models.checkpoint import Trained, load_network
-from mmperson.preprocessing.text.encode import load_tokenizer
-from mmperson.runtime.bundle import (
+from mmperson.inference.bundle import (
     INFO_FILE,
     SCHEMA_VERSION,
     TOKENIZER_FILE,
@@ -37,8 +35,10 @@ from mmperson.runtime.bundle import (
     FileInfo,
     Quality,
 )
-from mmperson.runtime.predictor import Predictor
-from mmperson.runtime.session import Session
+from mmperson.inference.predictor import Predictor
+from mmperson.inference.session import Session
+from mmperson.models.checkpoint import Trained, load_network
+from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.traits import TRAITS
 
 Measure = Callable[[Predictor], dict[str, Any]]

@@ -11,8 +11,8 @@ import torch
 
 from mmperson.data.dataset import ClipDataset
 from mmperson.errors import ParityExceeded, ShapeMismatch
+from mmperson.inference.session import GraphValue, Session
 from mmperson.models.network import PersonalityNetwork
-from mmperson.runtime.session import Fed, Session
 from mmperson.schema import MODALITIES
 
 TOLERANCE = 1e-4
@@ -75,9 +75,9 @@ def check_parity(
 
 def run_encoders(
     sessions: Mapping[str, Session], batch: Mapping[str, npt.NDArray[np.generic]]
-) -> dict[str, Fed]:
+) -> dict[str, GraphValue]:
     """Run the encoders on a batch of network inputs; return it with their tokens beside it."""
-    fed: dict[str, Fed] = dict(batch)
+    fed: dict[str, GraphValue] = dict(batch)
     for name in sessions:
         if name != "fusion":
             fed |= sessions[name].run(batch)

@@ -7,9 +7,9 @@ from mmperson.benchmark.drift import measure_drift
 from mmperson.benchmark.run import measure
 from mmperson.benchmark.subject import bundle_facts
 from mmperson.errors import MMPersonError, UnknownComponent, UsageError
+from mmperson.inference.bundle import open_bundle
+from mmperson.inference.scoring import ScoringWorkload
 from mmperson.pool.worker_pool import WorkerLimits, WorkerPool
-from mmperson.runtime.bundle import open_bundle
-from mmperson.runtime.scoring import Scoring
 from mmperson.schema import Scores
 from tests.fixtures.media import write_clip
 
@@ -69,7 +69,7 @@ def test_only_what_was_asked_for_is_measured(tiny_bundle, short_clip):
 def test_scores_that_change_are_found_out(tiny_bundle, short_clip):
     other = Scores(**dict.fromkeys(Scores.model_fields, 0.5))
     with (
-        WorkerPool(Scoring(open_bundle(tiny_bundle)), WorkerLimits(1)) as crew,
+        WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(1)) as crew,
         pytest.raises(MMPersonError, match="has other scores than before"),
     ):
         offline._score(crew, [short_clip], 0.01, {short_clip: other})

@@ -15,7 +15,7 @@ from mmperson.benchmark.server import Probe, Server
 from mmperson.cli.app import app
 from mmperson.cli.benchmark_table import print_report
 from mmperson.errors import UsageError
-from mmperson.runtime.bundle import open_bundle
+from mmperson.inference.bundle import open_bundle
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmperson.cli.app import app
+from mmperson.inference import providers as engine
+from mmperson.inference.bundle import open_bundle
 from mmperson.preprocessing.video import faces
-from mmperson.runtime import engine
-from mmperson.runtime.bundle import open_bundle
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_every_provider_that_is_listed_is_started(run, tiny_bundle, monkeypatch)
     result = run("--bundle", str(tiny_bundle))
     assert re.search(r"^provider cpu +starts in onnxruntime \d", result.stdout, re.MULTILINE)
     monkeypatch.setattr(engine, "available", lambda: ["cpu", "cuda"])
-    monkeypatch.setattr(engine, "why_not", lambda name: "no driver" if name == "cuda" else None)
+    monkeypatch.setattr(engine, "probe", lambda name: "no driver" if name == "cuda" else None)
     result = run("--bundle", str(tiny_bundle))
     assert result.exit_code == 0
     assert re.search(r"^provider cuda +does not start in .*: no driver", result.stdout, re.M)

@@ -9,7 +9,7 @@ from mmperson.cli.app import app
 from mmperson.config import parse_recipe
 from mmperson.data import read_manifest, write_manifest
 from mmperson.errors import DataError
-from mmperson.runtime.bundle import open_bundle
+from mmperson.inference.bundle import open_bundle
 from mmperson.training import train
 from mmperson.traits import TRAITS
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.errors import UsageError
-from mmperson.runtime.predictor import Predictor
+from mmperson.inference.predictor import Predictor
 from mmperson.schema import Prediction
 
 PROFILES = ("exact", "fast", "key")

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.errors import UsageError
+from mmperson.inference.predictor import Predictor, load
 from mmperson.pool import worker_pool as crew
 from mmperson.pool.worker import SINGLE_THREAD_ENV
-from mmperson.runtime.predictor import Predictor, load
 from tests.fixtures.media import write_clip
 
 PROGRAM = "from mmperson.cli.app import main; main()"

@@ -13,7 +13,7 @@ import pytest
 import mmperson
 from mmperson.errors import BundleCorrupt, MediaTooLarge
 from mmperson.export.bundle import _write_folder
-from mmperson.runtime.session import Session
+from mmperson.inference.session import Session
 from tests.fixtures.canary import Canaries
 
 PACKAGE = Path(mmperson.__file__).parent

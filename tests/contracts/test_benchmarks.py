@@ -34,6 +34,7 @@ from mmperson.config import FramesConfig, load_recipe
 from mmperson.errors import UsageError
 from mmperson.export.graph import HALF_OPSET, export_graph
 from mmperson.export.wrapper import EncoderGraph, Part, encoder_part
+from mmperson.inference.bundle import open_bundle
 from mmperson.media import find_transcript, probe_clip, read_clip
 from mmperson.models.encoders import text
 from mmperson.models.encoders.frames import FramesEncoder
@@ -41,7 +42,6 @@ from mmperson.models.encoders.text import text_weights_folder
 from mmperson.models.fusion.ttfn import Attention
 from mmperson.models.tokens import MASKED
 from mmperson.preprocessing import FrameSpec
-from mmperson.runtime.bundle import open_bundle
 from tests.conftest import make_corpus
 
 

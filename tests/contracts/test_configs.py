@@ -12,9 +12,9 @@ from mmperson.config import Recipe, load_recipe
 from mmperson.data import Manifest, read_manifest, write_manifest
 from mmperson.export import export_run
 from mmperson.export.parity import TOLERANCE
+from mmperson.inference.predictor import load
 from mmperson.models.encoders.frames import image_network
 from mmperson.models.encoders.voice import VoiceNetwork
-from mmperson.runtime.predictor import load
 from mmperson.training import train
 from mmperson.traits import TRAITS
 from tests.fixtures.media import write_clip

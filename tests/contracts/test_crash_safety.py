@@ -39,7 +39,7 @@ def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
 
 @pytest.fixture(scope="module")
 def predicting(tiny_bundle, tmp_path_factory):
-    """Scoring of eight sounds, and what it leaves."""
+    """ScoringWorkload of eight sounds, and what it leaves."""
     folder = tmp_path_factory.mktemp("predicting")
     subject = crash_subjects.predicting(crash_subjects.make_sounds(folder, 8), str(tiny_bundle))
     return subject, crash_safety.uninterrupted(subject, folder / "whole")

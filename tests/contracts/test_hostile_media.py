@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from mmperson.cli.app import app
 from mmperson.data import write_manifest
 from mmperson.errors import DataError, MediaError, UnreadableMedia, UsageError
+from mmperson.inference.predictor import load
 from mmperson.media import AudioWindow, probe_clip, read_clip
-from mmperson.runtime.predictor import load
 from tests.conftest import make_corpus
 from tests.fixtures.bombs import BOMBS
 from tests.fixtures.canary import Canaries, attacks, with_outer_track

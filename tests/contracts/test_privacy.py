@@ -1,4 +1,4 @@
-"""Scoring tells nobody, and leaves nothing in the home folder."""
+"""ScoringWorkload tells nobody, and leaves nothing in the home folder."""
 
 import os
 import subprocess

@@ -15,7 +15,7 @@ FILLS = ("0", "77", "200")
 READ_AND_SCORE = """
 import hashlib, sys
 from mmperson.media import AudioWindow, read_clip
-from mmperson.runtime.predictor import load
+from mmperson.inference.predictor import load
 bundle, *clips = sys.argv[1:]
 for path in clips:
     for decode in ("exact", "fast", "key"):
@@ -46,7 +46,7 @@ mutant_seeds.write_seeds(folder / "seeds")
 
 SCORE = """
 import sys
-from mmperson.runtime.predictor import load
+from mmperson.inference.predictor import load
 for prediction in load().predict(sys.argv[1:]):
     print(prediction.scores.model_dump_json())
 """

@@ -8,8 +8,8 @@ import pytest
 from mmperson.config import load_recipe, parse_recipe
 from mmperson.data import import_corpus
 from mmperson.evaluation.scoring import score_bundle
-from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle
-from mmperson.runtime.predictor import load
+from mmperson.inference.bundle import DEFAULT_BUNDLE, open_bundle
+from mmperson.inference.predictor import load
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from mmperson.cli import app as program
 from mmperson.cli.records import Format, render
 from mmperson.data import write_manifest
 from mmperson.errors import UsageError
-from mmperson.runtime.predictor import load
+from mmperson.inference.predictor import load
 from tests.conftest import make_corpus
 
 NAMES = [

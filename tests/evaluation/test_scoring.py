@@ -8,8 +8,8 @@ import pytest
 from mmperson.data import read_manifest
 from mmperson.evaluation import scoring
 from mmperson.evaluation.scoring import score_bundle
+from mmperson.inference.predictor import load
 from mmperson.pool import worker_pool as crew
-from mmperson.runtime.predictor import load
 from mmperson.traits import TRAITS
 from tests.fixtures.media import write_clip
 

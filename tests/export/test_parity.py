@@ -10,9 +10,9 @@ from mmperson.export import export_run
 from mmperson.export.graph import export_graph
 from mmperson.export.parity import check_parity
 from mmperson.export.wrapper import parts
+from mmperson.inference.session import Session
 from mmperson.models.checkpoint import load_network
 from mmperson.preprocessing.text.encode import load_tokenizer
-from mmperson.runtime.session import Session
 from mmperson.training import score_run
 
 

@@ -19,12 +19,12 @@ from mmperson.export.graph import HALF_OPSET, export_graph
 from mmperson.export.parity import check_parity
 from mmperson.export.quantize import convert, to_fp16
 from mmperson.export.wrapper import encoder_part, parts
+from mmperson.inference.predictor import load
+from mmperson.inference.session import Session
 from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.preprocessing import FrameSpec
 from mmperson.preprocessing.text.encode import load_tokenizer
-from mmperson.runtime.predictor import load
-from mmperson.runtime.session import Session
 
 
 @pytest.fixture(scope="module")

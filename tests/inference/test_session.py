@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from mmperson.runtime.session import Session
+from mmperson.inference.session import Session
 
 SPEC_HASH = "0" * 64
 

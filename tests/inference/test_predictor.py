@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from mmperson.errors import BundleCorrupt, MissingStream, UnknownComponent, UsageError
+from mmperson.inference.bundle import Bundle, open_bundle
+from mmperson.inference.predictor import Predictor, load
 from mmperson.preprocessing.clip import ClipInputs
 from mmperson.preprocessing.spec import DialogueSpec
-from mmperson.runtime.bundle import Bundle, open_bundle
-from mmperson.runtime.predictor import Predictor, load
 from mmperson.traits import TRAITS
 
 WORDS = "I plan my day and I laugh a lot."
@@ -251,6 +251,6 @@ def test_who_speaks_is_told_to_networks_that_read_it(
         heard.append(text)
         return ClipInputs()
 
-    monkeypatch.setattr("mmperson.runtime.predictor.prepare_clip", listen)
+    monkeypatch.setattr("mmperson.inference.predictor.prepare_clip", listen)
     predictor.predict(clip, transcript=path)
     assert heard == [expected]

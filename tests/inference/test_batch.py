@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mmperson.errors import BundleError, UsageError
+from mmperson.inference.batch import predict_many
+from mmperson.inference.bundle import open_bundle
+from mmperson.inference.predictor import load
+from mmperson.inference.scoring import Job, ScoringWorkload
 from mmperson.media import read_clip
 from mmperson.pool import worker_pool as crew_module
 from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, imap_unordered
-from mmperson.runtime.batch import predict_many
-from mmperson.runtime.bundle import open_bundle
-from mmperson.runtime.predictor import load
-from mmperson.runtime.scoring import Job, Scoring
 from tests.fixtures.media import write_clip
 
 # What a hostile clip could make of a worker, by the name of the clip.
@@ -22,7 +22,7 @@ HOSTILE = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import numpy as np
-from mmperson.runtime.predictor import Predictor
+from mmperson.inference.predictor import Predictor
 from mmperson.pool.worker import serve
 predict = Predictor.predict
 def act(self, clip, transcript):
@@ -120,13 +120,15 @@ def test_a_clip_that_hangs_ends_after_its_time(tiny_bundle, demo):
 @pytest.mark.usefixtures("hostile")
 def test_records_can_be_had_as_they_are_done(tiny_bundle, demo):
     jobs = [Job("slow"), Job(str(demo)), Job(str(demo))]
-    answers = list(imap_unordered(Scoring(open_bundle(tiny_bundle)), jobs, WorkerLimits(workers=2)))
+    answers = list(
+        imap_unordered(ScoringWorkload(open_bundle(tiny_bundle)), jobs, WorkerLimits(workers=2))
+    )
     assert answers[-1][0] == 0 or answers[0][0] != 0
     assert sorted(number for number, _ in answers) == [0, 1, 2]
 
 
 def test_a_crew_takes_clips_at_any_time_and_keeps_its_workers(tiny_bundle, demo):
-    with WorkerPool(Scoring(open_bundle(tiny_bundle)), WorkerLimits(2)) as crew:
+    with WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(2)) as crew:
         assert (crew.free, crew.busy, crew.pids) == (2, 0, [])
         crew.submit(7, Job(str(demo)))
         assert crew.poll(0.0) == []  # nothing is waited for
@@ -152,7 +154,7 @@ def test_words_may_be_named(tiny_bundle, demo, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("I plan my day.")
     ((_, record),) = imap_unordered(
-        Scoring(open_bundle(tiny_bundle)), [Job(str(demo), str(words))], WorkerLimits(1)
+        ScoringWorkload(open_bundle(tiny_bundle)), [Job(str(demo), str(words))], WorkerLimits(1)
     )
     expected = load(tiny_bundle).predict(demo, words).scores.model_dump()
     assert record.scores.model_dump() == pytest.approx(expected, abs=1e-5)
@@ -176,7 +178,7 @@ def test_clips_are_taken_only_as_workers_become_free(tiny_bundle):
             yield f"{number}.mp4"
 
     answers = imap_unordered(
-        Scoring(open_bundle(tiny_bundle)), map(Job, clips()), WorkerLimits(workers=2)
+        ScoringWorkload(open_bundle(tiny_bundle)), map(Job, clips()), WorkerLimits(workers=2)
     )
     next(answers)
     assert len(taken) <= 4  # one for each worker, and one more for each that has answered
@@ -193,7 +195,7 @@ def alive(pid):
 
 def test_workers_end_with_the_iterator_and_with_the_parent(tiny_bundle, project_root):
     script = (
-        "import sys; from mmperson.runtime import batch; import subprocess\n"
+        "import sys; from mmperson.inference import batch; import subprocess\n"
         "real = subprocess.Popen\n"
         "def popen(*a, **k):\n"
         "    process = real(*a, **k); print(process.pid, flush=True); return process\n"

@@ -97,7 +97,7 @@ def start(
     return session
 
 
-def why_not(provider: Provider) -> str | None:
+def probe(provider: Provider) -> str | None:
     """Run a tiny graph on a provider.
 
     Args:

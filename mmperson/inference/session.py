@@ -10,10 +10,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from mmperson.errors import BundleCorrupt, MediaTooLarge, UsageError
+from mmperson.inference.providers import Provider, start
 from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
-from mmperson.runtime.engine import Provider, start
 
-Fed: TypeAlias = npt.NDArray[Any] | ort.OrtValue
+GraphValue: TypeAlias = npt.NDArray[Any] | ort.OrtValue
 """What a graph is fed with: an array, or what another graph has said."""
 
 
@@ -61,7 +61,7 @@ class Session:
         self.types = {entry.name: str(entry.type) for entry in said}
         self._device = "cuda" if provider == "cuda" else "cpu"
 
-    def run(self, inputs: Mapping[str, Fed]) -> dict[str, ort.OrtValue]:
+    def run(self, inputs: Mapping[str, GraphValue]) -> dict[str, ort.OrtValue]:
         """Run the graph on its inputs by name; others are ignored.
 
         A graph that looks at each picture by itself gets every one of them once.
@@ -100,7 +100,7 @@ class Session:
         return dict(zip(self.outputs, answers, strict=True))
 
 
-def _bound(value: Fed) -> ort.OrtValue:
+def _bound(value: GraphValue) -> ort.OrtValue:
     """Return a value that can be bound; an array is not copied."""
     if isinstance(value, np.ndarray):
         return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))

@@ -12,8 +12,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmperson.inference.bundle import Bundle
 from mmperson.media.transcripts.transcript import find_transcript
-from mmperson.runtime.bundle import Bundle
 
 
 def fingerprint(

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmperson.errors import UsageError
+from mmperson.inference.bundle import DEFAULT_BUNDLE, open_bundle
+from mmperson.inference.providers import Provider
+from mmperson.inference.scoring import Job, ScoringWorkload
 from mmperson.media.decode import Decode
 from mmperson.pool.worker_pool import (
     DEFAULT_MEMORY_MB,
@@ -18,9 +21,6 @@ from mmperson.pool.worker_pool import (
     WorkerLimits,
     imap_unordered,
 )
-from mmperson.runtime.bundle import DEFAULT_BUNDLE, open_bundle
-from mmperson.runtime.engine import Provider
-from mmperson.runtime.scoring import Job, Scoring
 from mmperson.schema import Prediction
 
 
@@ -62,7 +62,7 @@ def predict_many(
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
         raise UsageError(f"Clips are several paths, not {clips!r}.")
     limits = WorkerLimits(workers, timeout_s, memory_mb)
-    work = Scoring(open_bundle(bundle), provider, decode)
+    work = ScoringWorkload(open_bundle(bundle), provider, decode)
     return in_order(imap_unordered(work, _jobs(clips), limits))
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mmperson.errors import UnknownComponent, UsageError
+from mmperson.inference.predictor import load
 from mmperson.media import Span, read_clip, read_transcript
 from mmperson.media import clip as clip_module
 from mmperson.media.transcripts.transcript import Segment, Transcript
 from mmperson.preprocessing.clip import prepare_clip
-from mmperson.runtime.predictor import load
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import BundleCorrupt
-from mmperson.runtime.bundle import BundleInfo
-from mmperson.runtime.session import Fed, Session
+from mmperson.inference.bundle import BundleInfo
+from mmperson.inference.session import GraphValue, Session
 
 _ADVICE: Final = "Export the bundle again, or use another one."
 _FLOATS: Final = ("tensor(float)", "tensor(float16)", "tensor(double)")
 _MOST_NUMBERS: Final = 1 << 24
 
 
-def check_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
+def validate_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
     """Hold graphs to what their bundle says that it reads and gives.
 
     Args:
@@ -50,8 +50,10 @@ def check_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
         )
 
 
-def check_scores(
-    scores: npt.NDArray[np.floating], tokens: Mapping[str, Fed], sessions: Mapping[str, Session]
+def validate_scores(
+    scores: npt.NDArray[np.floating],
+    tokens: Mapping[str, GraphValue],
+    sessions: Mapping[str, Session],
 ) -> None:
     """Refuse what is no score per target of one clip.
 
@@ -83,7 +85,7 @@ def check_scores(
         )
 
 
-def _is_finite(value: Fed) -> bool:
+def _is_finite(value: GraphValue) -> bool:
     array = value if isinstance(value, np.ndarray) else value.numpy()
     return bool(np.isfinite(array).all())
 

@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 import mmperson
 from mmperson.cli.app import app
 from mmperson.errors import UnknownComponent, UsageError
+from mmperson.inference import providers as engine
+from mmperson.inference.bundle import open_bundle
+from mmperson.inference.fingerprint import fingerprint
+from mmperson.inference.predictor import load
+from mmperson.inference.scoring import Job, ScoringWorkload
+from mmperson.inference.session import Session
 from mmperson.pool.worker_pool import WorkerLimits, imap_unordered
 from mmperson.preprocessing.clip import ClipInputs
 from mmperson.preprocessing.collate import collate
-from mmperson.runtime import engine
-from mmperson.runtime.bundle import open_bundle
-from mmperson.runtime.fingerprint import fingerprint
-from mmperson.runtime.predictor import load
-from mmperson.runtime.scoring import Job, Scoring
-from mmperson.runtime.session import Session
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -192,7 +192,7 @@ def test_a_record_says_what_computed_it(tiny_bundle, demo, tmp_path):
     assert told["precision"]["encoder_text"] == "int8"
     assert load(tiny_bundle).predict(demo).to_dict()["engine"] == told
     jobs = [Job(str(demo)), Job(str(tmp_path / "missing.mp4"))]
-    for _, record in imap_unordered(Scoring(bundle), jobs, WorkerLimits(workers=1)):
+    for _, record in imap_unordered(ScoringWorkload(bundle), jobs, WorkerLimits(workers=1)):
         assert record.to_dict()["engine"] == told
     arguments = ["predict", str(demo), "--bundle", str(tiny_bundle), "--provider", "cpu"]
     assert json.loads(CliRunner().invoke(app, arguments).stdout)["engine"] == told
@@ -213,11 +213,11 @@ def test_a_provider_that_is_listed_runs_a_tiny_graph_or_says_why_not(monkeypatch
     assert onnx.load_from_string(engine._TINY) == onnx.helper.make_model(
         graph, opset_imports=opset, ir_version=8
     )
-    assert engine.why_not("cpu") is None
+    assert engine.probe("cpu") is None
     monkeypatch.setattr(engine, "_TINY", b"no graph")
-    assert "INVALID_PROTOBUF" in engine.why_not("cpu")
+    assert "INVALID_PROTOBUF" in engine.probe("cpu")
 
 
 @pytest.mark.usefixtures("listed")
 def test_a_listed_provider_that_falls_back_does_not_run_a_tiny_graph():
-    assert "'cuda' is listed and cannot start" in engine.why_not("cuda")
+    assert "'cuda' is listed and cannot start" in engine.probe("cuda")

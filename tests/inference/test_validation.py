@@ -3,12 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from tests.runtime.test_predictor import changed
 
 from mmperson.errors import BundleCorrupt
-from mmperson.runtime.bundle import open_bundle
-from mmperson.runtime.graphs import check_graphs
-from mmperson.runtime.predictor import Predictor, load
-from tests.runtime.test_predictor import changed
+from mmperson.inference.bundle import open_bundle
+from mmperson.inference.predictor import Predictor, load
+from mmperson.inference.validation import validate_graphs
 
 
 def edited(content, *nodes, output="scores", **constants):
@@ -80,9 +80,9 @@ def test_tokens_must_be_few_floats_with_three_axes(tiny_bundle, shape, problem):
     odd = SimpleNamespace(name="encoder_audio.onnx", outputs=said, types=kinds)
     sessions = predictor._sessions | {"encoder_audio": odd}
     with pytest.raises(BundleCorrupt, match=rf"encoder_audio\.onnx gives audio_tokens .*{problem}"):
-        check_graphs(predictor.bundle.info, sessions)
+        validate_graphs(predictor.bundle.info, sessions)
     odd.outputs = said | {"audio_tokens": (None, "token", 8)}
-    check_graphs(predictor.bundle.info, sessions)
+    validate_graphs(predictor.bundle.info, sessions)
 
 
 def test_what_a_graph_declares_must_be_what_it_gives(tiny_bundle, demo):

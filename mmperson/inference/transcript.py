@@ -17,7 +17,7 @@ TranscriptSource = str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
-class Said:
+class ResolvedTranscript:
     """What is said in a clip, or why that is not known.
 
     Attributes:
@@ -40,17 +40,19 @@ class Said:
         """All words with a line per utterance, None if unknown."""
         return None if self.transcript is None else self.transcript.turns
 
-    def within(self, span: Span) -> Said:
+    def within(self, span: Span) -> ResolvedTranscript:
         """Return what is said in a part of the clip: nothing is known if no word has a time."""
         if self.transcript is None:
             return self
         if not self.transcript.segments:
             reason = "The transcript has no times: its words belong to no window."
-            return Said(None, (*self.warnings, reason), reason)
+            return ResolvedTranscript(None, (*self.warnings, reason), reason)
         return replace(self, transcript=self.transcript.within(span.start_s, span.end_s))
 
 
-def find_said(clip: str, transcript: TranscriptSource, *, reads_text: bool) -> Said:
+def resolve_transcript(
+    clip: str, transcript: TranscriptSource, *, reads_text: bool
+) -> ResolvedTranscript:
     """Find out what is said in a clip.
 
     Args:
@@ -65,20 +67,20 @@ def find_said(clip: str, transcript: TranscriptSource, *, reads_text: bool) -> S
     if isinstance(transcript, str):
         given = Transcript(transcript, turns=transcript)
         if not os.path.isfile(transcript):
-            return Said(given)
+            return ResolvedTranscript(given)
         warning = (
             f"The transcript {transcript!r} is taken as words, and is the name of a file: "
             "give a Path to read it."
         )
-        return Said(given, (warning,))
+        return ResolvedTranscript(given, (warning,))
     if transcript is not None:
-        return Said(read_transcript(transcript))
+        return ResolvedTranscript(read_transcript(transcript))
     path = find_transcript(clip) if reads_text else None
     if path is None:
-        return Said()
+        return ResolvedTranscript()
     try:
-        return Said(read_transcript(path))
+        return ResolvedTranscript(read_transcript(path))
     except TranscriptError as error:
         warning = f"{path.name!r}, beside the clip, is not used: {error.message}"
         reason = f"The transcript beside the clip cannot be read: {error.message}"
-        return Said(None, (warning,), reason)
+        return ResolvedTranscript(None, (warning,), reason)

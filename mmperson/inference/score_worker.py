@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmperson.inference.bundle import open_bundle
+from mmperson.inference.predictor import Predictor
 from mmperson.pool.worker import TaskFunction
 from mmperson.preprocessing.clip import preload
-from mmperson.runtime.bundle import open_bundle
-from mmperson.runtime.predictor import Predictor
 
 
 def initialize(settings: dict[str, Any]) -> TaskFunction:

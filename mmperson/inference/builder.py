@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Draft:
+class PredictionBuilder:
     """Collects what the record of a clip, or of a part of it, will say.
 
     Attributes:

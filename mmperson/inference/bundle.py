@@ -185,7 +185,7 @@ def find_bundle(name: str | Path) -> Path:
             hint=f"The shipped bundles are {', '.join(shipped_bundles())}.",
         )
     if isinstance(name, str) and Path(name).name == name and not name.startswith("."):
-        for shelf in _shelves():
+        for shelf in _bundle_folders():
             if os.path.isfile(shelf / name / INFO_FILE):
                 return shelf / name
     try:
@@ -206,11 +206,11 @@ def find_bundle(name: str | Path) -> Path:
 def shipped_bundles() -> list[str]:
     """Return the names of the bundles that came with this installation."""
     return sorted(
-        {path.parent.name for shelf in _shelves() for path in shelf.glob("*/bundle.json")}
+        {path.parent.name for shelf in _bundle_folders() for path in shelf.glob("*/bundle.json")}
     )
 
 
-def _shelves() -> list[Path]:
+def _bundle_folders() -> list[Path]:
     """Folders of shipped bundles: inside the wheel, and in a source tree."""
     package = Path(str(importlib.resources.files("mmperson")))
     return [shelf for shelf in (package / "weights", package.parent / "weights") if shelf.is_dir()]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from mmperson.errors import BundleError, MediaError
+from mmperson.inference.bundle import Bundle
+from mmperson.inference.providers import Provider, check_provider
 from mmperson.media.decode import Decode, check_profile
 from mmperson.pool.worker_pool import WorkerPool, Workload
-from mmperson.runtime.bundle import Bundle
-from mmperson.runtime.engine import Provider, check_provider
 from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
 
 
@@ -25,11 +25,11 @@ class Job(NamedTuple):
     transcript: str | None = None
 
 
-Scorers: TypeAlias = WorkerPool[Job, Prediction]
+ScoringPool: TypeAlias = WorkerPool[Job, Prediction]
 
 
 @dataclass(frozen=True)
-class Scoring(Workload[Job, Prediction]):
+class ScoringWorkload(Workload[Job, Prediction]):
     """Score clips with a bundle.
 
     Attributes:
@@ -46,7 +46,7 @@ class Scoring(Workload[Job, Prediction]):
     provider: Provider = "cpu"
     decode: Decode = "exact"
 
-    module: ClassVar = "mmperson.runtime.worker"
+    module: ClassVar = "mmperson.inference.score_worker"
 
     def __post_init__(self) -> None:
         check_profile(self.decode)

@@ -17,19 +17,19 @@ from mmperson.errors import (
     UnknownComponent,
     UsageError,
 )
+from mmperson.inference.builder import PredictionBuilder
+from mmperson.inference.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
+from mmperson.inference.fingerprint import fingerprint
+from mmperson.inference.providers import Provider
+from mmperson.inference.session import GraphValue, Session
+from mmperson.inference.transcript import ResolvedTranscript, TranscriptSource, resolve_transcript
+from mmperson.inference.validation import validate_graphs, validate_scores
 from mmperson.media import Clip, Decode, read_clip, read_windows
 from mmperson.media.decode import Threads, check_profile
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import collate
 from mmperson.preprocessing.spec import DialogueSpec
 from mmperson.preprocessing.text.encode import load_tokenizer
-from mmperson.runtime.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
-from mmperson.runtime.draft import Draft
-from mmperson.runtime.engine import Provider
-from mmperson.runtime.fingerprint import fingerprint
-from mmperson.runtime.graphs import check_graphs, check_scores
-from mmperson.runtime.said import Said, TranscriptSource, find_said
-from mmperson.runtime.session import Fed, Session
 from mmperson.schema import MODALITIES, Engine, Prediction
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class Predictor:
             for name, data in bundle.files.items()
             if name.endswith(".onnx")
         }
-        check_graphs(bundle.info, self._sessions)
+        validate_graphs(bundle.info, self._sessions)
         self.tokenizer = None if self.spec.text is None else self._read_tokenizer()
-        self._silence = self._tokens_of_absent()
+        self._absent_tokens = self._make_absent_tokens()
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a path, never a sequence of paths
@@ -123,7 +123,7 @@ class Predictor:
 
         Args:
             clip: Path of a clip, or several paths.
-            transcript: What is said: the text as str, a file as Path, or None to look for a file
+            transcript: What is resolved: the text as str, a file as Path, or None to look for a file
                 beside the clip (same name with .txt, .srt, .vtt or .json). For one clip only.
 
         Returns:
@@ -213,60 +213,64 @@ class Predictor:
     def _predict_windows(
         self, name: str, clips: Iterator[Clip], transcript: TranscriptSource, seen: str | None
     ) -> Iterator[Prediction]:
-        said: Said | None = None
+        resolved: ResolvedTranscript | None = None
         while True:
-            draft = Draft(name, seen)
-            with draft.attempt():
-                with draft.stage("decode"):
-                    if said is None:
-                        said = self._find_said(draft, transcript)
-                    draft.clip = next(clips, None)
-                if draft.clip is None:
+            builder = PredictionBuilder(name, seen)
+            with builder.attempt():
+                with builder.stage("decode"):
+                    if resolved is None:
+                        resolved = self._find_said(builder, transcript)
+                    builder.clip = next(clips, None)
+                if builder.clip is None:
                     return
-                assert draft.clip.span is not None
-                part = said.within(draft.clip.span)
-                draft.warnings += part.warnings
-                self._score(draft, part)
-            yield self._record(draft)
-            if draft.clip is None:
+                assert builder.clip.span is not None
+                part = resolved.within(builder.clip.span)
+                builder.warnings += part.warnings
+                self._score(builder, part)
+            yield self._record(builder)
+            if builder.clip is None:
                 return
 
     def _predict_one(self, path: ClipPath, transcript: TranscriptSource) -> Prediction:
         name = os.fspath(path)
         how = (self.decode, self.engine.provider)
         seen = fingerprint(self.bundle, name, transcript, how)  # before they are read
-        draft = Draft(name, seen)
-        with draft.attempt():
-            with draft.stage("decode"):
-                said = self._find_said(draft, transcript)
-                draft.clip = self._read(draft.name)
-            self._score(draft, said)
-        return self._record(draft)
+        builder = PredictionBuilder(name, seen)
+        with builder.attempt():
+            with builder.stage("decode"):
+                resolved = self._find_said(builder, transcript)
+                builder.clip = self._read(builder.name)
+            self._score(builder, resolved)
+        return self._record(builder)
 
-    def _score(self, draft: Draft, said: Said) -> None:
+    def _score(self, builder: PredictionBuilder, resolved: ResolvedTranscript) -> None:
         """Score what was decoded."""
-        assert draft.clip is not None
-        draft.warnings += draft.clip.warnings
-        with draft.stage("inputs"):
-            words = said.turns if isinstance(self.spec.text, DialogueSpec) else said.text
-            draft.inputs = prepare_clip(draft.clip, words, self.spec, self.tokenizer)
-            draft.warnings += draft.inputs.warnings
-            if said.unusable is not None:
-                absent = {**draft.inputs.absent, "text": said.unusable}
-                draft.inputs = replace(draft.inputs, absent=absent)
-        with draft.stage("encode"):
-            tokens = self._encode(draft.inputs, MODALITIES)
-        with draft.stage("fuse"):
-            draft.scores = self._fuse(tokens)
+        assert builder.clip is not None
+        builder.warnings += builder.clip.warnings
+        with builder.stage("inputs"):
+            words = resolved.turns if isinstance(self.spec.text, DialogueSpec) else resolved.text
+            builder.inputs = prepare_clip(builder.clip, words, self.spec, self.tokenizer)
+            builder.warnings += builder.inputs.warnings
+            if resolved.unusable is not None:
+                absent = {**builder.inputs.absent, "text": resolved.unusable}
+                builder.inputs = replace(builder.inputs, absent=absent)
+        with builder.stage("encode"):
+            tokens = self._encode(builder.inputs, MODALITIES)
+        with builder.stage("fuse"):
+            builder.scores = self._fuse(tokens)
 
-    def _find_said(self, draft: Draft, transcript: TranscriptSource) -> Said:
-        said = find_said(draft.name, transcript, reads_text=self.spec.text is not None)
-        draft.warnings += said.warnings
+    def _find_said(
+        self, builder: PredictionBuilder, transcript: TranscriptSource
+    ) -> ResolvedTranscript:
+        resolved = resolve_transcript(
+            builder.name, transcript, reads_text=self.spec.text is not None
+        )
+        builder.warnings += resolved.warnings
         return said
 
-    def _record(self, draft: Draft) -> Prediction:
+    def _record(self, builder: PredictionBuilder) -> Prediction:
         info = self.bundle.info
-        return draft.record(self.bundle.model, self.spec.modalities, info.targets, self.engine)
+        return builder.record(self.bundle.model, self.spec.modalities, info.targets, self.engine)
 
     def _read_tokenizer(self) -> Tokenizer:
         """Build the tokenizer from the bytes that were checked."""
@@ -283,37 +287,40 @@ class Predictor:
             path, decode=self.decode, threads=self._decode_threads, **self.spec.read_options()
         )
 
-    def _encode(self, inputs: ClipInputs, modalities: Sequence[str]) -> dict[str, Fed]:
+    def _encode(self, inputs: ClipInputs, modalities: Sequence[str]) -> dict[str, GraphValue]:
         """Run the encoder of every modality that is there; the others say nothing."""
         wanted = [name in modalities and name in self.spec.modalities for name in MODALITIES]
-        shown = inputs.present & np.array(wanted)
-        if not shown.any():
+        active = inputs.present & np.array(wanted)
+        if not active.any():
             read = " or ".join(self.spec.modalities)
             why = " ".join(inputs.absent.values())
             raise MissingStream(f"There is no usable {read}. {why}".strip())
-        fed: dict[str, Fed] = {**self._silence, "present": shown[np.newaxis].astype(np.float32)}
+        fed: dict[str, GraphValue] = {
+            **self._absent_tokens,
+            "present": active[np.newaxis].astype(np.float32),
+        }
         batch = collate([inputs], self.spec)
-        for name, here in zip(MODALITIES, shown, strict=True):
+        for name, here in zip(MODALITIES, active, strict=True):
             if here:
                 fed |= self._sessions[f"encoder_{name}"].run(batch)
         return fed
 
-    def _fuse(self, tokens: dict[str, Fed]) -> npt.NDArray[np.float64]:
+    def _fuse(self, tokens: dict[str, GraphValue]) -> npt.NDArray[np.float64]:
         scores = self._sessions["fusion"].run(tokens)["scores"].numpy()
-        check_scores(scores, tokens, self._sessions)
+        validate_scores(scores, tokens, self._sessions)
         found: npt.NDArray[np.float64] = scores[0].astype(np.float64)
         return found
 
-    def _tokens_of_absent(self) -> dict[str, npt.NDArray[np.float32]]:
+    def _make_absent_tokens(self) -> dict[str, npt.NDArray[np.float32]]:
         """Tokens of absent modalities: one zero each, which presence takes out of the sum."""
-        silence: dict[str, npt.NDArray[np.float32]] = {}
+        absent: dict[str, npt.NDArray[np.float32]] = {}
         for name in self.spec.modalities:
             outputs = self._sessions[f"encoder_{name}"].outputs
             for output, shape in outputs.items():
                 size = [axis if isinstance(axis, int) else 1 for axis in shape]
                 fill = np.ones if output.endswith("_mask") else np.zeros
-                silence[output] = fill(size, dtype=np.float32)
-        return silence
+                absent[output] = fill(size, dtype=np.float32)
+        return absent
 
 
 def _check_path(path: object, rule: str) -> ClipPath:

@@ -16,14 +16,14 @@ from mmperson.errors import (
     BundleNotFound,
     UsageError,
 )
-from mmperson.preprocessing.spec import FrameSpec
-from mmperson.runtime.bundle import (
+from mmperson.inference.bundle import (
     DEFAULT_BUNDLE,
     INFO_FILE,
     MAX_INFO_BYTES,
     find_bundle,
     open_bundle,
 )
+from mmperson.preprocessing.spec import FrameSpec
 from mmperson.traits import TRAITS
 
 
