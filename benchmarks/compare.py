@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.config import Recipe
-from mmperson.data import Manifest
+from mmperson.datasets import Manifest
 from mmperson.evaluation.intervals import paired_difference
 from mmperson.evaluation.run import evaluate
 from mmperson.models.checkpoint import load_network

@@ -15,8 +15,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from mmperson.config import Recipe, parse_recipe
-from mmperson.data import Manifest, write_manifest
-from mmperson.data.planted import make_planted
+from mmperson.datasets import Manifest, write_manifest
+from mmperson.datasets.synthetic import make_synthetic
 from mmperson.models.checkpoint import NETWORK_FILE, read_tensors
 from mmperson.models.encoders.text import text_weights_folder
 from mmperson.training.state import STATE_FILE
@@ -199,7 +199,7 @@ def _make_text_weights(folder: Path) -> Path:
 
 def make_caching(folder: Path, clips: int = CLIPS) -> Recipe:
     """Make clips, and a recipe that reads their picture and sound."""
-    make_planted(folder / "planted", clips=clips)
+    make_synthetic(folder / "planted", clips=clips)
     content = {
         "name": "crash-safety",
         "data": {"manifest": str(folder / "planted" / "manifest.parquet")},

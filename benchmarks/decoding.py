@@ -139,7 +139,7 @@ def random_bundle(
     from training_speed import write_corpus  # Here, because it loads torch.
 
     from mmperson.config import load_recipe
-    from mmperson.data import read_manifest
+    from mmperson.datasets import read_manifest
     from mmperson.export import export_run
     from mmperson.training import train
 

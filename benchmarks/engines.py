@@ -81,7 +81,7 @@ def make_random(folder: Path) -> None:
     from training_speed import write_corpus  # Here, because it loads torch.
 
     from mmperson.config import load_recipe
-    from mmperson.data import read_manifest
+    from mmperson.datasets import read_manifest
     from mmperson.export import export_run
     from mmperson.training import train
 

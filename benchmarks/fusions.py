@@ -28,7 +28,7 @@ from impressions import render
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import Recipe, load_recipe
-from mmperson.data import Manifest, read_manifest
+from mmperson.datasets import Manifest, read_manifest
 from mmperson.evaluation.protocols import select
 from mmperson.training import score_run, train
 from mmperson.training.run import split_rows

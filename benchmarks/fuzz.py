@@ -26,7 +26,7 @@ import atheris
 
 with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
     import mmperson.config
-    import mmperson.data
+    import mmperson.datasets
     import mmperson.inference.bundle
     import mmperson.media.safety.mp4_index
     import mmperson.media.transcripts.transcript
@@ -58,7 +58,7 @@ def _check_index(content: bytes) -> None:
 
 
 def _check_manifest(path: Path) -> None:
-    mmperson.data.check_manifest(mmperson.data.read_manifest(path), probe=False)
+    mmperson.datasets.check_manifest(mmperson.datasets.read_manifest(path), probe=False)
 
 
 def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
@@ -68,8 +68,8 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
     found["boxes"] = ("clip", _check_index)
     for kind, read in (
         ("manifest", _check_manifest),
-        ("labels", mmperson.data.read_labels),
-        ("texts", mmperson.data.read_texts),
+        ("labels", mmperson.datasets.read_labels),
+        ("texts", mmperson.datasets.read_texts),
         ("recipe", mmperson.config.load_recipe),
     ):
         found[kind] = (kind, _in_file(read, folder / "input"))

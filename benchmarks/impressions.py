@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 import mmperson
-from mmperson.data import read_manifest
-from mmperson.data.manifest import Manifest
+from mmperson.datasets import read_manifest
+from mmperson.datasets.manifest import Manifest
 from mmperson.evaluation.run import evaluate_split
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.inference.predictor import Predictor, load

@@ -21,7 +21,7 @@ import numpy as np
 from crash_subjects import Subject
 from memory_group import MemoryGroup
 
-from mmperson.data.cache import SPEC_FILE
+from mmperson.datasets.cache import SPEC_FILE
 from mmperson.models.checkpoint import read_tensors
 from mmperson.pool.worker import SINGLE_THREAD_ENV
 

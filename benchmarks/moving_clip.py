@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from result_file import ROOT
 
-from mmperson.data.planted_media import REPEATABLE_X264
+from mmperson.datasets.synthetic_media import REPEATABLE_X264
 from mmperson.media import AudioWindow, read_clip
 
 DEMO = ROOT / "docs" / "demo" / "demo.mp4"

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mmperson.data import Manifest, write_manifest
-from mmperson.data.planted_media import REPEATABLE_X264
+from mmperson.datasets import Manifest, write_manifest
+from mmperson.datasets.synthetic_media import REPEATABLE_X264
 from mmperson.inference.bundle import DEFAULT_BUNDLE, INFO_FILE, find_bundle
 from mmperson.traits import TRAITS
 

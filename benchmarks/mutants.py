@@ -276,7 +276,7 @@ def _read_transcript(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> None:
-    from mmperson.data import check_manifest, compute_stats, read_manifest
+    from mmperson.datasets import check_manifest, compute_stats, read_manifest
 
     rows = read_manifest(path)
     check_manifest(rows, probe=True)
@@ -284,13 +284,13 @@ def _read_manifest(path: Path) -> None:
 
 
 def _read_labels(path: Path) -> None:
-    from mmperson.data import read_labels
+    from mmperson.datasets import read_labels
 
     read_labels(path)
 
 
 def _read_texts(path: Path) -> None:
-    from mmperson.data import read_texts
+    from mmperson.datasets import read_texts
 
     read_texts(path)
 

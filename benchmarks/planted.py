@@ -22,8 +22,8 @@ from impressions import render
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import load_recipe
-from mmperson.data import Manifest, read_manifest, write_manifest
-from mmperson.data.planted import make_planted
+from mmperson.datasets import Manifest, read_manifest, write_manifest
+from mmperson.datasets.synthetic import make_synthetic
 from mmperson.evaluation.metrics import r2
 from mmperson.export import export_run
 from mmperson.models.checkpoint import NETWORK_FILE, RECIPE_FILE
@@ -55,7 +55,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if made.is_file():
         manifest = read_manifest(made)
     else:
-        manifest = make_planted(
+        manifest = make_synthetic(
             folder / "corpus", clips=arguments.clips, footage=arguments.footage, seed=SEED
         )
     held = manifest.select(manifest.split != "train")

@@ -21,7 +21,7 @@ import numpy as np
 from result_file import ROOT, circumstances, write_result
 
 from mmperson.config import load_recipe
-from mmperson.data import read_manifest, write_manifest
+from mmperson.datasets import read_manifest, write_manifest
 from mmperson.export import export_run
 from mmperson.inference.predictor import load
 from mmperson.training import score_run, train

@@ -27,8 +27,8 @@ from impressions import render
 from result_file import ROOT, circumstances, newest_result, write_result
 
 from mmperson.config import load_recipe
-from mmperson.data import Manifest, read_manifest, write_manifest
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets import Manifest, read_manifest, write_manifest
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.evaluation.baselines import BASELINES
 from mmperson.evaluation.protocols import select
 from mmperson.models.checkpoint import load_network

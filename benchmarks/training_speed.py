@@ -27,10 +27,10 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmperson.config import load_recipe
-from mmperson.data import read_manifest, write_manifest
-from mmperson.data.cache import FeatureCache
-from mmperson.data.dataset import ClipDataset
-from mmperson.data.sources import import_folder
+from mmperson.datasets import read_manifest, write_manifest
+from mmperson.datasets.cache import FeatureCache
+from mmperson.datasets.dataset import ClipDataset
+from mmperson.datasets.sources import import_folder
 from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import image_network
 from mmperson.models.preprocessing import input_spec, tokenizer_file

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from mmperson import files
-from mmperson.data.cache import save_array
+from mmperson.datasets.cache import save_array
 from mmperson.errors import UsageError
 from mmperson.files import atomic_write, remove_stale, temp_folder, temp_path
 from mmperson.models.checkpoint import read_tensors, write_tensors

@@ -38,9 +38,9 @@ def cache(
     import numpy as np
 
     from mmperson.config import load_recipe
-    from mmperson.data import read_manifest
-    from mmperson.data.cache import FeatureCache
-    from mmperson.data.decoding import decode_clips, refusals
+    from mmperson.datasets import read_manifest
+    from mmperson.datasets.cache import FeatureCache
+    from mmperson.datasets.decoding import decode_clips, refusals
     from mmperson.pool.worker_pool import WorkerLimits
 
     try:

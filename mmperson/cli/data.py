@@ -19,7 +19,7 @@ from mmperson.cli.terminal import plain
 from mmperson.errors import DataError
 
 if TYPE_CHECKING:
-    from mmperson.data import Manifest, Report, Stats
+    from mmperson.datasets import Manifest, Report, Stats
 
 app = typer.Typer(
     help="Import corpora as manifests, and check and describe them.", no_args_is_help=True
@@ -61,7 +61,7 @@ def import_(
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
 ) -> None:
     """Read a corpus as its publisher ships it and write one manifest."""
-    from mmperson.data import import_corpus, write_manifest
+    from mmperson.datasets import import_corpus, write_manifest
 
     manifest = import_corpus(source, folder)
     try:
@@ -83,13 +83,13 @@ def planted(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
 ) -> None:
     """Make a corpus whose traits are known functions of picture, sound and words."""
-    from mmperson.data.planted import make_planted
+    from mmperson.datasets.synthetic import make_synthetic
 
     talk = _talk()
     columns = (TextColumn("planting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
         task = bar.add_task("", total=clips)
-        made = make_planted(
+        made = make_synthetic(
             out,
             clips=clips,
             footage=footage,
@@ -108,7 +108,7 @@ def check(
     ] = True,
 ) -> None:
     """Look for whatever would spoil training or flatter its results; exit code 2 on errors."""
-    from mmperson.data import check_manifest, read_manifest
+    from mmperson.datasets import check_manifest, read_manifest
 
     rows = read_manifest(manifest)
     talk = _talk()
@@ -148,7 +148,7 @@ def check(
 @app.command()
 def stats(manifest: ManifestFile, format: FormatOption = Format.text) -> None:
     """Show the labels, the transcripts, and what trivial predictors score."""
-    from mmperson.data import compute_stats, read_manifest
+    from mmperson.datasets import compute_stats, read_manifest
 
     rows = read_manifest(manifest)
     described = compute_stats(rows)
@@ -173,7 +173,7 @@ def fit_pairwise(
     ] = 0.75,
 ) -> None:
     """Turn judgements of pairs of clips into a score per clip and trait."""
-    from mmperson.data.pairwise import fit_pairwise, read_comparisons, write_scores
+    from mmperson.datasets.pairwise import fit_pairwise, read_comparisons, write_scores
 
     judged = read_comparisons(comparisons)
     fit = fit_pairwise(judged, penalty)
@@ -199,7 +199,7 @@ def fit_pairwise(
 
 
 def _amounts(manifest: Manifest) -> str:
-    from mmperson.data import SPLITS
+    from mmperson.datasets import SPLITS
 
     splits = {name: int((manifest.split == name).sum()) for name in SPLITS}
     parts = ", ".join(f"{count:,} {name}" for name, count in splits.items() if count)
@@ -211,7 +211,7 @@ def _baselines(manifest: Manifest) -> dict[str, dict[str, dict[str, dict[str, fl
     """Return metrics by split, protocol and baseline; they learn from the training split."""
     import numpy as np
 
-    from mmperson.data import SPLITS
+    from mmperson.datasets import SPLITS
     from mmperson.evaluation.arrays import mean_known
     from mmperson.evaluation.baselines import BASELINES, baselines_of
     from mmperson.evaluation.metrics import average, per_trait

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mmperson.data.manifest import Manifest
+    from mmperson.datasets.manifest import Manifest
 
 
 class Format(StrEnum):
@@ -81,7 +81,7 @@ def evaluate(
     if wanted is not None and predictions is not None:
         raise UsageError("--modalities chooses what a bundle or a run reads; a file has no choice.")
 
-    from mmperson.data.manifest import SPLITS, read_manifest
+    from mmperson.datasets.manifest import SPLITS, read_manifest
     from mmperson.evaluation.predictions import write_predictions
     from mmperson.evaluation.protocols import PROTOCOLS
     from mmperson.evaluation.run import evaluate_split

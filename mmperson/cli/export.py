@@ -52,7 +52,7 @@ def export(
         raise MissingExtra(error.name or "onnx", "train,export") from error
     import numpy as np
 
-    from mmperson.data import read_manifest
+    from mmperson.datasets import read_manifest
     from mmperson.evaluation.run import evaluate_split
     from mmperson.evaluation.scoring import score_bundle
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from mmperson.data.manifest import Manifest
+from mmperson.datasets.manifest import Manifest
 from mmperson.evaluation.arrays import Array, mean_known
 
 

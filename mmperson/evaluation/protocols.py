@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.data.folds import grouped_folds as grouped_folds
-from mmperson.data.manifest import Manifest
+from mmperson.datasets.folds import grouped_folds as grouped_folds
+from mmperson.datasets.manifest import Manifest
 from mmperson.errors import DataError, UnknownComponent
 
 Rows = npt.NDArray[np.bool_]

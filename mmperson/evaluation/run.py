@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.data.manifest import SPLITS, Manifest
+from mmperson.datasets.manifest import SPLITS, Manifest
 from mmperson.errors import DataError, UnknownComponent
 from mmperson.evaluation.arrays import mean_known, score_table
 from mmperson.evaluation.baselines import BASELINES, baselines_of

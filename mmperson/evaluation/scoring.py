@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.data.decoding import decoded
-from mmperson.data.manifest import Manifest
-from mmperson.data.rows import prepare_row, require_clips
+from mmperson.datasets.decoding import decoded
+from mmperson.datasets.manifest import Manifest
+from mmperson.datasets.rows import prepare_row, require_clips
 from mmperson.errors import MissingStream
 from mmperson.inference.predictor import Predictor, load
 from mmperson.schema import MODALITIES

@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 
 import mmperson
-from mmperson.data.dataset import ClipDataset
-from mmperson.data.decoding import decoded
-from mmperson.data.manifest import Manifest
+from mmperson.datasets.dataset import ClipDataset
+from mmperson.datasets.decoding import decoded
+from mmperson.datasets.manifest import Manifest
 from mmperson.errors import BundleCorrupt, ExportError
 from mmperson.export.card import licence, licence_text, model_card
 from mmperson.export.graph import HALF_OPSET, OPSET, export_graph

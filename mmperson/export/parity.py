@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.errors import ParityExceeded, ShapeMismatch
 from mmperson.inference.session import GraphValue, Session
 from mmperson.models.network import PersonalityNetwork

@@ -21,7 +21,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
 from mmperson.schema import MODALITIES
 

@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as picture
 
 from mmperson.config import AugmentConfig
-from mmperson.data.dataset import Batch
+from mmperson.datasets.dataset import Batch
 from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec, WaveformSpec
 
 

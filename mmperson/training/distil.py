@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmperson.config import TeacherConfig
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.models.checkpoint import write_tensors
 from mmperson.models.fusion.ttfn import describe_text
 from mmperson.models.memory import KernelMemory

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmperson.data.cache import described, save_array
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets.cache import read_header, save_array
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.files import remove_stale, write_errors
 from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
@@ -45,7 +45,7 @@ def encode_rows(
         remove_stale(folder)
     paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
     for batch in rows.by_length(_BATCH):
-        kept_before = [described(paths[row]) is not None for row in batch]
+        kept_before = [read_header(paths[row]) is not None for row in batch]
         if all(kept_before):
             continue
         # Whole, even if some are there: in another batch, the last bits would be others.

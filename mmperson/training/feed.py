@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mmperson.config import Recipe
-from mmperson.data.dataset import Batch, ClipDataset
+from mmperson.datasets.dataset import Batch, ClipDataset
 from mmperson.training.augment import augment
 from mmperson.training.distributed import Team
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmperson.config import Recipe
-from mmperson.data.dataset import Batch, ClipDataset
+from mmperson.datasets.dataset import Batch, ClipDataset
 from mmperson.evaluation.arrays import mean_known
 from mmperson.evaluation.metrics import accuracy, ccc, pcc, r2
 from mmperson.models.network import PersonalityNetwork

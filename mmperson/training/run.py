@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 
 from mmperson.config import Recipe, load_recipe
-from mmperson.data.cache import FeatureCache
-from mmperson.data.dataset import ClipDataset
-from mmperson.data.decoding import decode_clips, decoded
-from mmperson.data.manifest import Manifest, read_manifest
+from mmperson.datasets.cache import FeatureCache
+from mmperson.datasets.dataset import ClipDataset
+from mmperson.datasets.decoding import decode_clips, decoded
+from mmperson.datasets.manifest import Manifest, read_manifest
 from mmperson.errors import DataError, ResumeMismatch, TrainingError
 from mmperson.evaluation.protocols import grouped_folds
 from mmperson.files import atomic_write, remove_stale, write_errors
@@ -194,7 +194,7 @@ def _progress(total: int, on_note: OnNote) -> Callable[[int], None]:
     def tell(done: int) -> None:
         nonlocal due
         if due <= done < total:
-            on_note(f"Decoding clips: {done:,} of {total:,} rows are ready.")
+            on_note(f"DecodingWorkload clips: {done:,} of {total:,} rows are ready.")
             due = done + max(_TOLD_ROWS, total // 10)
 
     return tell

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmperson.config import Recipe
-from mmperson.data.dataset import Batch, ClipDataset
+from mmperson.datasets.dataset import Batch, ClipDataset
 from mmperson.errors import NonFiniteLoss, TrainingError
 from mmperson.training.distil import presence_code
 from mmperson.training.distributed import Team

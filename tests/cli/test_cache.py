@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.config import load_recipe, parse_recipe
-from mmperson.data import read_manifest, rows, write_manifest
+from mmperson.datasets import read_manifest, rows, write_manifest
 from mmperson.errors import UsageError
 from mmperson.training import train
 from tests.fixtures.media import write_clip

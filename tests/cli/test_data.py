@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mmperson.cli.data import app
-from mmperson.data import Manifest, read_manifest, write_manifest
+from mmperson.datasets import Manifest, read_manifest, write_manifest
 from mmperson.errors import DataError, UnknownComponent
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from mmperson.cli.evaluate import evaluate
-from mmperson.data.manifest import Manifest, write_manifest
+from mmperson.datasets.manifest import Manifest, write_manifest
 from mmperson.errors import DataError, MissingExtra, UnknownComponent, UsageError
 from mmperson.evaluation import evaluate_split, read_predictions, write_predictions
 

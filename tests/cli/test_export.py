@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.config import parse_recipe
-from mmperson.data import read_manifest, write_manifest
+from mmperson.datasets import read_manifest, write_manifest
 from mmperson.errors import DataError
 from mmperson.inference.bundle import open_bundle
 from mmperson.training import train

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import save_file
 
 from mmperson.config import Recipe, load_recipe
-from mmperson.data import Manifest, read_manifest, write_manifest
+from mmperson.datasets import Manifest, read_manifest, write_manifest
 from mmperson.export import export_run
 from mmperson.export.parity import TOLERANCE
 from mmperson.inference.predictor import load

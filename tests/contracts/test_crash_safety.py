@@ -15,7 +15,7 @@ from mmperson.training import run, train
 
 @pytest.fixture(scope="module")
 def caching(tmp_path_factory):
-    """Decoding of ten clips, and what it leaves."""
+    """DecodingWorkload of ten clips, and what it leaves."""
     folder = tmp_path_factory.mktemp("caching")
     subject = crash_subjects.caching(crash_subjects.make_caching(folder, 10), folder)
     return subject, crash_safety.uninterrupted(subject, folder / "whole")

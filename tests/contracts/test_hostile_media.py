@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmperson.cli.app import app
-from mmperson.data import write_manifest
+from mmperson.datasets import write_manifest
 from mmperson.errors import DataError, MediaError, UnreadableMedia, UsageError
 from mmperson.inference.predictor import load
 from mmperson.media import AudioWindow, probe_clip, read_clip

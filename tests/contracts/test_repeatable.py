@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import moving_clip, mutant_seeds
-from mmperson.data.planted_media import SOUND_RATE_HZ, write_clip
+from mmperson.datasets.synthetic_media import SOUND_RATE_HZ, write_clip
 folder = Path(sys.argv[1])
 moving_clip.write_moving_clip(folder / "moving.mp4", 0.6, 160, 90)
 random = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmperson.config import load_recipe, parse_recipe
-from mmperson.data import import_corpus
+from mmperson.datasets import import_corpus
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.inference.bundle import DEFAULT_BUNDLE, open_bundle
 from mmperson.inference.predictor import load

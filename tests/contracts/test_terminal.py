@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli import app as program
 from mmperson.cli.records import Format, render
-from mmperson.data import write_manifest
+from mmperson.datasets import write_manifest
 from mmperson.errors import UsageError
 from mmperson.inference.predictor import load
 from tests.conftest import make_corpus

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmperson.data.manifest import Manifest
-from mmperson.data.sources.first_impressions import import_first_impressions
+from mmperson.datasets.manifest import Manifest
+from mmperson.datasets.sources.first_impressions import import_first_impressions
 
 
 @pytest.fixture(scope="session")

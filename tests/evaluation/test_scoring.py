@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mmperson.data import read_manifest
+from mmperson.datasets import read_manifest
 from mmperson.evaluation import scoring
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.inference.predictor import load

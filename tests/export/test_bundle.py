@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mmperson
-from mmperson.data import read_manifest, rows
+from mmperson.datasets import read_manifest, rows
 from mmperson.errors import ExportError
 from mmperson.export import bundle as module
 from mmperson.export import export_run

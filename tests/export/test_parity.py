@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmperson.data import read_manifest
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets import read_manifest
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.errors import ExportError, ParityExceeded
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.export import export_run

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from mmperson.cli import export as command
 from mmperson.cli.app import app
 from mmperson.config import FramesConfig
-from mmperson.data import read_manifest
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets import read_manifest
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.errors import ExportError, ParityExceeded
 from mmperson.export import bundle as module
 from mmperson.export import export_run

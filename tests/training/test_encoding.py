@@ -1,8 +1,8 @@
 import torch
 
 from mmperson.config import parse_recipe
-from mmperson.data import read_manifest
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets import read_manifest
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec, tokenizer_file
 from mmperson.preprocessing.text.encode import load_tokenizer

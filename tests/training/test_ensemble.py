@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from mmperson.config import parse_recipe
-from mmperson.data import read_manifest
+from mmperson.datasets import read_manifest
 from mmperson.errors import BundleCorrupt, BundleNotFound, ConfigError
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.export import export_run

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from mmperson.config import parse_recipe
-from mmperson.data import Manifest
-from mmperson.data.cache import FeatureCache
-from mmperson.data.dataset import ClipDataset
-from mmperson.data.rows import PreparedRows
+from mmperson.datasets import Manifest
+from mmperson.datasets.cache import FeatureCache
+from mmperson.datasets.dataset import ClipDataset
+from mmperson.datasets.rows import PreparedRows
 from mmperson.models.preprocessing import input_spec
 from mmperson.training.distributed import Team
 from mmperson.training.feed import Steps

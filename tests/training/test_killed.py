@@ -11,8 +11,8 @@ import pytest
 from benchmarks.crash_safety import kill_often, uninterrupted
 from benchmarks.crash_subjects import training
 from mmperson.config import parse_recipe
-from mmperson.data import read_manifest
-from mmperson.data.dataset import ClipDataset
+from mmperson.datasets import read_manifest
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.files import temp_path
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.preprocessing import input_spec, tokenizer_file

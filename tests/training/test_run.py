@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmperson.config import parse_recipe
-from mmperson.data import read_manifest, write_manifest
+from mmperson.datasets import read_manifest, write_manifest
 from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingError, UsageError
 from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
@@ -284,7 +284,8 @@ def test_decoding_is_told_at_the_start_and_now_and_then():
     for done in range(20, 451):
         tell(done)
     assert said == [
-        f"Decoding clips: {done} of 450 rows are ready." for done in (20, 120, 220, 320, 420)
+        f"DecodingWorkload clips: {done} of 450 rows are ready."
+        for done in (20, 120, 220, 320, 420)
     ]
     said.clear()
     _progress(450, said.append)(450)

@@ -1,0 +1,266 @@
+"""Rows of a corpus as batches of network inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mmperson.datasets.cache import FeatureCache
+from mmperson.datasets.manifest import Manifest
+from mmperson.datasets.rows import PreparedRows, require_clips
+from mmperson.errors import DataError
+from mmperson.preprocessing.clip import ClipInputs
+from mmperson.preprocessing.collate import collate
+from mmperson.preprocessing.spec import InputSpec
+from mmperson.schema import MODALITIES
+from mmperson.traits import TRAITS
+
+Batch = dict[str, Tensor]
+
+_POOL = 16  # Batches whose rows are sorted by length together, so that little padding is computed.
+_IN_MEMORY_BYTES = 64 * 1024  # Larger inputs of a clip stay on the disk until a batch needs them.
+
+
+@dataclass(frozen=True)
+class ClipDataset:
+    """Rows with their targets.
+
+    Attributes:
+        sample_id: str (row,).
+        source_id: str (row,), source video of each row.
+        spec: The preprocessing.
+        inputs: What the network reads of each row: in memory, or prepared when a batch needs it.
+        present: float32 (row, 3), 1 where video, audio, text is present.
+        lengths: int64 (row,), number of text tokens.
+        targets: float32 (row, target), NaN where unknown.
+        groups: int64 (row,), the group that a row is ranked in; None where none is read.
+        features: By modality, what its frozen encoder says of each row, float16 (token, dim).
+    """
+
+    sample_id: npt.NDArray[np.str_]
+    source_id: npt.NDArray[np.str_]
+    spec: InputSpec
+    inputs: Sequence[ClipInputs]
+    present: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.float32]
+    groups: npt.NDArray[np.int64] | None
+    features: dict[str, tuple[Tensor, ...]]
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @classmethod
+    def prepare(
+        cls,
+        manifest: Manifest,
+        spec: InputSpec,
+        tokenizer: Tokenizer | None,
+        cache: FeatureCache | None = None,
+        *,
+        targets: Sequence[str] = TRAITS,
+        groups: str | None = None,
+    ) -> ClipDataset:
+        """Prepare every row of a manifest by the same code that inference uses.
+
+        Every clip is decoded once here, so that what is present is known; with a cache, what is
+        large is read from it again when a batch needs it.
+
+        Args:
+            manifest: The rows.
+            spec: The preprocessing.
+            tokenizer: Tokenizer of ``spec.text``; None if no text is read.
+            cache: Where decoded inputs of clips are kept.
+            targets: The five traits, then extra columns of the manifest.
+            groups: Extra column within which rows are ranked.
+
+        Raises:
+            DataError: The manifest lacks a column, or names a clip that is not there.
+        """
+        require_clips(manifest, spec)
+        lazy = PreparedRows(manifest, spec, tokenizer, cache)
+        small = cache is None or _bytes(spec) <= _IN_MEMORY_BYTES
+        kept: list[ClipInputs] = []
+        present = np.zeros((len(manifest), 3), dtype=np.float32)
+        lengths = np.zeros(len(manifest), dtype=np.int64)
+        for row, inputs in enumerate(lazy):
+            present[row] = inputs.present
+            lengths[row] = 0 if inputs.text is None else inputs.text.shape[-1]
+            if small:
+                kept.append(inputs)
+        return cls(
+            sample_id=manifest.sample_id,
+            source_id=manifest.source_id,
+            spec=spec,
+            inputs=kept if small else lazy,
+            present=present,
+            lengths=lengths,
+            targets=read_targets(manifest, targets),
+            groups=None if groups is None else _numbered(_extra(manifest, groups)),
+            features={},
+        )
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """Collate rows, see ``inputs.batch.collate``.
+
+        What a frozen encoder has said stands in for its input: ``<name>_features``, float (batch,
+        token, dim), and ``<name>_features_mask``.
+        """
+        arrays = collate([self.inputs[row] for row in rows], self._unencoded())
+        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch["present"] = torch.from_numpy(self.present[rows])
+        for name, kept in self.features.items():
+            states = [kept[row] for row in rows]
+            batch[f"{name}_features"] = pad_sequence(states, batch_first=True).float()
+            batch[f"{name}_features_mask"] = _mask([len(part) for part in states])
+        return batch
+
+    def epoch(self, batch_size: int, seed: int, epoch: int) -> list[npt.NDArray[np.int64]]:
+        """Return the row numbers of every batch of an epoch, a function of (seed, epoch).
+
+        Rows are shuffled, sorted by text length within pools, cut into batches, and the batches are
+        shuffled again.
+        """
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(len(self))
+        pool = _POOL * batch_size
+        batches = []
+        for start in range(0, len(order), pool):
+            rows = order[start : start + pool]
+            rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+            batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        random.shuffle(batches)
+        return batches
+
+    def select(self, rows: npt.NDArray[np.int64]) -> ClipDataset:
+        """Return some rows, int64 (row,), in that order."""
+        return replace(
+            self,
+            sample_id=self.sample_id[rows],
+            source_id=self.source_id[rows],
+            inputs=_Chosen(self.inputs, rows),
+            present=self.present[rows],
+            lengths=self.lengths[rows],
+            targets=self.targets[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            features={
+                name: tuple(kept[row] for row in rows) for name, kept in self.features.items()
+            },
+        )
+
+    def vectors(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return a modality of one vector per clip, and what of it is known.
+
+        Returns:
+            Two tensors, float (row, feature): the values, zero where unknown, and 1 where known.
+        """
+        only = InputSpec(**{name: getattr(self.spec, name)})
+        chunks = np.array_split(np.arange(len(self)), len(self) // 256 + 1)
+        parts = [collate([self.inputs[row] for row in rows], only) for rows in chunks]
+        here = self.present[:, MODALITIES.index(name), np.newaxis]
+        values = np.concatenate([part[name] for part in parts])
+        known = np.concatenate([part[f"{name}_mask"] for part in parts]) * here
+        return torch.from_numpy(values), torch.from_numpy(known)
+
+    def with_audio(self, audio: npt.NDArray[np.float32]) -> ClipDataset:
+        """Return the same rows with another sound where there is one; float32 (row, feature)."""
+        inputs = [
+            clip if clip.audio is None else replace(clip, audio=sound)
+            for clip, sound in zip(self.inputs, audio, strict=True)
+        ]
+        return replace(self, inputs=inputs)
+
+    def digests(self, name: str) -> list[str]:
+        """Return the SHA-256 of what a modality holds in each row, as 64 hex digits."""
+        arrays = (getattr(inputs, name) for inputs in self.inputs)
+        contents = (b"" if x is None else str(x.shape).encode() + x.tobytes() for x in arrays)
+        return [hashlib.sha256(content).hexdigest() for content in contents]
+
+    def with_features(
+        self, name: str, encode: Callable[[Batch], tuple[Tensor, Tensor]]
+    ) -> ClipDataset:
+        """Run a frozen encoder once over every row and keep what it says.
+
+        Args:
+            name: Its modality.
+            encode: Batch to features, float (batch, token, dim), and their mask (batch, token).
+        """
+        kept: list[Tensor] = [torch.empty(0)] * len(self)
+        for rows in self.by_length(64):
+            values, mask = encode(self.batch(rows))
+            lengths = (mask > 0).sum(dim=1).tolist()
+            for row, state, length in zip(rows.tolist(), values.half().cpu(), lengths, strict=True):
+                kept[row] = state[: int(length)].clone()
+        return self.with_kept_features(name, tuple(kept))
+
+    def with_kept_features(self, name: str, kept: tuple[Tensor, ...]) -> ClipDataset:
+        """Take over what a frozen encoder has said of each row, float16 (token, dim)."""
+        return replace(self, features={**self.features, name: kept})
+
+    def by_length(self, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield every row number once, batch by batch, rows of similar text length together."""
+        order = np.argsort(self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+    def _unencoded(self) -> InputSpec:
+        """What has to be collated still."""
+        return self.spec.model_copy(update=dict.fromkeys(self.features))
+
+
+def read_targets(manifest: Manifest, names: Sequence[str] = TRAITS) -> npt.NDArray[np.float32]:
+    """Return the targets by name, float32 (row, target): the traits, then extra columns.
+
+    Raises:
+        DataError: The manifest lacks a column.
+    """
+    columns = [
+        manifest.targets[:, TRAITS.index(name)] if name in TRAITS else _extra(manifest, name)
+        for name in names
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Chosen(Sequence[ClipInputs]):
+    """Some rows of a sequence, without a copy."""
+
+    whole: Sequence[ClipInputs]
+    rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        return self.whole[int(self.rows[row])]
+
+
+def _extra(manifest: Manifest, name: str) -> npt.NDArray[np.generic]:
+    if name not in manifest.extras:
+        raise DataError(
+            f"The manifest has no column {name!r}.",
+            hint=f"It has {', '.join(sorted(manifest.extras)) or 'no extra columns'}.",
+        )
+    return manifest.extras[name]
+
+
+def _numbered(names: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _bytes(spec: InputSpec) -> int:
+    """Size of a clip's video and audio, in bytes if a number takes four."""
+    parts = [part for part in (spec.video, spec.audio) if part is not None]
+    return 4 * sum(int(np.prod(part.shape)) for part in parts)
+
+
+def _mask(lengths: list[int]) -> Tensor:
+    return (torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)).float()
