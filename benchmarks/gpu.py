@@ -52,8 +52,8 @@ from mmperson.export.graph import HALF_OPSET, export_graph
 from mmperson.export.quantize import to_fp16
 from mmperson.export.wrapper import Part, parts
 from mmperson.inference.providers import check_provider
+from mmperson.models.input_spec import input_spec
 from mmperson.models.network import PersonalityNetwork
-from mmperson.models.preprocessing import input_spec
 from mmperson.preprocessing.collate import VIDEO_SHOWN
 
 NETWORK = {"video.backbone": "vit_small_patch16_224", "video.frames": "16", "video.size": "224"}

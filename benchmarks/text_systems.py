@@ -32,7 +32,7 @@ from mmperson.datasets.dataset import ClipDataset
 from mmperson.evaluation.baselines import BASELINES
 from mmperson.evaluation.protocols import select
 from mmperson.models.checkpoint import load_network
-from mmperson.models.preprocessing import TOKENIZER_FILE
+from mmperson.models.input_spec import TOKENIZER_FILE
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.preprocessing.text.inventory import trait_scores
 from mmperson.training import score_run, train

@@ -33,7 +33,7 @@ from mmperson.datasets.dataset import ClipDataset
 from mmperson.datasets.sources import import_folder
 from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import image_network
-from mmperson.models.preprocessing import input_spec, tokenizer_file
+from mmperson.models.input_spec import input_spec, tokenizer_file
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows

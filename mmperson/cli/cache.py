@@ -44,7 +44,7 @@ def cache(
     from mmperson.pool.worker_pool import WorkerLimits
 
     try:
-        from mmperson.models.preprocessing import input_spec
+        from mmperson.models.input_spec import input_spec
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "train") from error
 

@@ -127,7 +127,7 @@ def encoder_part(name: str, encoder: Encoder, example: dict[str, Tensor]) -> Par
     outputs = (f"{name}_tokens", f"{name}_tokens_mask")
     inputs = {array: example[array], mask: example[mask]}
     varying = {key: {0: "batch"} for key in inputs}
-    if encoder.each_frame:
+    if encoder.framewise:
         # Neither one picture, which would be taken for fixed, nor as many as there are clips.
         pictures = torch.cat([example[array][:, :1]] * 3, dim=1)
         shown = torch.zeros_like(example[mask], dtype=torch.int64)

@@ -28,7 +28,7 @@ class EnsembleEncoder(Encoder):
         self.members = nn.ModuleList(members)
         self.dim = sum(member.dim for member in members)
         self.frozen = all(member.frozen for member in members)
-        self.each_frame = all(member.each_frame for member in members)
+        self.framewise = all(member.framewise for member in members)
         self.stride = getattr(members[0], "stride", 1)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import Recipe
-from mmperson.models.labels import build_label_transform
+from mmperson.models.label_transforms import build_label_transform
 from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, component
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import InputSpec
@@ -64,7 +64,7 @@ class PersonalityNetwork(nn.Module):
         """Score encoded clips; present is float (batch, 3). Returns float (batch, target)."""
         return self.labels.inverse(self.heads(self.fusion(tokens, present)))
 
-    def warped(self, batch: Batch) -> Tensor:
+    def forward_transformed(self, batch: Batch) -> Tensor:
         """Score clips in the space of warped targets, see ``labels``; float (batch, target)."""
         return self.heads(self.fusion(self.encode(batch), batch["present"]))
 

@@ -17,7 +17,7 @@ from mmperson.config import TeacherConfig
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.models.checkpoint import write_tensors
 from mmperson.models.fusion.ttfn import describe_text
-from mmperson.models.memory import KernelMemory
+from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.tokens import Tokens
 from mmperson.schema import MODALITIES

@@ -32,8 +32,8 @@ from mmperson.models.checkpoint import (
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.text import TextEncoder
 from mmperson.models.encoders.vector import VectorEncoder
+from mmperson.models.input_spec import TOKENIZER_FILE, input_spec, tokenizer_file
 from mmperson.models.network import PersonalityNetwork
-from mmperson.models.preprocessing import TOKENIZER_FILE, input_spec, tokenizer_file
 from mmperson.pool.worker_pool import WorkerLimits
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.schema import MODALITIES

@@ -128,7 +128,7 @@ class Stepper:
         for part in _cut(batch, mine, self.parts):
             part = {name: tensor.to(self.device) for name, tensor in part.items()}
             with precision(self.recipe.optim.precision, self.device):
-                scores = network.warped(part)
+                scores = network.forward_transformed(part)
             loss = self.loss(scores.float(), part["targets"], part.get("groups"))
             if (penalty := getattr(network.fusion, "penalty", None)) is not None:
                 loss = loss + penalty

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import TeacherConfig
-from mmperson.models.memory import KernelMemory, squared_distance
+from mmperson.models.layers.kernel_memory import KernelMemory, squared_distance
 
 _RATE = 0.1  # Adam on log scales: a step of about ten per cent.
 _STARTS = {

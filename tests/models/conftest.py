@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmperson.config import Recipe, parse_recipe
+from mmperson.models.input_spec import input_spec
 from mmperson.models.network import PersonalityNetwork
-from mmperson.models.preprocessing import input_spec
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from transformers import (
 from mmperson.config import LogMelConfig, ResidualAudioConfig, WaveformConfig
 from mmperson.errors import ConfigError
 from mmperson.models.encoders.log_mel import LogMelEncoder
-from mmperson.models.encoders.masked import MaskedBatchNorm, average_groups
 from mmperson.models.encoders.residual import ResidualAudioEncoder
 from mmperson.models.encoders.voice import VoiceNetwork
 from mmperson.models.encoders.waveform import WaveformEncoder
+from mmperson.models.layers.masked import MaskedBatchNorm, average_groups
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import LogMelSpec, WaveformSpec
 from tests.fixtures.encoders import (

@@ -3,7 +3,7 @@ import torch
 
 from mmperson.errors import BundleCorrupt, BundleNotFound
 from mmperson.models.checkpoint import NETWORK_FILE, load_network, save_network
-from mmperson.models.preprocessing import input_spec
+from mmperson.models.input_spec import input_spec
 
 
 def test_a_saved_network_gives_the_same_scores(network, recipe, batch, tmp_path):

@@ -25,7 +25,6 @@ from mmperson.models.fusion.crmf import ManifoldFusion
 from mmperson.models.fusion.deep_impression import DeepImpressionFusion
 from mmperson.models.fusion.gated_pairs import GatedPairsFusion
 from mmperson.models.fusion.late import LateFusion
-from mmperson.models.fusion.pooling import masked_mean
 from mmperson.models.fusion.trait_query import TraitQueryFusion
 from mmperson.models.fusion.ttfn_published import (
     ChunkProjector,
@@ -33,6 +32,7 @@ from mmperson.models.fusion.ttfn_published import (
     chunk_count,
 )
 from mmperson.models.heads import EnsembleHead, PerTraitHead
+from mmperson.models.layers.pooling import masked_mean
 from mmperson.models.tokens import Tokens
 from mmperson.schema import MODALITIES
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mmperson.config import parse_recipe
+from mmperson.models.input_spec import input_spec
 from mmperson.models.network import PersonalityNetwork
-from mmperson.models.preprocessing import input_spec
 
 SUBSETS = [(0.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
 

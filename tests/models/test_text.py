@@ -24,8 +24,8 @@ from mmperson.export.graph import export_graph
 from mmperson.export.wrapper import EncoderGraph, Part
 from mmperson.models.encoders.contours import ContourEncoder
 from mmperson.models.encoders.dialogue import DialogueEncoder
-from mmperson.models.encoders.lora import LowRank
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
+from mmperson.models.layers.lora import LowRank
 from mmperson.preprocessing.clip import ClipInputs
 from mmperson.preprocessing.collate import collate
 from mmperson.preprocessing.spec import DialogueSpec, InputSpec, TextSpec

@@ -7,7 +7,7 @@ from mmperson.datasets import Manifest
 from mmperson.datasets.cache import FeatureCache
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.datasets.rows import PreparedRows
-from mmperson.models.preprocessing import input_spec
+from mmperson.models.input_spec import input_spec
 from mmperson.training.distributed import Team
 from mmperson.training.feed import Steps
 from tests.fixtures.media import write_clip

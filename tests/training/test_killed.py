@@ -14,8 +14,8 @@ from mmperson.config import parse_recipe
 from mmperson.datasets import read_manifest
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.files import temp_path
+from mmperson.models.input_spec import input_spec, tokenizer_file
 from mmperson.models.network import PersonalityNetwork
-from mmperson.models.preprocessing import input_spec, tokenizer_file
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows

@@ -174,7 +174,7 @@ def test_a_step_in_parts_is_the_same_step(recipe, tmp_path):
 
 
 def test_a_step_that_does_not_fit_is_taken_in_more_parts(recipe, tmp_path, monkeypatch):
-    forward = PersonalityNetwork.warped
+    forward = PersonalityNetwork.forward_transformed
 
     def small(network, batch):
         if len(batch["present"]) > 3:

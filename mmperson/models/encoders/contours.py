@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mmperson.config import ContoursConfig
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder
-from mmperson.models.recurrent import run_lstm
+from mmperson.models.layers.recurrent import run_lstm
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
 from mmperson.preprocessing.spec import TextSpec
 from mmperson.preprocessing.text.encode import load_tokenizer

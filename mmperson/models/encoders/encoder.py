@@ -16,13 +16,13 @@ class Encoder(nn.Module):
     Attributes:
         dim: Width of a token.
         frozen: Whether ``features`` never changes in training.
-        each_frame: Whether ``features`` looks at each frame by itself, and gives as many tokens: a
+        framewise: Whether ``features`` looks at each frame by itself, and gives as many tokens: a
             frame that repeats another need not be encoded again.
     """
 
     dim: int
     frozen: bool = False
-    each_frame: bool = False
+    framewise: bool = False
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode as far as nothing is trained; see ``inputs.batch.collate`` for x and mask."""

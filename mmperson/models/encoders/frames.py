@@ -32,7 +32,7 @@ class FramesEncoder(BackboneEncoder):
         ConfigError: There is no such backbone, or its weights are not there or do not fit.
     """
 
-    each_frame = True
+    framewise = True
 
     def __init__(self, config: FramesConfig, spec: FrameSpec, *, pretrained: bool = True) -> None:
         network = image_network(config.backbone)

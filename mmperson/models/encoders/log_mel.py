@@ -11,7 +11,7 @@ from torch.nn import functional
 from mmperson.config import LogMelConfig
 from mmperson.errors import ConfigError
 from mmperson.models.encoders.frames import encode_each, fill_image_network, image_network
-from mmperson.models.encoders.masked import (
+from mmperson.models.layers.masked import (
     MaskedBatchNorm,
     average_groups,
     mostly_real,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmperson.config import ResidualAudioConfig, ResidualVideoConfig
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.frames import NormaliseFrames, encode_each
-from mmperson.models.encoders.masked import MaskedBatchNorm
+from mmperson.models.layers.masked import MaskedBatchNorm
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import FrameSpec, WaveformSpec
 
@@ -31,7 +31,7 @@ class ResidualVideoEncoder(Encoder):
         pretrained: Nothing here is.
     """
 
-    each_frame = True
+    framewise = True
 
     def __init__(
         self, config: ResidualVideoConfig, spec: FrameSpec, *, pretrained: bool = True

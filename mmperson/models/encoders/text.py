@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel
 from mmperson.config import TransformerConfig
 from mmperson.errors import ConfigError, MissingExtra
 from mmperson.models.encoders.encoder import Encoder
-from mmperson.models.encoders.lora import add_low_rank
+from mmperson.models.layers.lora import add_low_rank
 from mmperson.models.pretrained import State, load_backbone, weights_folder
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
 from mmperson.preprocessing.spec import TextSpec

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmperson.config import VectorConfig
 from mmperson.models.encoders.encoder import Encoder
-from mmperson.models.memory import KernelMemory
+from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import ColumnSpec, DescriptorSpec, ProsodySpec
 from mmperson.traits import TRAITS

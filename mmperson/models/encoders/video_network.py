@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmperson.config import VideoNetworkConfig
 from mmperson.errors import ConfigError
 from mmperson.models.encoders.frames import NormaliseFrames
-from mmperson.models.encoders.masked import average_groups
+from mmperson.models.layers.masked import average_groups
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import FrameSpec

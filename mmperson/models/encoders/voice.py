@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmperson.models.encoders.masked import mostly_real
-from mmperson.models.recurrent import run_lstm
+from mmperson.models.layers.masked import mostly_real
+from mmperson.models.layers.recurrent import run_lstm
 from mmperson.models.tokens import Tokens
 
 _RATE_HZ: Final = 16_000

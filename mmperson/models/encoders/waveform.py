@@ -7,9 +7,9 @@ from typing import Final
 from torch import Tensor, nn
 
 from mmperson.config import WaveformConfig
-from mmperson.models.encoders.masked import average_groups
 from mmperson.models.encoders.speech import TorchaudioSpeech, TransformersSpeech
 from mmperson.models.encoders.voice import VoiceNetwork
+from mmperson.models.layers.masked import average_groups
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import WaveformSpec

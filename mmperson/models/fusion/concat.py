@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import ConcatConfig
-from mmperson.models.fusion.pooling import PooledVectors, for_each_target
+from mmperson.models.layers.pooling import PooledVectors, expand_targets
 from mmperson.models.tokens import Tokens
 
 
@@ -59,4 +59,4 @@ class ConcatFusion(nn.Module):
         Returns:
             float (batch, target, dim).
         """
-        return for_each_target(self.trunk(tokens, present), self.targets)
+        return expand_targets(self.trunk(tokens, present), self.targets)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmperson.config import CrmfConfig
-from mmperson.models.fusion import manifold
 from mmperson.models.fusion.concat import ConcatTrunk
-from mmperson.models.fusion.pooling import for_each_target
+from mmperson.models.layers import manifold
+from mmperson.models.layers.pooling import expand_targets
 from mmperson.models.tokens import Tokens
 
 _LARGEST_NORM = 3.0
@@ -96,7 +96,7 @@ class ManifoldFusion(nn.Module):
             align(expert(trunk)) for align, expert in zip(self.align, self.experts, strict=True)
         ]
         fused = (shares.unsqueeze(-1) * torch.stack(aligned, dim=1)).sum(dim=1)
-        return for_each_target(self.norm(fused), self.targets)
+        return expand_targets(self.norm(fused), self.targets)
 
     def train(self, mode: bool = True) -> ManifoldFusion:
         """Change the mode and forget the last penalty, whose graph would live on."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import DeepImpressionConfig
-from mmperson.models.fusion.pooling import for_each_target, masked_mean, presence, read
+from mmperson.models.layers.pooling import expand_targets, masked_mean, presence, read_modalities
 from mmperson.models.tokens import Tokens
 
 
@@ -30,7 +30,7 @@ class DeepImpressionFusion(nn.Module):
 
     def __init__(self, config: DeepImpressionConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__()
-        self.modalities = read(dims)
+        self.modalities = read_modalities(dims)
         self.dim, self.targets = sum(dims.values()), targets
 
     def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
@@ -44,4 +44,4 @@ class DeepImpressionFusion(nn.Module):
             float (batch, target, dim).
         """
         means = [presence(present, name) * masked_mean(tokens[name]) for name in self.modalities]
-        return for_each_target(torch.cat(means, dim=-1), self.targets)
+        return expand_targets(torch.cat(means, dim=-1), self.targets)

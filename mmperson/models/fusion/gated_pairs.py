@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import GatedPairsConfig
-from mmperson.models.fusion.pooling import PooledVectors, for_each_target, read
+from mmperson.models.layers.pooling import PooledVectors, expand_targets, read_modalities
 from mmperson.models.tokens import Tokens
 
 
@@ -36,7 +36,7 @@ class GatedPairsFusion(nn.Module):
     def __init__(self, config: GatedPairsConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__()
         self.dim, self.targets = config.dim, targets
-        names = read(dims)
+        names = read_modalities(dims)
         groups: list[tuple[str, ...]] = [*itertools.combinations(names, 2)] or [(names[0],)]
         self.pool = PooledVectors(dims)
         self.pairs = nn.ModuleList(_Gated(group, dims, config.pair_dim) for group in groups)
@@ -58,7 +58,7 @@ class GatedPairsFusion(nn.Module):
         """
         vectors = self.pool(tokens, present)
         joined = torch.cat([pair(vectors) for pair in self.pairs], dim=-1)
-        return for_each_target(self.body(joined), self.targets)
+        return expand_targets(self.body(joined), self.targets)
 
 
 class _Gated(nn.Module):

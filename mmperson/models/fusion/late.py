@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import LateConfig
-from mmperson.models.fusion.pooling import PooledVectors, presence, read
+from mmperson.models.layers.pooling import PooledVectors, presence, read_modalities
 from mmperson.models.tokens import MASKED, Tokens
 
 
@@ -30,7 +30,7 @@ class LateFusion(nn.Module):
     def __init__(self, config: LateConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__()
         self.dim = config.dim
-        self.modalities = read(dims)
+        self.modalities = read_modalities(dims)
         self.pool = PooledVectors(dims)
         self.branches = nn.ModuleDict(
             {name: nn.Sequential(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import TraitQueryConfig
-from mmperson.models.fusion.pooling import PooledVectors, for_each_target, presence, read
+from mmperson.models.layers.pooling import PooledVectors, expand_targets, presence, read_modalities
 from mmperson.models.tokens import MASKED, Tokens
 
 _SHARE = math.log(0.1 / 0.9)
@@ -46,7 +46,7 @@ class TraitQueryFusion(nn.Module):
         self.tokens = nn.ModuleDict(
             {name: nn.Sequential(
                 nn.Linear(dims[name], token), nn.GELU(), nn.Dropout(config.dropout)
-            ) for name in read(dims)}
+            ) for name in read_modalities(dims)}
         )  # fmt: skip
         self.trunk = nn.Sequential(
             nn.LayerNorm(joined), nn.Linear(joined, config.dim), nn.GELU(),
@@ -78,7 +78,7 @@ class TraitQueryFusion(nn.Module):
         query = self.query(self.interact(trunk, self.traits))
         scores = query @ self.key(seen).transpose(1, 2) / math.sqrt(query.shape[-1])
         context = (scores + (1.0 - here) * MASKED).softmax(dim=-1) @ self.value(seen)
-        shared = for_each_target(trunk, self.targets)
+        shared = expand_targets(trunk, self.targets)
         return self.norm(shared + self.alpha.sigmoid() * self.out(context))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import TtfnConfig
-from mmperson.models.memory import KernelMemory
+from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.schema import MODALITIES
 from mmperson.traits import TRAITS

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmperson.config import TtfnPublishedConfig
-from mmperson.models.fusion.pooling import for_each_target, masked_mean, presence, read
+from mmperson.models.layers.pooling import expand_targets, masked_mean, presence, read_modalities
 from mmperson.models.tokens import Tokens
 
 _LEVELS = (1024, 2048, 4096, 8192, 16384)
@@ -52,7 +52,7 @@ class PublishedTextCentricFusion(nn.Module):
     def __init__(self, config: TtfnPublishedConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__()
         self.dim, self.targets = config.dim, targets
-        self.modalities = read(dims)
+        self.modalities = read_modalities(dims)
         self.others = [name for name in self.modalities if name != "text"]
         texts = {"text": config.unimodal_dim, "text_enhanced": config.dim}
         if not self.others:
@@ -87,7 +87,7 @@ class PublishedTextCentricFusion(nn.Module):
             modality = "text" if name == "text_enhanced" else name
             projected[name] = project(pooled[modality], presence(present, modality))
         connected = [self.connect[name](projected[name], projected["text"]) for name in self.others]
-        return for_each_target(self.enhance(connected, projected["text_enhanced"]), self.targets)
+        return expand_targets(self.enhance(connected, projected["text_enhanced"]), self.targets)
 
 
 class ChunkProjector(nn.Module):

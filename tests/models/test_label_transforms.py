@@ -11,7 +11,7 @@ from sklearn.preprocessing import PowerTransformer, QuantileTransformer, RobustS
 from torch import nn
 
 from mmperson.errors import DataError, UnknownComponent
-from mmperson.models.labels import LABEL_TRANSFORMS, build_label_transform
+from mmperson.models.label_transforms import LABEL_TRANSFORMS, build_label_transform
 
 NAN = float("nan")
 FITTED = tuple(name for name in LABEL_TRANSFORMS if name != "none")

@@ -8,7 +8,7 @@ import torch
 
 from mmperson.config import CrmfConfig
 from mmperson.models.fusion.crmf import ManifoldFusion
-from mmperson.models.fusion.manifold import (
+from mmperson.models.layers.manifold import (
     MobiusLinear,
     clip_norm,
     exp0,

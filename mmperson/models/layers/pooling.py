@@ -22,9 +22,11 @@ class PooledVectors(nn.Module):
 
     def __init__(self, dims: dict[str, int]) -> None:
         super().__init__()
-        self.norm = nn.ModuleDict({name: nn.LayerNorm(dims[name]) for name in read(dims)})
+        self.norm = nn.ModuleDict(
+            {name: nn.LayerNorm(dims[name]) for name in read_modalities(dims)}
+        )
         self.absent = nn.ParameterDict(
-            {name: nn.Parameter(0.02 * torch.randn(dims[name])) for name in read(dims)}
+            {name: nn.Parameter(0.02 * torch.randn(dims[name])) for name in read_modalities(dims)}
         )
 
     def forward(self, tokens: dict[str, Tokens], present: Tensor) -> dict[str, Tensor]:
@@ -56,11 +58,11 @@ def presence(present: Tensor, name: str) -> Tensor:
     return present[:, MODALITIES.index(name)].unsqueeze(-1)
 
 
-def read(dims: dict[str, int]) -> list[str]:
+def read_modalities(dims: dict[str, int]) -> list[str]:
     """Return the modalities that are read, in the order video, audio, text."""
     return [name for name in MODALITIES if name in dims]
 
 
-def for_each_target(trunk: Tensor, targets: int) -> Tensor:
+def expand_targets(trunk: Tensor, targets: int) -> Tensor:
     """Give one vector to all targets: float (batch, dim) to float (batch, target, dim)."""
     return trunk.unsqueeze(1).expand(-1, targets, -1)
