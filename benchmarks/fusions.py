@@ -31,7 +31,7 @@ from mmperson.config import Recipe, load_recipe
 from mmperson.datasets import Manifest, read_manifest
 from mmperson.evaluation.protocols import select
 from mmperson.training import score_run, train
-from mmperson.training.run import split_rows
+from mmperson.training.setup import split_rows
 
 FUSIONS = (
     "concat", "late", "gated_pairs", "trait_query", "ttfn", "ttfn_published", "crmf",

@@ -37,7 +37,7 @@ from mmperson.models.input_spec import input_spec, tokenizer_file
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows
-from mmperson.training.run import TOKENIZER_FILE
+from mmperson.training.setup import TOKENIZER_FILE
 from mmperson.traits import TRAITS
 
 CORPUS = 6000

@@ -1,5 +1,5 @@
 """Training: a recipe and a manifest in, a run folder with a network out."""
 
-from mmperson.training.run import RunResult, score_run, train
+from mmperson.training.setup import RunResult, score_run, train
 
 __all__ = ["RunResult", "score_run", "train"]

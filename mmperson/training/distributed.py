@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Team:
+class DistributedContext:
     """The processes that train one network.
 
     Attributes:
@@ -34,11 +34,11 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes the run folder."""
         return self.rank == 0
 
-    def share(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def shard(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return this process's share of the rows of a step."""
         return rows[self.rank :: self.size]
 
@@ -60,17 +60,17 @@ class Team:
         return value
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Let the first process through, then the others, who find what it has written."""
-        if self.size > 1 and not self.leads:
+        if self.size > 1 and not self.is_main_process:
             dist.barrier()
         yield
-        if self.size > 1 and self.leads:
+        if self.size > 1 and self.is_main_process:
             dist.barrier()
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Team]:
+def distributed_context(device: str) -> Iterator[DistributedContext]:
     """Join the processes that ``torchrun`` started; without it, work alone.
 
     Args:
@@ -78,12 +78,12 @@ def joined(device: str) -> Iterator[Team]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team()
+        yield DistributedContext()
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Team(dist.get_rank(), size)
+        yield DistributedContext(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()

@@ -19,7 +19,7 @@ from mmperson.datasets.dataset import ClipDataset
 from mmperson.files import remove_stale, write_errors
 from mmperson.models.checkpoint import read_tensors, write_tensors
 from mmperson.models.network import PersonalityNetwork
-from mmperson.training.distil import mean_states
+from mmperson.training.distillation.teacher import mean_states
 
 _BATCH = 64
 _PROJECTION_ROWS = 2000  # Clips that choose the principal components of the text.

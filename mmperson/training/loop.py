@@ -17,11 +17,11 @@ from mmperson.evaluation.arrays import mean_known
 from mmperson.evaluation.metrics import accuracy, ccc, pcc, r2
 from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
-from mmperson.training.distributed import Team
-from mmperson.training.feed import Steps
+from mmperson.training.distributed import DistributedContext
+from mmperson.training.loader import StepDataset
 from mmperson.training.optim import set_rate, wait_for_better
 from mmperson.training.state import TrainingState, load_trainable, trainable
-from mmperson.training.step import OnNote, Stepper
+from mmperson.training.step import OnNote, TrainStep
 from mmperson.training.tracker import Tracker
 
 Teach = Callable[[int], tuple[ClipDataset, npt.NDArray[np.float32]]]
@@ -38,7 +38,7 @@ def fit(
     teach: Teach | None,
     recipe: Recipe,
     run: Path,
-    team: Team,
+    context: DistributedContext,
     on_epoch: OnEpoch,
     on_note: OnNote,
 ) -> dict[str, Tensor]:
@@ -55,7 +55,7 @@ def fit(
             labels alone.
         recipe: Sizes, rates and lengths.
         run: Run folder.
-        team: The processes that train together.
+        context: The processes that train together.
         on_epoch: Told about every epoch.
         on_note: Told what the user should know.
 
@@ -67,18 +67,21 @@ def fit(
         TrainingError: A single clip does not fit into the memory.
     """
     optim, progress = recipe.optim, state.progress
-    steps, stepper = Steps(train, recipe, team), Stepper(state, recipe, team, on_note)
+    steps, train_step = (
+        StepDataset(train, recipe, context),
+        TrainStep(state, recipe, context, on_note),
+    )
     soft = None
-    with Tracker(run, progress.step, writes=team.leads) as tracker:
+    with Tracker(run, progress.step, writes=context.is_main_process) as tracker:
         batches = steps.from_step(progress.step) if teach is None else None
         while not progress.done:
             epoch, within = divmod(progress.step, steps.per_epoch)
-            if teach is not None and (within == 0 or soft is None):
+            if teach is not None and (within == 0 or soft_targets is None):
                 steps.rows, soft = teach(epoch)
             batch = steps[progress.step] if batches is None else next(batches)
             rows = steps.rows_of(progress.step)
             rate = set_rate(state.optimizer, optim, progress, len(steps))
-            value = stepper.take(steps.rows, rows, batch, soft)
+            value = train_step.run(steps.rows, rows, batch, soft_targets)
             progress.step += 1
             progress.epoch_loss += value
             tracker.log(progress.step, loss=value, rate=rate)
@@ -91,9 +94,9 @@ def fit(
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)
                 progress.done = epoch + 1 == optim.epochs or _stalled(state, recipe, epoch)
-                _save(state, run, team)
+                _save(state, run, context)
             elif progress.step % recipe.run.checkpoint_steps == 0:
-                _save(state, run, team)
+                _save(state, run, context)
     return state.best_weights or state.average or trainable(state.network)
 
 
@@ -121,8 +124,8 @@ def score(
     return scores
 
 
-def _save(state: TrainingState, run: Path, team: Team) -> None:
-    if team.leads:
+def _save(state: TrainingState, run: Path, context: DistributedContext) -> None:
+    if context.is_main_process:
         state.save(run)
 
 

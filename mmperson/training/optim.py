@@ -54,8 +54,8 @@ def set_rate(
     Args:
         optimizer: Made by ``build_optimizer``.
         config: The schedule.
-        progress: Steps done, and how often the rate was lowered on a plateau.
-        steps: Steps of the whole training.
+        progress: StepDataset done, and how often the rate was lowered on a plateau.
+        steps: StepDataset of the whole training.
 
     Returns:
         The factor on the highest rate, in (0, 1].

@@ -27,7 +27,7 @@ class Progress:
     """Counters of a run.
 
     Attributes:
-        step: Steps done.
+        step: StepDataset done.
         epoch_loss: Sum of the losses of this epoch's steps.
         best: Best selection metric so far; None before the first.
         best_epoch: Epoch of the best metric, from 0.

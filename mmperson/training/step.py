@@ -13,8 +13,8 @@ from torch import Tensor
 from mmperson.config import Recipe
 from mmperson.datasets.dataset import Batch, ClipDataset
 from mmperson.errors import NonFiniteLoss, TrainingError
-from mmperson.training.distil import presence_code
-from mmperson.training.distributed import Team
+from mmperson.training.distillation.teacher import presence_code
+from mmperson.training.distributed import DistributedContext
 from mmperson.training.losses import build_loss
 from mmperson.training.state import TrainingState, trainable
 
@@ -22,7 +22,7 @@ OnNote = Callable[[str], None]
 """Called with a sentence that the user should read."""
 
 
-class Stepper:
+class TrainStep:
     """Takes the steps of a run.
 
     A step whose clips do not fit into the memory is taken again in twice as many parts, and so are
@@ -32,22 +32,24 @@ class Stepper:
     Args:
         state: What is trained; changed by every step.
         recipe: Loss, rates and precision.
-        team: The processes that share a step's clips.
+        context: The processes that share a step's clips.
         on_note: Told what the user should know.
     """
 
-    def __init__(self, state: TrainingState, recipe: Recipe, team: Team, on_note: OnNote) -> None:
-        self.state, self.recipe, self.team, self.on_note = state, recipe, team, on_note
+    def __init__(
+        self, state: TrainingState, recipe: Recipe, context: DistributedContext, on_note: OnNote
+    ) -> None:
+        self.state, self.recipe, self.context, self.on_note = state, recipe, context, on_note
         self.loss = build_loss(recipe.loss)
         self.parts = recipe.optim.accumulate
         self.device = next(state.network.parameters()).device
 
-    def take(
+    def run(
         self,
         train: ClipDataset,
         rows: npt.NDArray[np.int64],
         batch: Batch,
-        soft: npt.NDArray[np.float32] | None,
+        soft_targets: npt.NDArray[np.float32] | None,
     ) -> float:
         """Take one step.
 
@@ -55,7 +57,7 @@ class Stepper:
             train: What the rows are of.
             rows: int64 (batch,), the step's rows, over all processes.
             batch: Network inputs of this process's share of them.
-            soft: The teacher's scores of all rows, float32 (row, 8, trait) by presence code.
+            soft_targets: The teacher's scores of all rows, float32 (row, 8, trait) by presence code.
 
         Returns:
             The loss.
@@ -66,17 +68,19 @@ class Stepper:
         """
         state, optim = self.state, self.recipe.optim
         torch.manual_seed(self._seed(0))
-        present = _hide(torch.from_numpy(train.present[rows]), self.recipe.fusion.modality_dropout)
-        if self.team.rank:
-            torch.manual_seed(self._seed(self.team.rank))
-        mine = self.team.share(rows)
+        present = _modality_dropout(
+            torch.from_numpy(train.present[rows]), self.recipe.fusion.modality_dropout
+        )
+        if self.context.rank:
+            torch.manual_seed(self._seed(self.context.rank))
+        mine = self.context.shard(rows)
         if len(mine):
-            shown = present[self.team.rank :: self.team.size]
-            batch = {**batch, "present": shown, **self._wanted(train, mine, shown, soft)}
+            shown = present[self.context.rank :: self.context.size]
+            batch = {**batch, "present": shown, **self._wanted(train, mine, shown, soft_targets)}
         known = int(np.isfinite(train.targets[rows]).sum())
         value = self._gradients(batch, len(mine), max(1, known))
-        self.team.sum_gradients(state.network)
-        total = self.team.total(value)
+        self.context.sum_gradients(state.network)
+        total = self.context.total(value)
         if not torch.isfinite(total):
             raise NonFiniteLoss(
                 f"The loss of step {state.progress.step + 1} is {total.item()}; its clips are "
@@ -103,7 +107,7 @@ class Stepper:
     def _halve(self, mine: int, error: RuntimeError) -> None:
         """Run the clips of a step in twice as many parts."""
         step = self.state.progress.step + 1
-        if self.parts >= mine or self.team.size > 1:
+        if self.parts >= mine or self.context.size > 1:
             raise TrainingError(
                 f"Out of memory at step {step} with {-(-mine // self.parts)} clips at a time.",
                 hint="Lower optim.batch_size, video.frames or video.size.",
@@ -142,12 +146,12 @@ class Stepper:
         train: ClipDataset,
         rows: npt.NDArray[np.int64],
         present: Tensor,
-        soft: npt.NDArray[np.float32] | None,
+        soft_targets: npt.NDArray[np.float32] | None,
     ) -> Batch:
         """Return what the scores are held to: ``targets``, and ``groups`` where they are ranked."""
         targets = torch.from_numpy(train.targets[rows])
-        if soft is not None:
-            taught = torch.from_numpy(soft[rows, presence_code(present)])
+        if soft_targets is not None:
+            taught = torch.from_numpy(soft_targets[rows, presence_code(present)])
             targets = targets.lerp(taught, self.recipe.loss.soft_weight)
         wanted = {"targets": self.state.network.labels(targets.to(self.device))}
         if train.groups is not None:
@@ -180,7 +184,7 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or any(words in str(error) for words in told)
 
 
-def _hide(present: Tensor, chance: float) -> Tensor:
+def _modality_dropout(present: Tensor, chance: float) -> Tensor:
     """Hide each modality with some chance, but never the last one of a clip."""
     kept = present * (torch.rand(present.shape) >= chance).to(present)
     return torch.where(kept.any(dim=1, keepdim=True), kept, present)

@@ -12,7 +12,7 @@ from mmperson.export import export_run
 from mmperson.export.parity import TOLERANCE
 from mmperson.models.checkpoint import NETWORK_FILE, load_network, member_folder
 from mmperson.training import score_run, train
-from mmperson.training.step import Stepper
+from mmperson.training.step import TrainStep
 
 
 class Interrupted(Exception):
@@ -85,21 +85,21 @@ def test_an_ensemble_is_converted_like_one_network(precision, run, rows, tmp_pat
 
 
 def test_an_interrupted_ensemble_goes_on(recipe, run, tmp_path, monkeypatch):
-    take, taken = Stepper.take, []
+    take, taken = TrainStep.run, []
 
-    def interrupted(stepper, *arguments):
-        taken.append(stepper.recipe.data.held_out)
+    def interrupted(train_step, *arguments):
+        taken.append(train_step.recipe.data.held_out)
         if taken.count(1) == 4:
             raise Interrupted
-        return take(stepper, *arguments)
+        return take(train_step, *arguments)
 
-    monkeypatch.setattr(Stepper, "take", interrupted)
+    monkeypatch.setattr(TrainStep, "run", interrupted)
     with pytest.raises(Interrupted):
         train(recipe, tmp_path)
     with pytest.raises(BundleNotFound, match=r"has 1 of 2 members; there is no network in fold-1"):
         load_network(tmp_path)
     del taken[:]
-    monkeypatch.setattr(Stepper, "take", lambda s, *a: taken.append(s.recipe.data) or take(s, *a))
+    monkeypatch.setattr(TrainStep, "run", lambda s, *a: taken.append(s.recipe.data) or take(s, *a))
     train(recipe, tmp_path)
     assert {data.held_out for data in taken} == {1}
     for fold in range(2):

@@ -12,20 +12,20 @@ from torch.utils.data import DataLoader, Dataset
 from mmperson.config import Recipe
 from mmperson.datasets.dataset import Batch, ClipDataset
 from mmperson.training.augment import augment
-from mmperson.training.distributed import Team
+from mmperson.training.distributed import DistributedContext
 
 
-class Steps(Dataset[Batch]):
+class StepDataset(Dataset[Batch]):
     """A training's steps: rows and their batch, functions of (seed, step).
 
     Args:
         rows: What is learned from.
         recipe: Batch size, seed and augmentation.
-        team: The processes that share a step's rows.
+        context: The processes that share a step's rows.
     """
 
-    def __init__(self, rows: ClipDataset, recipe: Recipe, team: Team) -> None:
-        self.rows, self.recipe, self.team = rows, recipe, team
+    def __init__(self, rows: ClipDataset, recipe: Recipe, context: DistributedContext) -> None:
+        self.rows, self.recipe, self.context = rows, recipe, context
         self.per_epoch = len(rows.epoch(recipe.optim.batch_size, recipe.seed, 0))
         self._epoch: tuple[int, list[npt.NDArray[np.int64]]] = (-1, [])
 
@@ -42,7 +42,7 @@ class Steps(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """Return this process's share of a step's rows, changed at random."""
-        rows = self.team.share(self.rows_of(step))
+        rows = self.context.shard(self.rows_of(step))
         if not len(rows):
             return {}
         batch = self.rows.batch(rows)
@@ -50,9 +50,9 @@ class Steps(Dataset[Batch]):
             return batch
         random = torch.Generator().manual_seed(
             int(
-                np.random.SeedSequence([self.recipe.seed, step, self.team.rank]).generate_state(1)[
-                    0
-                ]
+                np.random.SeedSequence([self.recipe.seed, step, self.context.rank]).generate_state(
+                    1
+                )[0]
             )
         )
         return augment(batch, self.rows.spec, self.recipe.augment, random)

@@ -37,8 +37,8 @@ from mmperson.models.network import PersonalityNetwork
 from mmperson.pool.worker_pool import WorkerLimits
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.schema import MODALITIES
-from mmperson.training.distil import epoch_rows, fit_teacher
-from mmperson.training.distributed import Team, joined
+from mmperson.training.distillation.teacher import epoch_rows, fit_teacher
+from mmperson.training.distributed import DistributedContext, distributed_context
 from mmperson.training.encoding import encode_rows, fit_text_projection
 from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
@@ -95,10 +95,10 @@ def train(
         torch.set_num_threads(recipe.run.threads)
     # Some CUDA kernels have no such variant; they say so instead of stopping the run.
     torch.use_deterministic_algorithms(True, warn_only=recipe.run.device == "cuda")
-    with joined(recipe.run.device) as team:
+    with distributed_context(recipe.run.device) as context:
         start = _train_members if recipe.data.ensemble else _train
         try:
-            return start(recipe, run, team, on_epoch, on_note)
+            return start(recipe, run, context, on_epoch, on_note)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -110,19 +110,19 @@ def train(
 
 
 def _train_members(
-    recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: OnNote
+    recipe: Recipe, run: Path, context: DistributedContext, on_epoch: OnEpoch, on_note: OnNote
 ) -> RunResult:
     """Train a network for every fold; what is decoded and encoded is shared."""
     folds = recipe.data.folds
     split_rows(recipe.member(0), read_manifest(recipe.data.manifest))
-    if team.leads:
+    if context.is_main_process:
         _claim(run, recipe)
     shared = recipe.run.model_copy(update={"cache": _cache(recipe, run)})
     found: list[RunResult] = []
     for fold in range(folds):
         on_note(f"Member {fold + 1} of {folds}: fold {fold} is held out.")
         member = recipe.member(fold).model_copy(update={"run": shared})
-        found.append(_train(member, member_folder(run, fold), team, on_epoch, on_note))
+        found.append(_train(member, member_folder(run, fold), context, on_epoch, on_note))
     bests = [result.best for result in found if result.best is not None]
     return RunResult(
         run,
@@ -133,32 +133,34 @@ def _train_members(
     )
 
 
-def _train(recipe: Recipe, run: Path, team: Team, on_epoch: OnEpoch, on_note: OnNote) -> RunResult:
+def _train(
+    recipe: Recipe, run: Path, context: DistributedContext, on_epoch: OnEpoch, on_note: OnNote
+) -> RunResult:
     manifest = read_manifest(recipe.data.manifest)
     split_rows(recipe, manifest)  # Splits that are not there are named before a folder is made.
     spec = input_spec(recipe)
-    with team.leader_first():
-        if team.leads:
+    with context.main_process_first():
+        if context.is_main_process:
             _claim(run, recipe)
-        rows, select = _read_rows(recipe, manifest, run, team, on_note)
+        rows, select = _read_rows(recipe, manifest, run, context, on_note)
         torch.manual_seed(recipe.seed)
         network = PersonalityNetwork(recipe, spec)
         rows, select, teach = _prepare(network, rows, select, recipe, run)
     network.to(recipe.run.device)
     state = TrainingState(network, build_optimizer(network, recipe.optim, recipe.pretrained))
     resumed = state.restore(run)
-    weights = fit(state, rows, select, teach, recipe, run, team, on_epoch, on_note)
+    weights = fit(state, rows, select, teach, recipe, run, context, on_epoch, on_note)
     load_trainable(network, weights)
     if recipe.heads.calibrate and select is not None:
         scores = torch.from_numpy(score(network, select)).float()
         network.heads.calibrate(scores, torch.from_numpy(select.targets))
-    if team.leads:
+    if context.is_main_process:
         save_network(run / NETWORK_FILE, network.cpu().state_dict(), recipe, spec)
     return RunResult(run, len(rows), len(select or ()), state.progress.best, resumed)
 
 
 def _read_rows(
-    recipe: Recipe, manifest: Manifest, run: Path, team: Team, on_note: OnNote
+    recipe: Recipe, manifest: Manifest, run: Path, context: DistributedContext, on_note: OnNote
 ) -> tuple[ClipDataset, ClipDataset | None]:
     """Prepare the rows to learn from and those to select on; who leads decodes their clips."""
     spec = input_spec(recipe)
@@ -174,7 +176,7 @@ def _read_rows(
     )
     train_part, select_part = split_rows(recipe, manifest)
     for part in (train_part, select_part):
-        if part is not None and team.leads:
+        if part is not None and context.is_main_process:
             decode_clips(part, spec, cache, WorkerLimits(), _progress(len(part), on_note))
     rows = prepare(train_part)
     usable = rows.present.any(axis=1) & np.isfinite(rows.targets).any(axis=1)

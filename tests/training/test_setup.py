@@ -16,8 +16,8 @@ from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training import loop, optim, score_run, step, train
-from mmperson.training.run import _progress, split_rows
-from mmperson.training.step import Stepper
+from mmperson.training.setup import _progress, split_rows
+from mmperson.training.step import TrainStep
 from mmperson.training.tracker import LOG_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -42,17 +42,17 @@ class Interrupted(Exception):
 def test_an_interrupted_run_ends_in_the_same_bits(recipe, tmp_path, monkeypatch, stop, variant):
     recipe = changed(recipe, **variant)
     train(recipe, tmp_path / "whole")
-    take = Stepper.take
+    take = TrainStep.run
 
-    def interrupted(stepper, *arguments):
-        if stepper.state.progress.step == stop:
+    def interrupted(train_step, *arguments):
+        if train_step.state.progress.step == stop:
             raise Interrupted
-        return take(stepper, *arguments)
+        return take(train_step, *arguments)
 
-    monkeypatch.setattr(Stepper, "take", interrupted)
+    monkeypatch.setattr(TrainStep, "run", interrupted)
     with pytest.raises(Interrupted):
         train(recipe, tmp_path / "cut")
-    monkeypatch.setattr(Stepper, "take", take)
+    monkeypatch.setattr(TrainStep, "run", take)
     result = train(recipe, tmp_path / "cut")
     assert result.resumed == (stop >= 2)
     for name in (NETWORK_FILE, LOG_FILE):
@@ -69,17 +69,17 @@ def test_a_run_on_a_plateau_ends_in_the_same_bits(recipe, tmp_path, monkeypatch)
     rates = [numbers["rate"] for numbers in map(json.loads, lines) if "rate" in numbers]
     assert rates[0] == 1.0
     assert min(rates) < 1.0
-    take = Stepper.take
+    take = TrainStep.run
 
-    def interrupted(stepper, *arguments):
-        if stepper.state.progress.step == len(rates) - 1:
+    def interrupted(train_step, *arguments):
+        if train_step.state.progress.step == len(rates) - 1:
             raise Interrupted
-        return take(stepper, *arguments)
+        return take(train_step, *arguments)
 
-    monkeypatch.setattr(Stepper, "take", interrupted)
+    monkeypatch.setattr(TrainStep, "run", interrupted)
     with pytest.raises(Interrupted):
         train(recipe, tmp_path / "cut")
-    monkeypatch.setattr(Stepper, "take", take)
+    monkeypatch.setattr(TrainStep, "run", take)
     train(recipe, tmp_path / "cut")
     for name in (NETWORK_FILE, LOG_FILE):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
@@ -101,7 +101,7 @@ def test_another_recipe_does_not_take_up_a_run(recipe, tmp_path):
 
 
 def test_a_teacher_of_another_fold_is_not_taken_up(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(Stepper, "take", lambda *_: (_ for _ in ()).throw(Interrupted))
+    monkeypatch.setattr(TrainStep, "run", lambda *_: (_ for _ in ()).throw(Interrupted))
     first = changed(recipe, data={"held_out": 0}, **TAUGHT)
     with pytest.raises(Interrupted):
         train(first, tmp_path)

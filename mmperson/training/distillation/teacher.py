@@ -21,7 +21,7 @@ from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.tokens import Tokens
 from mmperson.schema import MODALITIES
-from mmperson.training.teacher import fit_kernel
+from mmperson.training.distillation.gaussian_process import fit_kernel
 
 _NEIGHBOURS = 16  # Clips of the most similar sound that one is mixed with.
 _MIXED_AT_MOST = 0.7  # Share of the neighbour in the mixture.

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mmperson.config import TeacherConfig
-from mmperson.training.teacher import SumKernel, fit_kernel, unseen_residuals
+from mmperson.training.distillation.gaussian_process import SumKernel, fit_kernel, unseen_residuals
 
 SOURCES = np.array(["c", "a", "b", "a", "c", "d", "a", "b", "d", "c", "b", "a"])
 PARTS = {"audio": slice(0, 4), "text": slice(4, 10), "words": slice(10, 11)}

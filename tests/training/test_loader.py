@@ -8,8 +8,8 @@ from mmperson.datasets.cache import FeatureCache
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.datasets.rows import PreparedRows
 from mmperson.models.input_spec import input_spec
-from mmperson.training.distributed import Team
-from mmperson.training.feed import Steps
+from mmperson.training.distributed import DistributedContext
+from mmperson.training.loader import StepDataset
 from tests.fixtures.media import write_clip
 
 ROWS = 6
@@ -56,9 +56,11 @@ def test_large_inputs_stay_on_the_disk(rows):
 
 
 def test_workers_prepare_the_same_batches(recipe, rows):
-    alone = list(Steps(rows, recipe, Team()).from_step(1))
+    alone = list(StepDataset(rows, recipe, DistributedContext()).from_step(1))
     run = recipe.run.model_copy(update={"workers": 2})
-    helped = list(Steps(rows, recipe.model_copy(update={"run": run}), Team()).from_step(1))
+    helped = list(
+        StepDataset(rows, recipe.model_copy(update={"run": run}), DistributedContext()).from_step(1)
+    )
     assert len(alone) == len(helped) == 3
     for mine, theirs in zip(alone, helped, strict=True):
         assert mine.keys() == theirs.keys()
@@ -66,24 +68,29 @@ def test_workers_prepare_the_same_batches(recipe, rows):
 
 
 def test_augmentation_draws_frames_and_a_part_of_the_sound(recipe, rows):
-    steps = Steps(rows, recipe, Team())
+    steps = StepDataset(rows, recipe, DistributedContext())
     size, batch = len(steps.rows_of(0)), steps[0]
     assert batch["video"].shape == (size, 2, 3, 64, 64)
     assert batch["video"].dtype == torch.uint8
     assert batch["audio"].shape == (size, 16_000)
-    plain = Steps(rows, recipe.model_copy(update={"augment": None}), Team())[0]
+    plain = StepDataset(rows, recipe.model_copy(update={"augment": None}), DistributedContext())[0]
     assert plain["video"].shape == (size, 4, 3, 64, 64)
     assert plain["audio"].shape == (size, 32_000)
 
 
 def test_a_step_follows_from_its_seed_and_number(recipe, rows):
-    steps = Steps(rows, recipe, Team())
+    steps = StepDataset(rows, recipe, DistributedContext())
     assert torch.equal(steps[1]["video"], steps[1]["video"])
     other = recipe.model_copy(update={"seed": 1})
-    assert not torch.equal(Steps(rows, other, Team())[1]["audio"], steps[1]["audio"])
+    assert not torch.equal(
+        StepDataset(rows, other, DistributedContext())[1]["audio"], steps[1]["audio"]
+    )
 
 
 def test_processes_share_a_step(recipe, rows):
-    whole = Steps(rows, recipe, Team()).rows_of(0)
-    shares = [Steps(rows, recipe, Team(rank, 3)).team.share(whole) for rank in range(3)]
+    whole = StepDataset(rows, recipe, DistributedContext()).rows_of(0)
+    shares = [
+        StepDataset(rows, recipe, DistributedContext(rank, 3)).context.shard(whole)
+        for rank in range(3)
+    ]
     assert sorted(np.concatenate(shares).tolist()) == sorted(whole.tolist())

@@ -1,0 +1,1 @@
+"""A Gaussian process as teacher, and what a network learns of it."""
