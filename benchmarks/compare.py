@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from mmperson.config import Recipe
 from mmperson.datasets import Manifest
-from mmperson.evaluation.intervals import paired_difference
-from mmperson.evaluation.run import evaluate
+from mmperson.evaluation.bootstrap import paired_difference
+from mmperson.evaluation.evaluate import evaluate
 from mmperson.models.checkpoint import load_network
 
 METRICS = ("accuracy", "r2", "pcc", "ccc")

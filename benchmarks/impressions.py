@@ -28,7 +28,7 @@ import numpy as np
 import mmperson
 from mmperson.datasets import read_manifest
 from mmperson.datasets.manifest import Manifest
-from mmperson.evaluation.run import evaluate_split
+from mmperson.evaluation.evaluate import evaluate_split
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.inference.predictor import Predictor, load
 from mmperson.traits import TRAITS

@@ -82,9 +82,9 @@ def evaluate(
         raise UsageError("--modalities chooses what a bundle or a run reads; a file has no choice.")
 
     from mmperson.datasets.manifest import SPLITS, read_manifest
+    from mmperson.evaluation.evaluate import evaluate_split
     from mmperson.evaluation.predictions import write_predictions
     from mmperson.evaluation.protocols import PROTOCOLS
-    from mmperson.evaluation.run import evaluate_split
 
     # Checked before the scoring, which may take minutes.
     for kind, name, choices in (("split", split, SPLITS), ("protocol", protocol, PROTOCOLS)):

@@ -53,7 +53,7 @@ def export(
     import numpy as np
 
     from mmperson.datasets import read_manifest
-    from mmperson.evaluation.run import evaluate_split
+    from mmperson.evaluation.evaluate import evaluate_split
     from mmperson.evaluation.scoring import score_bundle
 
     talk = Console(stderr=True, highlight=False)

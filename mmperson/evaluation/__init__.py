@@ -1,11 +1,11 @@
 """Numbers that people can trust: metrics, protocols, baselines and intervals, in numpy alone."""
 
 from mmperson.evaluation.baselines import BASELINES, constant, source_lookup, word_count
-from mmperson.evaluation.intervals import Difference, bootstrap, paired_difference
+from mmperson.evaluation.bootstrap import Difference, bootstrap, paired_difference
+from mmperson.evaluation.evaluate import Evaluation, evaluate, evaluate_split
 from mmperson.evaluation.metrics import METRICS, average, per_trait
 from mmperson.evaluation.predictions import Predictions, read_predictions, write_predictions
 from mmperson.evaluation.protocols import PROTOCOLS, grouped_folds
-from mmperson.evaluation.run import Evaluation, evaluate, evaluate_split
 
 __all__ = [
     "BASELINES",

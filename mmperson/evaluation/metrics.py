@@ -27,7 +27,7 @@ _NOTHING_LEFT: Final = 1e-9
 """Shares of variance below this are rounding noise."""
 
 
-def accuracy(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
+def one_minus_mae(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return the challenge's accuracy, 1 - mean |p - t|.
 
     It is weak: on First Impressions V2 a constant scores 0.88. Read it beside ``skill``.
@@ -42,7 +42,7 @@ def accuracy(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     Source:
         Ponce-López et al. 2016, ChaLearn LAP 2016: First Round Challenge on First Impressions.
 
-    >>> accuracy([0.5, 0.6], [0.4, 0.9])
+    >>> one_minus_mae([0.5, 0.6], [0.4, 0.9])
     0.8
     """
     p, t = column_pair(predictions, targets)
@@ -244,7 +244,7 @@ def skill(predictions: npt.ArrayLike, targets: npt.ArrayLike, train_mean: float)
 
 
 METRICS: Final[dict[str, Callable[[Array, Array, float], float]]] = {
-    "accuracy": lambda p, t, _: accuracy(p, t),
+    "accuracy": lambda p, t, _: one_minus_mae(p, t),
     "mse": lambda p, t, _: mse(p, t),
     "r2": lambda p, t, _: r2(p, t),
     "pcc": lambda p, t, _: pcc(p, t),

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mmperson.evaluation.run import Evaluation
+from mmperson.evaluation.evaluate import Evaluation
 
 _HEADERS: Final = {
     "accuracy": "1-MAE",

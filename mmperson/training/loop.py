@@ -14,7 +14,7 @@ from torch import Tensor
 from mmperson.config import Recipe
 from mmperson.datasets.dataset import Batch, ClipDataset
 from mmperson.evaluation.arrays import mean_known
-from mmperson.evaluation.metrics import accuracy, ccc, pcc, r2
+from mmperson.evaluation.metrics import ccc, one_minus_mae, pcc, r2
 from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
 from mmperson.training.distributed import DistributedContext
@@ -138,7 +138,7 @@ def _select(
     if state.average:
         load_trainable(state.network, state.average)
     scores = score(state.network, select)
-    metrics = {"accuracy": accuracy, "r2": r2, "pcc": pcc, "ccc": ccc}
+    metrics = {"accuracy": one_minus_mae, "r2": r2, "pcc": pcc, "ccc": ccc}
     figures = {
         f"select_{name}": float(
             mean_known(

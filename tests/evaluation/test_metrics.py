@@ -31,7 +31,9 @@ def test_the_docstrings_are_right():
 
 def test_errors_agree_with_scikit_learn(pair):
     p, t = pair
-    assert metrics.accuracy(p, t) == pytest.approx(1 - sklearn.metrics.mean_absolute_error(t, p))
+    assert metrics.one_minus_mae(p, t) == pytest.approx(
+        1 - sklearn.metrics.mean_absolute_error(t, p)
+    )
     assert metrics.mse(p, t) == pytest.approx(sklearn.metrics.mean_squared_error(t, p))
     assert metrics.r2(p, t) == pytest.approx(sklearn.metrics.r2_score(t, p))
 

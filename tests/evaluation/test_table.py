@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from mmperson.evaluation import evaluate_split
-from mmperson.evaluation.intervals import Difference
+from mmperson.evaluation.bootstrap import Difference
 from mmperson.evaluation.table import print_evaluation, verdict
 
 

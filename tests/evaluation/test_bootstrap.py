@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmperson.errors import DataError
-from mmperson.evaluation.intervals import (
+from mmperson.evaluation.bootstrap import (
     bootstrap,
     paired_difference,
     percentile_intervals,

@@ -12,7 +12,7 @@ from mmperson.datasets.manifest import SPLITS, Manifest
 from mmperson.errors import DataError, UnknownComponent
 from mmperson.evaluation.arrays import mean_known, score_table
 from mmperson.evaluation.baselines import BASELINES, baselines_of
-from mmperson.evaluation.intervals import (
+from mmperson.evaluation.bootstrap import (
     Difference,
     Intervals,
     bootstrap,

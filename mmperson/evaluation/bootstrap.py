@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError
-from mmperson.evaluation import resampled
+from mmperson.evaluation import bootstrap_metrics as resampled
 from mmperson.evaluation.arrays import Array, mean_known, score_table
 from mmperson.evaluation.metrics import METRICS, average, per_trait
 from mmperson.traits import TRAITS

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmperson.evaluation import resampled
+from mmperson.evaluation import bootstrap_metrics as resampled
 from mmperson.evaluation.metrics import METRICS
 
 
