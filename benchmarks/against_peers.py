@@ -28,7 +28,7 @@ from typing import Any
 from decoding import random_bundle
 from impressions import render
 from moving_clip import write_moving_clip
-from result_file import ROOT, circumstances, newest_result, write_result
+from result_file import ROOT, describe_environment, newest_result, write_result
 
 from mmperson.inference.bundle import DEFAULT_BUNDLE
 from mmperson.pool.worker import SINGLE_THREAD_ENV

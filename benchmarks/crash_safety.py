@@ -48,7 +48,7 @@ from interruptions import (
 )
 from killed_workers import kill_workers, starve_workers
 from memory_group import SCRAP, memory_group
-from result_file import circumstances, write_result
+from result_file import describe_environment, write_result
 
 from mmperson.inference.bundle import DEFAULT_BUNDLE
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import av
 import numpy as np
-from result_file import ROOT, circumstances, write_result
+from result_file import ROOT, describe_environment, write_result
 
 from mmperson.benchmark.processes import peak_rss_mb
 from mmperson.inference.predictor import Predictor, load

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from impressions import render
-from result_file import ROOT, circumstances, newest_result, write_result
+from result_file import ROOT, describe_environment, newest_result, write_result
 
 from mmperson.errors import UsageError
 from mmperson.inference.bundle import DEFAULT_BUNDLE, Bundle, open_bundle

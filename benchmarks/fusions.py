@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from compare import Scores, cells, judge, learnable, shared, summary, versus
 from impressions import render
-from result_file import ROOT, circumstances, newest_result, write_result
+from result_file import ROOT, describe_environment, newest_result, write_result
 
 from mmperson.config import Recipe, load_recipe
 from mmperson.datasets import Manifest, read_manifest

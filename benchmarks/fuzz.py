@@ -34,7 +34,7 @@ import contextlib
 import io
 
 from mutant_seeds import write_seeds
-from result_file import circumstances, write_result
+from result_file import describe_environment, write_result
 
 from mmperson.errors import MMPersonError
 

@@ -42,7 +42,7 @@ from gpu_systems import (
     relative_error,
     runtime_build,
 )
-from result_file import ROOT, circumstances, write_result
+from result_file import ROOT, describe_environment, write_result
 from separate_attention import separate
 from torch import Tensor
 

@@ -38,8 +38,8 @@ from moving_clip import write_moving_clip
 from result_file import write_result
 from torch import Tensor
 
-from mmperson.benchmark.circumstances import PACKAGES
-from mmperson.benchmark.offline import measure_crew
+from mmperson.benchmark.environment import PACKAGES
+from mmperson.benchmark.offline import measure_pool
 from mmperson.errors import UsageError
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.scoring import ScoringWorkload
@@ -218,7 +218,7 @@ def scored(
     """Score from mp4 to scores; the processes decode while others compute."""
     work = ScoringWorkload(open_bundle(folder / "bundle"), device, profile)
     limits = WorkerLimits(cpu_count(), memory_mb=MEMORY_MB[device])
-    rate = measure_crew(work, [str(clip)], limits, seconds, {})
+    rate = measure_pool(work, [str(clip)], limits, seconds, {})
     return {"workers": rate.workers, "clips_per_s": rate.clips_per_s}
 
 

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from mutant_seeds import write_seeds
-from result_file import ROOT, circumstances, newest_result, write_result
+from result_file import ROOT, describe_environment, newest_result, write_result
 
 if TYPE_CHECKING:
     from mmperson.inference.predictor import Predictor

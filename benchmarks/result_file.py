@@ -14,13 +14,13 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from mmperson.benchmark.circumstances import commit, load, processor, versions
+from mmperson.benchmark.environment import commit, load, processor, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def circumstances(packages: Sequence[str], threads: int) -> dict[str, Any]:
+def describe_environment(packages: Sequence[str], threads: int) -> dict[str, Any]:
     """Say what is measured and on what, and hold numpy to it; to be called before the measurement.
 
     Args:

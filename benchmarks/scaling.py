@@ -26,9 +26,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from result_file import circumstances, write_result
+from result_file import describe_environment, write_result
 
-from mmperson.benchmark.circumstances import PACKAGES
+from mmperson.benchmark.environment import PACKAGES
 from mmperson.pool.worker import SINGLE_THREAD_ENV
 
 os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
@@ -39,10 +39,10 @@ from decoding import random_bundle
 from moving_clip import write_moving_clip
 from speed_tables import render_readme
 
-from mmperson.benchmark.drift import measure_drift
+from mmperson.benchmark.facts import bundle_facts, check_scored
+from mmperson.benchmark.memory_growth import measure_memory_growth
 from mmperson.benchmark.offline import measure_offline, warm_up, worker_counts
 from mmperson.benchmark.processes import peak_rss_mb
-from mmperson.benchmark.subject import bundle_facts, check_scored
 from mmperson.inference.bundle import Bundle, open_bundle
 from mmperson.inference.predictor import Predictor
 from mmperson.inference.scoring import ScoringWorkload
@@ -121,9 +121,9 @@ def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
 
 def peak_mb(bundle: Bundle, clip: Path, decode: Decode) -> float | None:
     """Return the most memory in MiB that a worker has had after a clip."""
-    with WorkerPool(ScoringWorkload(bundle, "cpu", decode), WorkerLimits(1)) as crew:
-        warm_up(crew, [str(clip)])
-        return peak_rss_mb(crew.pids[0])
+    with WorkerPool(ScoringWorkload(bundle, "cpu", decode), WorkerLimits(1)) as pool:
+        warm_up(pool, [str(clip)])
+        return peak_rss_mb(pool.pids[0])
 
 
 def bare_decode(path: Path, video: bool, sound_s: float, decode: Decode) -> None:
@@ -248,7 +248,9 @@ def scaling(three: Bundle, folder: Path, repeats: int, seconds: float) -> dict[s
         per_s = [rate.clips_per_s for rate in rates]
         found["workers"]["fit_clips_per_s_per_worker"] = line(counts, per_s)
     found["batch"] = batches(three, middle, repeats)
-    found["memory"] = asdict(measure_drift(three, str(middle), "cpu", "exact", CLIPS_IN_A_ROW))
+    found["memory"] = asdict(
+        measure_memory_growth(three, str(middle), "cpu", "exact", CLIPS_IN_A_ROW)
+    )
     return found
 
 

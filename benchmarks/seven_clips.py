@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from result_file import ROOT, circumstances, write_result
+from result_file import ROOT, describe_environment, write_result
 
 from mmperson.config import load_recipe
 from mmperson.datasets import read_manifest, write_manifest

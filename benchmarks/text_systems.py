@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from compare import METRICS, Scores, cells, judge, learnable, shared, summary, versus
 from impressions import render
-from result_file import ROOT, circumstances, newest_result, write_result
+from result_file import ROOT, describe_environment, newest_result, write_result
 
 from mmperson.config import load_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest

@@ -20,11 +20,11 @@ from mmperson.pool.worker import SINGLE_THREAD_ENV
 
 os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
 
-from result_file import ROOT, circumstances, write_result
+from result_file import ROOT, describe_environment, write_result
 from rich.console import Console
 from speed_tables import render_readme
 
-from mmperson.benchmark.circumstances import PACKAGES
+from mmperson.benchmark.environment import PACKAGES
 from mmperson.cli.predict import open_folders
 
 
@@ -45,7 +45,7 @@ def with_words(clips: Sequence[str], folder: Path) -> list[str]:
 
 def main() -> None:
     """Measure and write the result file."""
-    from mmperson.benchmark.run import measure
+    from mmperson.benchmark.scenarios import measure
     from mmperson.cli.benchmark_table import print_report
     from mmperson.inference.bundle import DEFAULT_BUNDLE, open_bundle
 

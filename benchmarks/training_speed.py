@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from result_file import ROOT, circumstances, write_result
+from result_file import ROOT, describe_environment, write_result
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 

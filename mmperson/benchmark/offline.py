@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mmperson.benchmark.facts import check_scored
 from mmperson.benchmark.processes import cpu_s, peak_rss_mb
-from mmperson.benchmark.subject import check_scored
 from mmperson.errors import MMPersonError
 from mmperson.inference.bundle import Bundle
 from mmperson.inference.providers import Provider
@@ -65,13 +65,13 @@ def measure_offline(
     known: dict[str, Scores | None] = {}
     work = ScoringWorkload(bundle, provider, decode)
     for count in worker_counts(workers):
-        rate = measure_crew(work, clips, WorkerLimits(count, memory_mb=memory_mb), seconds, known)
+        rate = measure_pool(work, clips, WorkerLimits(count, memory_mb=memory_mb), seconds, known)
         first = rates[0] if rates else rate
         rates.append(replace(rate, scaling=round(rate.clips_per_s / first.clips_per_s, 3)))
     return rates
 
 
-def measure_crew(
+def measure_pool(
     work: ScoringWorkload,
     clips: Sequence[str],
     limits: WorkerLimits,
@@ -90,15 +90,15 @@ def measure_crew(
     Raises:
         MMPersonError: Scores are not what they were before.
     """
-    with WorkerPool(work, limits) as crew:
-        warm_up(crew, clips)
-        before_s = cpu_s(crew.pids)
-        scored, wall_s = _score(crew, clips, seconds, known)
-        after_s = cpu_s(crew.pids)
-        peaks = [peak_rss_mb(pid) for pid in crew.pids]
+    with WorkerPool(work, limits) as pool:
+        warm_up(pool, clips)
+        before_s = cpu_s(pool.pids)
+        scored, wall_s = _score(pool, clips, seconds, known)
+        after_s = cpu_s(pool.pids)
+        peaks = [peak_rss_mb(pid) for pid in pool.pids]
     spent = None if before_s is None or after_s is None else (after_s - before_s) / scored
     return Rate(
-        workers=crew.size,
+        workers=pool.size,
         scored=scored,
         clips_per_s=round(scored / wall_s, 3),
         scaling=1.0,
@@ -116,32 +116,32 @@ def worker_counts(most: int) -> list[int]:
     return [*(2**power for power in range((most - 1).bit_length())), most]
 
 
-def warm_up(crew: ScoringPool, clips: Sequence[str]) -> None:
-    """Start all workers of a crew, and let each score a clip."""
-    for number in range(crew.size):
-        crew.submit(number, Job(clips[number % len(clips)]))
-    while crew.busy:
-        for _, record in crew.poll():
+def warm_up(pool: ScoringPool, clips: Sequence[str]) -> None:
+    """Start all workers of a pool, and let each score a clip."""
+    for number in range(pool.size):
+        pool.submit(number, Job(clips[number % len(clips)]))
+    while pool.busy:
+        for _, record in pool.poll():
             check_scored(record)
 
 
 def _score(
-    crew: ScoringPool, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
+    pool: ScoringPool, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
 ) -> tuple[int, float]:
     """Score clips in turn, equally many per worker and each at least once; count and wall time."""
-    least = max(len(clips), crew.size)
+    least = max(len(clips), pool.size)
     handed = 0
     begin = time.perf_counter()
     while True:
-        while crew.free:
+        while pool.free:
             late = time.perf_counter() - begin >= seconds
-            if late and handed >= least and handed % crew.size == 0:
+            if late and handed >= least and handed % pool.size == 0:
                 break
-            crew.submit(handed, Job(clips[handed % len(clips)]))
+            pool.submit(handed, Job(clips[handed % len(clips)]))
             handed += 1
-        if not crew.busy:
+        if not pool.busy:
             return handed, time.perf_counter() - begin
-        for _, record in crew.poll():
+        for _, record in pool.poll():
             scores = check_scored(record).scores
             if known.setdefault(record.clip, scores) != scores:
                 raise MMPersonError(

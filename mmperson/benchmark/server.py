@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 
+from mmperson.benchmark.facts import check_scored
 from mmperson.benchmark.latency import Latency, latency
 from mmperson.benchmark.offline import warm_up
-from mmperson.benchmark.subject import check_scored
 from mmperson.inference.scoring import Job, ScoringPool
 
 LATE_SHARE: Final = 0.05
@@ -68,29 +68,29 @@ class Server:
 
 
 def measure_server(
-    crew: ScoringPool, clips: Sequence[str], bound_s: float, highest_per_s: float, seconds: float
+    pool: ScoringPool, clips: Sequence[str], bound_s: float, highest_per_s: float, seconds: float
 ) -> Server:
-    """Find the highest rate below one that no crew keeps up with.
+    """Find the highest rate below one that no pool keeps up with.
 
     Args:
-        crew: The workers.
+        pool: The workers.
         clips: The clips that are asked for, in turn.
         bound_s: What 95 % of the answers must keep, in seconds.
         highest_per_s: The rate below which to look.
         seconds: For how long requests arrive at each rate, at least.
     """
-    warm_up(crew, clips)
+    warm_up(pool, clips)
     low, high = 0.0, highest_per_s
     probes: list[Probe] = []
     for _ in range(PROBES):
-        probes.append(probe(crew, clips, (low + high) / 2, bound_s, seconds))
+        probes.append(probe(pool, clips, (low + high) / 2, bound_s, seconds))
         if probes[-1].kept:
             low = probes[-1].rate_per_s
         else:
             high = probes[-1].rate_per_s
     best = max((one for one in probes if one.kept), key=lambda one: one.rate_per_s, default=None)
     return Server(
-        workers=crew.size,
+        workers=pool.size,
         bound_s=round(bound_s, 5),
         rate_per_s=None if best is None else round(best.rate_per_s, 3),
         wall=None if best is None else best.wall,
@@ -99,7 +99,7 @@ def measure_server(
 
 
 def probe(
-    crew: ScoringPool, clips: Sequence[str], rate_per_s: float, bound_s: float, seconds: float
+    pool: ScoringPool, clips: Sequence[str], rate_per_s: float, bound_s: float, seconds: float
 ) -> Probe:
     """Send requests at a rate, and answer them in the order of their arrival."""
     count = max(LEAST_REQUESTS, math.ceil(rate_per_s * seconds))
@@ -114,15 +114,15 @@ def probe(
         while arrived < count and due_s[arrived] <= now_s:
             waiting.append(arrived)
             arrived += 1
-        while crew.free and waiting:
+        while pool.free and waiting:
             number = waiting.popleft()
-            crew.submit(number, Job(clips[number % len(clips)]))
+            pool.submit(number, Job(clips[number % len(clips)]))
         next_s = None if arrived == count else max(due_s[arrived] - time.perf_counter(), 0.0)
-        for number, record in crew.poll(next_s):
+        for number, record in pool.poll(next_s):
             check_scored(record)
             walls_s.append(time.perf_counter() - due_s[number])
             late += walls_s[-1] > bound_s
-    while crew.busy:  # The probe has failed, and what is in hand counts no more.
-        crew.poll()
+    while pool.busy:  # The probe has failed, and what is in hand counts no more.
+        pool.poll()
     kept = len(walls_s) == count and late <= LATE_SHARE * count
     return Probe(rate_per_s, count, kept, latency(walls_s) if kept else None)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mmperson.benchmark.facts import ClipFacts, check_scored
 from mmperson.benchmark.latency import Latency, latency
-from mmperson.benchmark.subject import ClipFacts, check_scored
 from mmperson.inference.predictor import Predictor
 
 STAGES: Final = ("decode", "inputs", "encode", "fuse")

@@ -91,7 +91,7 @@ def benchmark(
         check_out(out, clips, None)
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
-    from mmperson.benchmark.run import SCENARIOS, measure
+    from mmperson.benchmark.scenarios import SCENARIOS, measure
     from mmperson.cli.benchmark_table import print_report
     from mmperson.inference.bundle import open_bundle
     from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mmperson.benchmark.run import Report
+from mmperson.benchmark.scenarios import Report
 from mmperson.cli.terminal import plain
 
 _METRICS: Final = {"accuracy": "1-MAE", "r2": "R²", "pcc": "PCC", "ccc": "CCC"}
@@ -61,7 +61,7 @@ def print_report(report: Report, console: Console) -> None:
         cold = report.cold
         _print(
             console,
-            f"Cold: the first score of a fresh process, medians of {cold.runs}",
+            f"ColdStart: the first score of a fresh process, medians of {cold.runs}",
             ["import s", "bundle s", "clip s", "whole process s", "CPU s", "peak RSS MB"],
             [
                 [

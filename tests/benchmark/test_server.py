@@ -51,18 +51,18 @@ class SlowCrew:
 
 
 def test_waiting_counts_and_a_crew_that_cannot_keep_up_is_found_out():
-    crew = SlowCrew(0.02)
-    calm = probe(crew, ["a"], rate_per_s=20.0, bound_s=0.2, seconds=0.5)
+    pool = SlowCrew(0.02)
+    calm = probe(pool, ["a"], rate_per_s=20.0, bound_s=0.2, seconds=0.5)
     assert calm.kept
     assert calm.wall.p50_s >= 0.02
     assert calm.requests == server.LEAST_REQUESTS
     # Each answer takes a tenth of the bound; only those who wait in line can miss it.
     begin = time.perf_counter()
-    flood = probe(crew, ["a"], rate_per_s=200.0, bound_s=0.2, seconds=1.0)
+    flood = probe(pool, ["a"], rate_per_s=200.0, bound_s=0.2, seconds=1.0)
     assert not flood.kept
     assert flood.wall is None
     assert time.perf_counter() - begin < 2.0  # 200 answers would take 4 s: it ended early
-    assert not crew.busy
+    assert not pool.busy
 
 
 def test_arrivals_are_the_same_ones_at_every_rate_and_as_many_as_asked(monkeypatch):
@@ -79,7 +79,7 @@ def test_arrivals_are_the_same_ones_at_every_rate_and_as_many_as_asked(monkeypat
 def test_the_highest_rate_is_found_by_bisection(monkeypatch):
     wall = latency([0.1])
 
-    def ideal(crew, clips, rate, bound_s, seconds):
+    def ideal(pool, clips, rate, bound_s, seconds):
         kept = rate <= 13.0
         return server.Probe(rate, 20, kept, wall if kept else None)
 

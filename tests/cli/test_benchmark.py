@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mmperson.benchmark import run as module
-from mmperson.benchmark.cold import Cold
-from mmperson.benchmark.drift import Drift
+from mmperson.benchmark import scenarios as module
+from mmperson.benchmark.cold_start import ColdStart
 from mmperson.benchmark.latency import latency
+from mmperson.benchmark.memory_growth import MemoryGrowth
 from mmperson.benchmark.offline import Rate
 from mmperson.benchmark.server import Probe, Server
 from mmperson.cli.app import app
@@ -88,8 +88,8 @@ def test_every_scenario_has_its_table_and_a_name_gives_no_orders(demo):
         clips=[replace(report.clips[0], clip="[red]x\x1b[2J"), *report.clips * 6],
         offline=[Rate(1, 8, 4.0, 1.0, None, None), Rate(2, 8, 7.9, 1.98, 0.2, 210.4)],
         server=Server(2, 1.5, 3.25, wall, [Probe(3.25, 20, True, wall), Probe(9, 20, False, None)]),
-        cold=Cold(5, 0.4, 0.3, 0.1, 1.0, 0.9, 200.0),
-        drift=Drift(1000, 200.0, 202.0, 0.01),
+        cold=ColdStart(5, 0.4, 0.3, 0.1, 1.0, 0.9, 200.0),
+        drift=MemoryGrowth(1000, 200.0, 202.0, 0.01),
     )
     text = io.StringIO()
     print_report(report, Console(file=text, width=80))

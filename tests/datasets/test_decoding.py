@@ -11,7 +11,7 @@ from mmperson.datasets.cache import FeatureCache
 from mmperson.datasets.decoding import DecodingWorkload, decode_clips, refusals
 from mmperson.datasets.rows import prepare_row
 from mmperson.errors import DataError, UsageError
-from mmperson.pool import worker_pool as crew
+from mmperson.pool import worker_pool as pool
 from mmperson.pool.worker_pool import WorkerLimits
 from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec
 from tests.fixtures.media import write_clip
@@ -76,7 +76,7 @@ def test_workers_keep_what_would_be_read_here(corpus, cache, monkeypatch):
         np.testing.assert_allclose(kept.audio, inputs.audio, atol=1e-4)
         if row != 1:
             np.testing.assert_array_equal(kept.video, inputs.video)
-    monkeypatch.setattr(crew, "_Worker", lambda *_: pytest.fail("starts a worker"))
+    monkeypatch.setattr(pool, "_Worker", lambda *_: pytest.fail("starts a worker"))
     assert decode_clips(manifest, SPEC, cache, ONE) == 0  # the missing picture is final
 
 
@@ -86,7 +86,7 @@ def test_a_clip_that_ends_its_worker_costs_itself_alone(corpus, cache, monkeypat
         names.remove("eat.mp4")
     manifest = corpus(*names)
     with monkeypatch.context() as patch:
-        patch.setattr(crew, "_PROGRAM", HOSTILE)
+        patch.setattr(pool, "_PROGRAM", HOSTILE)
         limits = WorkerLimits(workers=2, timeout_s=3.0, memory_mb=512)
         assert decode_clips(manifest, SPEC, cache, limits) == len(names) - 1
     told = {
@@ -114,7 +114,7 @@ def test_a_cache_that_cannot_be_written_ends_the_work(corpus, cache, monkeypatch
 
 
 def test_workers_that_cannot_start_are_no_fault_of_the_clips(corpus, cache, monkeypatch):
-    monkeypatch.setattr(crew, "_PROGRAM", "raise SystemExit(7)")
+    monkeypatch.setattr(pool, "_PROGRAM", "raise SystemExit(7)")
     with pytest.raises(DataError, match="could not be started: it ended with exit code 7"):
         decode_clips(corpus("a.mp4"), SPEC, cache, ONE)
     assert not cache.is_recorded(corpus("a.mp4").clip[0], "audio")
@@ -122,14 +122,14 @@ def test_workers_that_cannot_start_are_no_fault_of_the_clips(corpus, cache, monk
 
 def test_an_answer_that_is_none_is_a_loss(corpus, cache, monkeypatch):
     lie = "decoding.any = lambda _: 'yes'\n"
-    monkeypatch.setattr(crew, "_PROGRAM", HOSTILE.replace("serve(sys", lie + "serve(sys"))
+    monkeypatch.setattr(pool, "_PROGRAM", HOSTILE.replace("serve(sys", lie + "serve(sys"))
     assert decode_clips(corpus("a.mp4"), SPEC, cache, ONE) == 1
 
 
 def test_a_clip_that_goes_away_is_missing(corpus, cache, monkeypatch, tmp_path):
     manifest = corpus("a.mp4")
     gone = HOSTILE.replace('case "hang.mp4"', 'case "a.mp4": os.unlink(path)\n        case "x"')
-    monkeypatch.setattr(crew, "_PROGRAM", gone)
+    monkeypatch.setattr(pool, "_PROGRAM", gone)
     assert decode_clips(manifest, SPEC, cache, ONE) == 1
     assert "No such file" in refusals(manifest, SPEC, cache)[manifest.clip[0]]
 
@@ -146,7 +146,7 @@ def test_a_clip_that_goes_away_at_once_is_missing(corpus, cache, monkeypatch, tm
 def test_what_is_wrong_with_a_clip_is_no_fault_of_the_cache(corpus, cache, monkeypatch):
     lie = HOSTILE.replace('case "hang.mp4": time.sleep(600)', 'case "a.mp4": raise Odd("no sound")')
     lie = lie.replace("import json", "from mmperson.errors import UsageError as Odd\nimport json")
-    monkeypatch.setattr(crew, "_PROGRAM", lie)
+    monkeypatch.setattr(pool, "_PROGRAM", lie)
     manifest = corpus("a.mp4", "b.mp4")
     assert decode_clips(manifest, SPEC, cache, ONE) == 1
     assert "raised UsageError" in cache.refusal(manifest.clip[0], "audio")

@@ -7,7 +7,7 @@ import pytest
 from mmperson.datasets.checks import check_manifest
 from mmperson.datasets.open_check import OpenCheckWorkload, check_clips_open
 from mmperson.errors import DataError
-from mmperson.pool import worker_pool as crew
+from mmperson.pool import worker_pool as pool
 
 # What a hostile clip could make of a worker, by the name of the clip.
 HOSTILE = """
@@ -37,7 +37,7 @@ def clips(demo, tmp_path):
 
 
 def test_a_clip_that_ends_its_worker_costs_itself_alone(clips, monkeypatch):
-    monkeypatch.setattr(crew, "_PROGRAM", HOSTILE)
+    monkeypatch.setattr(pool, "_PROGRAM", HOSTILE)
     told = []
     found = check_clips_open(clips, lambda: told.append(1))
     assert found == [None, "UnreadableMedia", "UnreadableMedia", "MediaTooLarge", None]
@@ -45,7 +45,7 @@ def test_a_clip_that_ends_its_worker_costs_itself_alone(clips, monkeypatch):
 
 
 def test_the_check_names_clips_in_the_order_of_the_rows(make_manifest, clips, monkeypatch):
-    monkeypatch.setattr(crew, "_PROGRAM", HOSTILE)
+    monkeypatch.setattr(pool, "_PROGRAM", HOSTILE)
     calls = []
     report = check_manifest(
         make_manifest(clip=(*clips, "gone.mp4")),
@@ -63,7 +63,7 @@ def test_the_check_names_clips_in_the_order_of_the_rows(make_manifest, clips, mo
 
 
 def test_workers_that_cannot_start_are_no_fault_of_the_clips(clips, monkeypatch):
-    monkeypatch.setattr(crew, "_PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(pool, "_PROGRAM", "raise SystemExit(3)")
     with pytest.raises(DataError, match=r"cannot be opened\. A worker could not be started"):
         check_clips_open(clips, lambda: None)
 

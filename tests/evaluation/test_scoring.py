@@ -9,7 +9,7 @@ from mmperson.datasets import read_manifest
 from mmperson.evaluation import scoring
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.inference.predictor import load
-from mmperson.pool import worker_pool as crew
+from mmperson.pool import worker_pool as pool
 from mmperson.traits import TRAITS
 from tests.fixtures.media import write_clip
 
@@ -43,6 +43,6 @@ def test_scores_are_those_of_predict(tiny_bundle, clips, monkeypatch, rows_at_on
 
 
 def test_where_nothing_is_decoded_no_worker_is_started(tiny_bundle, manifest_file, monkeypatch):
-    monkeypatch.setattr(crew, "_Worker", lambda *_: pytest.fail("starts a worker"))
+    monkeypatch.setattr(pool, "_Worker", lambda *_: pytest.fail("starts a worker"))
     manifest = read_manifest(manifest_file).select([2, 3])
     assert np.isfinite(score_bundle(tiny_bundle, manifest)).all()

@@ -128,22 +128,22 @@ def test_records_can_be_had_as_they_are_done(tiny_bundle, demo):
 
 
 def test_a_crew_takes_clips_at_any_time_and_keeps_its_workers(tiny_bundle, demo):
-    with WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(2)) as crew:
-        assert (crew.free, crew.busy, crew.pids) == (2, 0, [])
-        crew.submit(7, Job(str(demo)))
-        assert crew.poll(0.0) == []  # nothing is waited for
+    with WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(2)) as pool:
+        assert (pool.free, pool.busy, pool.pids) == (2, 0, [])
+        pool.submit(7, Job(str(demo)))
+        assert pool.poll(0.0) == []  # nothing is waited for
         first = []
-        while crew.busy:
-            first += crew.poll()
-        (worker,) = crew.pids
-        crew.submit(8, Job(str(demo)))
-        assert (crew.free, crew.pids) == (1, [worker])
-        crew.submit(9, Job("none.mp4"))
-        assert crew.free == 0
+        while pool.busy:
+            first += pool.poll()
+        (worker,) = pool.pids
+        pool.submit(8, Job(str(demo)))
+        assert (pool.free, pool.pids) == (1, [worker])
+        pool.submit(9, Job("none.mp4"))
+        assert pool.free == 0
         second = []
-        while crew.busy:
-            second += crew.poll()
-        pids = crew.pids
+        while pool.busy:
+            second += pool.poll()
+        pids = pool.pids
         assert len(pids) == 2
     assert [number for number, _ in first] == [7]
     assert {number: record.error is None for number, record in second} == {8: True, 9: False}

@@ -66,7 +66,7 @@ def test_what_is_printed_may_go_to_a_file(tmp_path):
 def test_a_task_that_ends_its_worker_or_is_answered_by_nonsense_is_lost_alone():
     found = dict(imap_unordered(Toy(), ["crash", "a", "a lie", "b"], WorkerLimits(workers=1)))
     assert "was ended by SIGABRT" in found[0]
-    assert "was ended by SIGKILL" in found[2]  # by the crew, which believes it nothing more
+    assert "was ended by SIGKILL" in found[2]  # by the pool, which believes it nothing more
     assert (found[1], found[3]) == ("a", "b")
 
 
@@ -85,26 +85,26 @@ def test_work_that_cannot_get_ready_says_why():
 
 
 def test_workers_live_on_from_task_to_task():
-    with WorkerPool(Toy(), WorkerLimits(workers=2)) as crew:
+    with WorkerPool(Toy(), WorkerLimits(workers=2)) as pool:
         for number in range(3):
-            crew.submit(number, number)
-            while crew.busy:
-                for answer in crew.poll():
+            pool.submit(number, number)
+            while pool.busy:
+                for answer in pool.poll():
                     assert answer == (number, number)
-        assert len(crew.pids) == 1
+        assert len(pool.pids) == 1
 
 
 def test_a_worker_that_is_killed_while_it_is_idle_costs_no_task():
-    with WorkerPool(Toy(), WorkerLimits(workers=1)) as crew:
+    with WorkerPool(Toy(), WorkerLimits(workers=1)) as pool:
         for number in range(3):
-            crew.submit(number, number)
-            while crew.busy:
-                for answer in crew.poll():
+            pool.submit(number, number)
+            while pool.busy:
+                for answer in pool.poll():
                     assert answer == (number, number)
-            (worker,) = crew.pids
+            (worker,) = pool.pids
             os.kill(worker, signal.SIGKILL)
             os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
-        assert len(crew.pids) == 1
+        assert len(pool.pids) == 1
 
 
 def test_a_worker_leaves_no_core_dump():
@@ -119,12 +119,12 @@ def test_a_worker_that_was_stopped_is_out_of_time(monkeypatch):
 
 
 def test_waiting_for_a_stopped_worker_takes_no_longer_than_the_caller_has_patience():
-    with WorkerPool(Toy(), WorkerLimits(workers=1, timeout_s=60.0)) as crew:
-        crew.submit(0, "stop")
+    with WorkerPool(Toy(), WorkerLimits(workers=1, timeout_s=60.0)) as pool:
+        pool.submit(0, "stop")
         begin_s = time.monotonic()
         while time.monotonic() < begin_s + 1.0:
-            assert crew.poll(0.1) == []
-        assert crew.busy == 1
+            assert pool.poll(0.1) == []
+        assert pool.busy == 1
 
 
 @pytest.fixture

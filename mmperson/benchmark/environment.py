@@ -21,7 +21,7 @@ _PROCESSORS: Final = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Environment:
     """On what, and with what, something is measured.
 
     Attributes:
@@ -49,12 +49,12 @@ class Circumstances:
     commit: str | None
 
 
-def circumstances() -> Circumstances:
+def describe_environment() -> Environment:
     """Describe this machine and this mmperson; to be called before the measurement."""
     from mmperson.pool.worker_pool import cpu_count
 
     count, now = os.cpu_count() or 1, load()
-    return Circumstances(
+    return Environment(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         processor=processor(),
         machine=platform.machine(),

@@ -3,9 +3,9 @@ import os
 import pytest
 
 from mmperson.benchmark import cold, drift, offline, run, server
-from mmperson.benchmark.drift import measure_drift
-from mmperson.benchmark.run import measure
-from mmperson.benchmark.subject import bundle_facts
+from mmperson.benchmark.facts import bundle_facts
+from mmperson.benchmark.memory_growth import measure_memory_growth
+from mmperson.benchmark.scenarios import measure
 from mmperson.errors import MMPersonError, UnknownComponent, UsageError
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.scoring import ScoringWorkload
@@ -31,7 +31,7 @@ def test_every_scenario_is_measured(tiny_bundle, short_clip, monkeypatch):
         "Single",
         "Offline,",
         "Server,",
-        "Cold",
+        "ColdStart",
     ]
     assert report.bundle.reads == ("audio", "text")
     assert report.bundle.frames == 0
@@ -69,15 +69,15 @@ def test_only_what_was_asked_for_is_measured(tiny_bundle, short_clip):
 def test_scores_that_change_are_found_out(tiny_bundle, short_clip):
     other = Scores(**dict.fromkeys(Scores.model_fields, 0.5))
     with (
-        WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(1)) as crew,
+        WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(1)) as pool,
         pytest.raises(MMPersonError, match="has other scores than before"),
     ):
-        offline._score(crew, [short_clip], 0.01, {short_clip: other})
+        offline._score(pool, [short_clip], 0.01, {short_clip: other})
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
 def test_memory_is_watched_over_many_clips(tiny_bundle, short_clip):
-    drift = measure_drift(open_bundle(tiny_bundle), short_clip, "cpu", "exact", 20)
+    drift = measure_memory_growth(open_bundle(tiny_bundle), short_clip, "cpu", "exact", 20)
     assert drift.scored == 20
     assert drift.first_mb > 20
     assert abs(drift.growth) < 0.1

@@ -3,13 +3,13 @@ import os
 import pytest
 
 import mmperson
-from mmperson.benchmark import circumstances as module
+from mmperson.benchmark import environment as module
 from mmperson.benchmark import processes
-from mmperson.benchmark.circumstances import circumstances
+from mmperson.benchmark.environment import describe_environment
 
 
 def test_machine_and_versions_are_stated():
-    facts = circumstances()
+    facts = describe_environment()
     assert facts.processor
     assert 1 <= facts.usable <= facts.cpu_count
     assert facts.versions["mmperson"] == mmperson.__version__
@@ -20,7 +20,7 @@ def test_a_machine_is_busy_above_half_a_process_per_processor(monkeypatch):
     for load, busy in ((0.9, False), (1.1, True)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         monkeypatch.setattr(os, "cpu_count", lambda: 2)
-        assert circumstances().busy is busy
+        assert describe_environment().busy is busy
 
 
 def test_a_tree_around_an_installation_is_no_commit_of_mmperson(monkeypatch, tmp_path):

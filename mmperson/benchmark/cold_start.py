@@ -1,4 +1,4 @@
-"""Cold: what the first score costs in a process that has done nothing yet."""
+"""ColdStart: what the first score costs in a process that has done nothing yet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print(json.dumps({
 
 
 @dataclass(frozen=True)
-class Cold:
+class ColdStart:
     """Medians over fresh processes that score one clip each.
 
     Attributes:
@@ -64,7 +64,7 @@ class Cold:
     peak_rss_mb: float | None
 
 
-def measure_cold(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> Cold:
+def measure_cold_start(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> ColdStart:
     """Score a clip in fresh processes, one after the other. Files are in the system's cache.
 
     Raises:
@@ -76,7 +76,7 @@ def measure_cold(bundle: Bundle, clip: str, provider: Provider, decode: Decode) 
         for name, value in answers[0].items()
         if value is not None
     }
-    return Cold(runs=RUNS, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
+    return ColdStart(runs=RUNS, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
 
 
 def _score_anew(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> dict[str, float]:

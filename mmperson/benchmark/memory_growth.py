@@ -1,12 +1,12 @@
-"""Drift: whether the memory of a worker grows with the number of clips that it has scored."""
+"""MemoryGrowth: whether the memory of a worker grows with the number of clips that it has scored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from mmperson.benchmark.facts import check_scored
 from mmperson.benchmark.processes import rss_mb
-from mmperson.benchmark.subject import check_scored
 from mmperson.errors import UsageError
 from mmperson.inference.bundle import Bundle
 from mmperson.inference.providers import Provider
@@ -19,7 +19,7 @@ WARM_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Drift:
+class MemoryGrowth:
     """Resident memory of one worker.
 
     Attributes:
@@ -35,14 +35,14 @@ class Drift:
     growth: float
 
 
-def measure_drift(
+def measure_memory_growth(
     bundle: Bundle,
     clip: str,
     provider: Provider,
     decode: Decode,
     repeat: int,
     memory_mb: float = DEFAULT_MEMORY_MB,
-) -> Drift:
+) -> MemoryGrowth:
     """Score a clip again and again in one worker.
 
     Raises:
@@ -52,16 +52,16 @@ def measure_drift(
     measured: list[float] = []
     with WorkerPool(
         ScoringWorkload(bundle, provider, decode), WorkerLimits(1, memory_mb=memory_mb)
-    ) as crew:
+    ) as pool:
         for number in range(1, repeat + 1):
-            crew.submit(number, Job(clip))
-            while crew.busy:
-                for _, record in crew.poll():
+            pool.submit(number, Job(clip))
+            while pool.busy:
+                for _, record in pool.poll():
                     check_scored(record)
             if number in (warm, repeat):
-                found = rss_mb(crew.pids[0])
+                found = rss_mb(pool.pids[0])
                 if found is None:
                     raise UsageError("Only Linux tells how much memory a worker has.")
                 measured.append(found)
     first, last = measured[0], measured[-1]
-    return Drift(repeat, first, last, round(last / first - 1, 4))
+    return MemoryGrowth(repeat, first, last, round(last / first - 1, 4))

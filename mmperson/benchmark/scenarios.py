@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mmperson.benchmark.circumstances import Circumstances, circumstances
-from mmperson.benchmark.cold import Cold, measure_cold
-from mmperson.benchmark.drift import Drift, measure_drift
+from mmperson.benchmark.cold_start import ColdStart, measure_cold_start
+from mmperson.benchmark.environment import Environment, describe_environment
+from mmperson.benchmark.facts import BundleFacts, ClipFacts, bundle_facts, clip_facts
+from mmperson.benchmark.memory_growth import MemoryGrowth, measure_memory_growth
 from mmperson.benchmark.offline import Rate, measure_offline
 from mmperson.benchmark.server import Server, measure_server
 from mmperson.benchmark.single import SingleStream, measure_single
-from mmperson.benchmark.subject import BundleFacts, ClipFacts, bundle_facts, clip_facts
 from mmperson.errors import UnknownComponent, UsageError
 from mmperson.inference.bundle import Bundle
 from mmperson.inference.predictor import Predictor
@@ -48,7 +48,7 @@ class Report:
         drift: Memory over many clips.
     """
 
-    circumstances: Circumstances
+    circumstances: Environment
     bundle: BundleFacts
     provider: Provider
     decode: Decode
@@ -57,8 +57,8 @@ class Report:
     single: SingleStream | None = None
     offline: list[Rate] | None = None
     server: Server | None = None
-    cold: Cold | None = None
-    drift: Drift | None = None
+    cold: ColdStart | None = None
+    drift: MemoryGrowth | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON-ready values; times are in seconds."""
@@ -106,7 +106,7 @@ def measure(
     _check(seconds, bound_s, repeat)
     crowd = WorkerLimits(workers, memory_mb=memory_mb)
     most = crowd.workers or cpu_count()
-    facts = circumstances()
+    facts = describe_environment()
     tell("Warming up")
     predictor = Predictor(bundle, provider=provider, decode=decode)
     described = clip_facts(predictor, clips)
@@ -123,15 +123,17 @@ def measure(
     if "server" in scenarios:
         tell(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with WorkerPool(ScoringWorkload(bundle, provider, decode), crowd) as crew:
+        with WorkerPool(ScoringWorkload(bundle, provider, decode), crowd) as pool:
             highest = _RANGE * most / single.mean_s
-            found["server"] = measure_server(crew, clips, bound_s, highest, seconds)
+            found["server"] = measure_server(pool, clips, bound_s, highest, seconds)
     if "cold" in scenarios:
-        tell("Cold start")
-        found["cold"] = measure_cold(bundle, clips[0], provider, decode)
+        tell("ColdStart start")
+        found["cold"] = measure_cold_start(bundle, clips[0], provider, decode)
     if repeat:
         tell(f"Memory over {repeat:,} clips")
-        found["drift"] = measure_drift(bundle, clips[0], provider, decode, repeat, memory_mb)
+        found["drift"] = measure_memory_growth(
+            bundle, clips[0], provider, decode, repeat, memory_mb
+        )
     return dataclasses.replace(report, **found)
 
 
