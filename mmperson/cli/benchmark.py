@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mmperson.cli.output import check_out, replacing, tell, to_stdout, write
+from mmperson.cli.output import check_out, info, replacing, to_stdout, write
 from mmperson.cli.predict import Profile, Where, open_folders
 from mmperson.errors import UsageError
 
@@ -109,10 +109,10 @@ def benchmark(
             seconds=seconds,
             bound_s=bound,
             repeat=repeat,
-            tell=lambda stage: tell(f"{stage} …"),  # no spinner, whose thread would be measured
+            tell=lambda stage: info(f"{stage} …"),  # no spinner, whose thread would be measured
         )
     except KeyboardInterrupt:
-        tell("Interrupted: nothing is kept of this measurement.")
+        info("Interrupted: nothing is kept of this measurement.")
         raise typer.Exit(130) from None
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
     if out is not None:
@@ -124,4 +124,4 @@ def benchmark(
     else:
         print_report(report, Console(highlight=False))
     if out is not None:
-        tell(f"Wrote {out}.")
+        info(f"Wrote {out}.")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mmperson.cli.output import tell
+from mmperson.cli.output import info
 
 if TYPE_CHECKING:
     from mmperson.schema import Prediction
@@ -22,7 +22,7 @@ _BEFORE: Final[dict[signal.Signals, Any]] = {
 
 
 @dataclass
-class Tally:
+class RunStatus:
     """What became of the clips so far.
 
     Attributes:
@@ -36,29 +36,29 @@ class Tally:
     asked: int = 0
 
 
-def count(records: Iterator[Prediction], tally: Tally) -> Iterator[Prediction]:
+def count(records: Iterator[Prediction], status: RunStatus) -> Iterator[Prediction]:
     """Pass records on and count them; a second signal ends them."""
     try:
         for record in records:
-            tally.done += 1
-            tally.failed += record.error is not None
+            status.done += 1
+            status.failed += record.error is not None
             yield record
     except KeyboardInterrupt:
-        tally.asked = tally.asked or signal.SIGINT
+        status.asked = status.asked or signal.SIGINT
 
 
 @contextmanager
-def interruptible(tally: Tally) -> Iterator[None]:
+def interruptible(status: RunStatus) -> Iterator[None]:
     """Let the first signal end the run after the clips in hand; the second one ends it at once."""
 
     def note(number: int, frame: object) -> None:
-        if tally.asked:
+        if status.asked:
             raise KeyboardInterrupt
-        tally.asked = number
+        status.asked = number
         if number == signal.SIGINT:
-            tell("Finishing the clips in hand. Press Ctrl-C again to stop at once.")
+            info("Finishing the clips in hand. Press Ctrl-C again to stop at once.")
         else:
-            tell(f"{signal.Signals(number).name}: finishing the clips in hand; once more stops it.")
+            info(f"{signal.Signals(number).name}: finishing the clips in hand; once more stops it.")
 
     taken = [number for number, before in _BEFORE.items() if signal.getsignal(number) is before]
     for number in taken:

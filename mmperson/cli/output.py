@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, TextIO
 import typer
 from rich.console import Console
 
-from mmperson.cli.hold import Hold
+from mmperson.cli.file_lock import FileLock
 from mmperson.errors import UsageError
 from mmperson.files import fsync, remove_stale, temp_path
 
@@ -98,7 +98,7 @@ def replacing(out: Path, has_some: Callable[[], bool] = lambda: True) -> Iterato
     except BaseException as error:
         if unfinished.exists():
             if unfinished.stat().st_size and has_some():
-                tell(f"What was scored so far is in {_unswept(unfinished)}.")
+                info(f"What was scored so far is in {_unswept(unfinished)}.")
             else:
                 unfinished.unlink()
         if isinstance(error, _Unwritable):
@@ -118,34 +118,34 @@ def appending(out: Path) -> Iterator[TextIO]:
         with suppress(OSError):
             _cut_torn_line(out)
         if out.exists() and out.stat().st_size:
-            tell(f"What was scored so far is in {out}. The same command goes on from there.")
+            info(f"What was scored so far is in {out}. The same command goes on from there.")
         raise _refusal(out, error) from error
 
 
 @contextmanager
-def holding(out: Path) -> Iterator[Hold]:
-    """Hold a file of lines, which no other run may add to meanwhile.
+def locked(out: Path) -> Iterator[FileLock]:
+    """FileLock a file of lines, which no other run may add to meanwhile.
 
     Raises:
         UsageError: Another run does, or it cannot be opened.
     """
     try:
         with _writing():
-            hold = Hold(out)
+            lock = FileLock(out)
     except _Unwritable as error:
         raise _refusal(out, error) from error
-    with hold:
-        yield hold
+    with lock:
+        yield lock
 
 
-def settle(hold: Hold, clips: Sequence[str], wanted: Mapping[str, str | None]) -> list[str]:
+def resume(lock: FileLock, clips: Sequence[str], wanted: Mapping[str, str | None]) -> list[str]:
     """Make a file of records ready to grow, and return the clips that are still to be scored.
 
     Dropped are a last line that was torn, and the records of those clips that failed or were made
     from something else; all others stay.
 
     Args:
-        hold: Holds the file of JSON lines.
+        lock: Holds the file of JSON lines.
         clips: The clips of this run, as they were named.
         wanted: Fingerprint of each clip.
 
@@ -155,7 +155,7 @@ def settle(hold: Hold, clips: Sequence[str], wanted: Mapping[str, str | None]) -
     left = dict.fromkeys(clips, 0)
     for clip in clips:
         left[clip] += 1
-    out = hold.out
+    out = lock.out
     target = Path(os.path.realpath(out))
     unfinished = temp_path(target.with_name(_SETTLED))
     try:
@@ -173,7 +173,7 @@ def settle(hold: Hold, clips: Sequence[str], wanted: Mapping[str, str | None]) -
                 kept.write(line)
         with _writing():
             if unfinished.stat().st_size != target.stat().st_size:
-                hold.move(unfinished)
+                lock.move(unfinished)
                 _replace(unfinished, target)
     except _Unwritable as error:
         raise _refusal(out, error) from error
@@ -297,7 +297,7 @@ def _is_same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def tell(message: str) -> None:
+def info(message: str) -> None:
     """Print a line for people, unless their terminal has gone."""
     with suppress(OSError):
         Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from mmperson.cli.interrupts import Tally, count, interruptible
+from mmperson.cli.interrupts import RunStatus, count, interruptible
 from mmperson.cli.output import (
     appending,
     check_out,
-    holding,
+    info,
+    locked,
     replacing,
-    settle,
-    tell,
+    resume,
     to_stdout,
     write,
 )
@@ -30,7 +30,7 @@ from mmperson.errors import UsageError
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
-    from mmperson.cli.hold import Hold
+    from mmperson.cli.file_lock import FileLock
     from mmperson.inference.bundle import Bundle
     from mmperson.inference.providers import Provider
     from mmperson.media import Decode
@@ -171,40 +171,40 @@ def predict(
     is_file = out is not None and (out.is_file() or not out.exists())
     grows = is_file and form is Format.jsonl and windows is None
     others = opened.info.targets[len(TRAITS) :]
-    tally = Tally()
+    status = RunStatus()
     ways: tuple[Provider, Decode] = (provider.value, decode.value)
     with ExitStack() as held:
         if out is not None and grows:
-            hold = held.enter_context(holding(out))
-            clips = _unsettled(hold, opened, clips, transcript, ways)
-        upcoming = itertools.takewhile(lambda _: not tally.asked, clips)
+            lock = held.enter_context(locked(out))
+            clips = _unsettled(lock, opened, clips, transcript, ways)
+        upcoming = itertools.takewhile(lambda _: not status.asked, clips)
         if windows is None:
             records = _score(opened, upcoming, transcript, ways, limits, ordered=not grows)
         else:
             parts = _score_windows(opened, clips[0], transcript, ways, windows, step)
-            records = itertools.takewhile(lambda _: not tally.asked, parts)
+            records = itertools.takewhile(lambda _: not status.asked, parts)
         if out is None:
             outlet = to_stdout()
         else:
-            outlet = appending(out) if grows else replacing(out, lambda: tally.done > 0)
-        with interruptible(tally), outlet as stream:
-            counted = count(records, tally)
+            outlet = appending(out) if grows else replacing(out, lambda: status.done > 0)
+        with interruptible(status), outlet as stream:
+            counted = count(records, status)
             write(render(counted, form, stream, several=several, others=others), stream)
-    if out is not None and (tally.done or not tally.asked):
-        tell(f"Wrote {out}.")
-    if tally.failed:
+    if out is not None and (status.done or not status.asked):
+        info(f"Wrote {out}.")
+    if status.failed:
         kind = "clips" if windows is None else "windows"
-        tell(f"{tally.failed} of {tally.done} {kind} could not be scored.")
-    if tally.asked:
-        left = f"{len(clips) - tally.done} of {len(clips)} clips are left"
-        tell(f"Interrupted: {left if windows is None else 'the rest of the recording is left'}.")
-        raise typer.Exit(128 + tally.asked)
-    if tally.failed:
+        info(f"{status.failed} of {status.done} {kind} could not be scored.")
+    if status.asked:
+        left = f"{len(clips) - status.done} of {len(clips)} clips are left"
+        info(f"Interrupted: {left if windows is None else 'the rest of the recording is left'}.")
+        raise typer.Exit(128 + status.asked)
+    if status.failed:
         raise typer.Exit(1)
 
 
 def _unsettled(
-    hold: Hold,
+    lock: FileLock,
     bundle: Bundle,
     clips: list[str],
     transcript: Path | None,
@@ -213,13 +213,13 @@ def _unsettled(
     """Return the clips that a file of lines has no record of."""
     from mmperson.inference.fingerprint import fingerprint
 
-    if not hold.out.stat().st_size:
+    if not lock.out.stat().st_size:
         return clips
     provider, decode = ways
     wanted = {clip: fingerprint(bundle, clip, transcript, (decode, provider)) for clip in clips}
-    remaining = settle(hold, clips, wanted)
+    remaining = resume(lock, clips, wanted)
     if len(remaining) < len(clips):
-        tell(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {hold.out} already.")
+        info(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {lock.out} already.")
     return remaining
 
 
@@ -286,7 +286,7 @@ def _bounds(
     if workers == 0 or (clips == 1 and workers is timeout_s is memory_mb is None):
         return None
     if memory_mb is not None and not limits_memory():
-        tell("This system keeps no process within a limit of memory: --memory does nothing.")
+        info("This system keeps no process within a limit of memory: --memory does nothing.")
     return WorkerLimits(
         workers,
         DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,

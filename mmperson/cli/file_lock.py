@@ -11,7 +11,7 @@ from typing import BinaryIO, Self
 from mmperson.errors import UsageError
 
 
-class Hold:
+class FileLock:
     """A lock on a file itself, which the system releases whatever ends this process.
 
     There is no second file to be left behind. A file that is to take its place is locked before it
@@ -35,7 +35,7 @@ class Hold:
         self._files = [_locked(out)]
 
     def move(self, source: Path) -> None:
-        """Hold a file that is to take the place of this one, too."""
+        """FileLock a file that is to take the place of this one, too."""
         self._files.append(_locked(source))
 
     def __enter__(self) -> Self:

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mmperson.cli.hold import Hold
+from mmperson.cli.file_lock import FileLock
 from mmperson.errors import UsageError
 
 
 def refused(out):
     with pytest.raises(UsageError, match=r"is being written by another run\. Wait until"):
-        Hold(out)
+        FileLock(out)
     return True
 
 
@@ -21,10 +21,10 @@ def test_a_file_is_held_by_one_and_by_its_other_names_too(tmp_path):
     out, link = tmp_path / "x.jsonl", tmp_path / "link"
     out.write_text("kept\n")
     link.symlink_to(out)
-    with Hold(out):
+    with FileLock(out):
         assert refused(out)
         assert refused(link)
-    with Hold(link):
+    with FileLock(link):
         assert refused(out)
     assert out.read_text() == "kept\n"
 
@@ -32,31 +32,31 @@ def test_a_file_is_held_by_one_and_by_its_other_names_too(tmp_path):
 def test_a_file_that_takes_the_place_is_held_at_every_moment(tmp_path):
     out, new = tmp_path / "x.jsonl", tmp_path / "new"
     out.write_text("old\n")
-    with Hold(out) as hold:
+    with FileLock(out) as lock:
         new.write_text("new\n")
-        hold.move(new)
+        lock.move(new)
         assert refused(out)
         os.replace(new, out)
         assert refused(out)
-    with Hold(out):
+    with FileLock(out):
         assert out.read_text() == "new\n"
 
 
 def test_a_file_that_was_made_for_nothing_goes(tmp_path):
     out = tmp_path / "x.jsonl"
-    with Hold(out):
+    with FileLock(out):
         assert refused(out)
     assert os.listdir(tmp_path) == []
     out.touch()
-    with Hold(out):
+    with FileLock(out):
         pass
     assert os.listdir(tmp_path) == [out.name]
 
 
 def test_a_kill_releases_it(tmp_path, project_root):
     out = tmp_path / "x.jsonl"
-    program = "import sys; from pathlib import Path; from mmperson.cli.hold import Hold\n"
-    program += "hold = Hold(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    program = "import sys; from pathlib import Path; from mmperson.cli.file_lock import FileLock\n"
+    program += "lock = FileLock(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", program, str(out)],
         cwd=project_root,
@@ -66,7 +66,7 @@ def test_a_kill_releases_it(tmp_path, project_root):
         process.stdout.readline()
         assert refused(out)
         process.kill()
-    with Hold(out):
+    with FileLock(out):
         pass
 
 
@@ -76,12 +76,12 @@ def test_of_many_at_once_no_two_hold_it(tmp_path):
 
     def attempt(number):
         try:
-            with Hold(out) as hold:
+            with FileLock(out) as lock:
                 inside.append(number)
                 assert len(inside) == 1
                 new = tmp_path / f"new{number}"
                 new.write_text("line\n")
-                hold.move(new)
+                lock.move(new)
                 os.replace(new, out)
                 assert len(inside) == 1
                 inside.clear()
