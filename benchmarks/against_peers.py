@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.environments is not None:
-        facts = circumstances(("numpy", "av", "onnxruntime"), threads=1)
+        facts = describe_environment(("numpy", "av", "onnxruntime"), threads=1)
         facts |= {"load": os.getloadavg()[0], "peers": installed(arguments.environments)}
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

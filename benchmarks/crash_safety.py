@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dry", action="store_true", help="print, and write no result file")
     arguments = parser.parse_args()
-    facts = circumstances(("torch", "safetensors"), threads=1)
+    facts = describe_environment(("torch", "safetensors"), threads=1)
     with tempfile.TemporaryDirectory() as temporary:
         found = measure(Path(temporary), arguments.kills, arguments.seed)
     if not arguments.dry:

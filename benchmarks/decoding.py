@@ -211,7 +211,7 @@ def main() -> None:
     if given.read is not None:
         print(json.dumps(read_recording(given.read)))
         return
-    facts = circumstances(("av", "onnxruntime", "numpy"), threads=1)
+    facts = describe_environment(("av", "onnxruntime", "numpy"), threads=1)
     figures: dict[str, Any] = {"weights": "given" if given.bundle else "random"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

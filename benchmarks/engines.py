@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder of the random networks' bundles")
     given = parser.parse_args()
     if not given.render:
-        facts = circumstances(("numpy",), threads=1)
+        facts = describe_environment(("numpy",), threads=1)
         facts["versions"]["onnxruntime"] = ort.__version__
         facts["load_average"] = round(os.getloadavg()[0], 2)
         with tempfile.TemporaryDirectory() as folder:

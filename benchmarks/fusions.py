@@ -177,7 +177,7 @@ def main() -> None:
     if arguments.corpus is not None:
         if arguments.manifest is None:
             parser.error("give the corpus's manifest")
-        facts = circumstances(("numpy", "torch", "transformers"), threads=1)
+        facts = describe_environment(("numpy", "torch", "transformers"), threads=1)
         manifest = read_manifest(arguments.manifest)
         with tempfile.TemporaryDirectory() as temporary:
             folder = arguments.keep or Path(temporary)

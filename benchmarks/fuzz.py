@@ -83,7 +83,7 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
 
 def search_all(targets: list[str], seconds: int) -> None:
     """Search every target in a process of its own, and write down how far that came."""
-    facts = circumstances(("atheris",), threads=1)
+    facts = describe_environment(("atheris",), threads=1)
     rows = []
     for target in targets:
         command = [sys.executable, __file__, target, f"-max_total_time={seconds}"]

@@ -111,7 +111,7 @@ def gpu_facts(given: argparse.Namespace, packages: Sequence[str], threads: int) 
         packages: Whose versions matter.
         threads: Threads that the measurement uses.
     """
-    facts = circumstances(packages, threads)
+    facts = describe_environment(packages, threads)
     if given.commit and facts["commit"] == "unversioned":
         facts["commit"] = given.commit
     build = runtime_build()

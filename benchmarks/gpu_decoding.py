@@ -1,4 +1,4 @@
-"""How many clips a second are decoded, by cpu_count and by a GPU's decoder, and scored.
+"""How many clips a second are decoded, by processors and by a GPU's decoder, and scored.
 
     python benchmarks/gpu_decoding.py --device cuda
     python benchmarks/gpu_decoding.py --device cpu --seconds 1    # that it runs
@@ -229,7 +229,7 @@ def measure(clip: Path, folder: Path, device: Literal["cpu", "cuda"], seconds: f
         for streams in STREAMS
     }
     for profile in PROFILES:
-        ways[f"cpu_count, {profile}"] = partial(by_processors, clip, profile, cpu_count(), seconds)
+        ways[f"processors, {profile}"] = partial(by_processors, clip, profile, cpu_count(), seconds)
         ways[f"scored, {profile}"] = partial(scored, folder, clip, device, profile, seconds)
     rows = []
     for way, work in ways.items():

@@ -213,7 +213,7 @@ class Findings:
     Attributes:
         endings: How often a command ended in which way.
         stages: How far it had come.
-        lost: StepDataset or clips to be done again, after each interruption.
+        lost: Steps or clips to be done again, after each interruption.
         corrupt: Files that could not be read.
         gone: What stood before an interruption, and not after it.
         unfinished: Most unfinished files that lay there at a time.

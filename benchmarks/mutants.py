@@ -477,7 +477,7 @@ def main() -> None:
     if given.worker is not None:
         read_batch(given.worker, given.seed, given.first, given.mutants)
         return
-    facts = circumstances(["av", "numpy", "pyarrow", "pydantic", "PyYAML"], threads=1)
+    facts = describe_environment(["av", "numpy", "pyarrow", "pydantic", "PyYAML"], threads=1)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if given.only is not None:

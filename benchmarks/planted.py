@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.footage is not None:
-        facts = circumstances(("torch", "onnxruntime", "timm", "av"), arguments.threads)
+        facts = describe_environment(("torch", "onnxruntime", "timm", "av"), arguments.threads)
         with tempfile.TemporaryDirectory() as folder:
             found = measure(arguments, arguments.keep or Path(folder))
         write_result("planted", facts, found)

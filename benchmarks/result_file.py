@@ -27,7 +27,7 @@ def describe_environment(packages: Sequence[str], threads: int) -> dict[str, Any
         packages: Whose versions matter.
         threads: Threads that the measurement uses.
     """
-    threadpool_limits(threads, user_api="blas")  # numpy takes all cpu_count if it may
+    threadpool_limits(threads, user_api="blas")  # numpy takes all processors if it may
     return {
         "command": shlex.join(
             ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folders, sys.argv[1:])]

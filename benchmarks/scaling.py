@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="per number of workers")
     parser.add_argument("--no-save", action="store_true")
     given = parser.parse_args()
-    facts = circumstances(PACKAGES, threads=1)
+    facts = describe_environment(PACKAGES, threads=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shipped = open_bundle()

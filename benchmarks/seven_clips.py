@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest", type=Path)
     path = parser.parse_args().manifest
-    facts = circumstances(("torch", "onnxruntime", "timm", "av"), THREADS)
+    facts = describe_environment(("torch", "onnxruntime", "timm", "av"), THREADS)
     found = {}
     for name in RECIPES:
         with tempfile.TemporaryDirectory() as folder:

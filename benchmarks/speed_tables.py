@@ -101,7 +101,7 @@ def table(rows: list[Row], head: str) -> str:
 
 
 def workers_or_threads(found: dict[str, Any]) -> str:
-    """Say whether workers or threads use the cpu_count better."""
+    """Say whether workers or threads use the processors better."""
     workers, threads = found["rates"][-1], found["one_process"][-1]
     width, height = found["size"]
     return (

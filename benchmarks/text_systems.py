@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for runs and features; default: none")
     arguments = parser.parse_args()
     if arguments.manifest is not None:
-        facts = circumstances(("numpy", "torch", "transformers"), threads=1)
+        facts = describe_environment(("numpy", "torch", "transformers"), threads=1)
         manifest = read_manifest(arguments.manifest)
         chosen = ROWS[arguments.rows]
         manifest = draw_rows(

@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="at most so many")
     parser.add_argument("--no-save", action="store_true")
     arguments = parser.parse_args()
-    facts = circumstances(PACKAGES, threads=1)
+    facts = describe_environment(PACKAGES, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         clips = with_words(open_folders(arguments.clips), Path(folder))
         report = measure(

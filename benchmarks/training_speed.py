@@ -167,7 +167,7 @@ def main() -> None:
         "run.workers": str(arguments.workers),
         "run.threads": str(arguments.threads),
     }
-    facts = circumstances(("torch", "timm", "av"), arguments.threads)
+    facts = describe_environment(("torch", "timm", "av"), arguments.threads)
     facts["device"] = hardware(torch.device(arguments.device))
     with tempfile.TemporaryDirectory() as folder:
         found = measure(changes, arguments.clip, arguments.clips, Path(folder))

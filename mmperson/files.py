@@ -25,7 +25,7 @@ _STALE_AFTER_S: Final = 7 * 86400.0
 def temp_path(path: Path) -> Path:
     """Return the name under which this process writes a file until it is whole.
 
-    It ends in where this process runs and its number: ``remove_stale`` knows by them what a kill left.
+    It ends in the host's id and the process id, by which ``remove_stale`` finds what a kill left.
     """
     return path.with_name(f".{path.name}.{_host_id()}-{os.getpid()}")
 

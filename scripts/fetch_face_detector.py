@@ -82,8 +82,8 @@ SOFTWARE.
 README = """\
 # Face detector
 
-CenterFace finds faces and five landmarks each. `mmperson.preprocessing.video.faces` runs it. It says where a face
-is, not whose.
+CenterFace finds faces and five landmarks each. `mmperson.preprocessing.video.faces` runs it. It
+says where a face is, not whose.
 
 - **Source**: [Star-Clouds/CenterFace](https://github.com/Star-Clouds/CenterFace), file
   `centerface_bnmerged.onnx`, as the package `{package}` carries it. Paper:

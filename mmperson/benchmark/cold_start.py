@@ -1,4 +1,4 @@
-"""ColdStart: what the first score costs in a process that has done nothing yet."""
+"""Cold start: what the first score costs in a process that has done nothing yet."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Environment:
         made: When the measurement began, in UTC.
         processor: Its name, as far as the system tells.
         machine: Its architecture.
-        cpu_count: How many there are.
+        processors: How many there are.
         usable: How many of them this process may use.
         load: Processes that wanted to run over the last minute, on average, as the measurement
             began; None where the system does not tell.
@@ -41,7 +41,7 @@ class Environment:
     made: str
     processor: str
     machine: str
-    cpu_count: int
+    processors: int
     usable: int
     load: float | None
     busy: bool
@@ -58,7 +58,7 @@ def describe_environment() -> Environment:
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         processor=processor(),
         machine=platform.machine(),
-        cpu_count=count,
+        processors=count,
         usable=cpu_count(),
         load=now,
         busy=now is not None and now > BUSY * count,

@@ -1,4 +1,4 @@
-"""MemoryGrowth: whether the memory of a worker grows with the number of clips that it has scored."""
+"""Memory growth of a worker over many scored clips."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def measure(
         provider: Where graphs run.
         decode: Which frames of a video are decoded.
         workers: The largest number of processes; None for one per processor.
-        memory_mb: Memory of a worker, see ``WorkerLimits``; a GPU's needs far more than the default.
+        memory_mb: Memory of a worker, see ``WorkerLimits``; a GPU needs far more than that.
         seconds: How long each figure is measured, at least.
         bound_s: What 95 % of a server's answers must keep, in seconds; None for five times the
             median of the single stream.

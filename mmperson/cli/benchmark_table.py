@@ -61,7 +61,7 @@ def print_report(report: Report, console: Console) -> None:
         cold = report.cold
         _print(
             console,
-            f"ColdStart: the first score of a fresh process, medians of {cold.runs}",
+            f"Cold start: the first score of a fresh process, medians of {cold.runs}",
             ["import s", "bundle s", "clip s", "whole process s", "CPU s", "peak RSS MB"],
             [
                 [

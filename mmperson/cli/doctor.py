@@ -38,7 +38,7 @@ def doctor(
         str | None, typer.Option(help="Bundle to check; without it, every shipped one.")
     ] = None,
 ) -> None:
-    """Report versions, cpu_count, providers and weights; exit code 3 if weights are unusable."""
+    """Report versions, processors, providers and weights; exit code 3 if weights are unusable."""
     from mmperson.inference.bundle import shipped_bundles
 
     console = Console(highlight=False)
@@ -78,7 +78,7 @@ def _facts() -> dict[str, str]:
     return {
         "mmperson": mmperson.__version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "cpu_count": f"{cpu_count()} usable of {cores}; one thread per graph",
+        "processors": f"{cpu_count()} usable of {cores}; one thread per graph",
         "workers": "limited in time" + (" and memory" if limits_memory() else ", not in memory"),
         "packages": _versions(_PACKAGES),
         "training": _versions(_EXTRAS),

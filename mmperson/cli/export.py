@@ -32,7 +32,7 @@ class Bits(StrEnum):
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder made by 'mmperson train'.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to make; a bundle there is replaced.")],
-    data: Annotated[Path, typer.Option(help="Manifest whose rows lock the graphs to the network.")],
+    data: Annotated[Path, typer.Option(help="Manifest whose rows hold the graphs to the network.")],
     split: Annotated[
         str, typer.Option(help="Rows that the bundle's quality is measured on.")
     ] = "validation",
@@ -44,7 +44,7 @@ def export(
         ),
     ] = Bits.int8,
 ) -> None:
-    """Export a run to ONNX, lock it to the network, and measure it."""
+    """Export a run to ONNX, hold it to the network, and measure it."""
     try:
         from mmperson.export import export_run
         from mmperson.training import score_run

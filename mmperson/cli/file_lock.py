@@ -35,7 +35,7 @@ class FileLock:
         self._files = [_locked(out)]
 
     def move(self, source: Path) -> None:
-        """FileLock a file that is to take the place of this one, too."""
+        """Lock a file that is to take the place of this one, too."""
         self._files.append(_locked(source))
 
     def __enter__(self) -> Self:

@@ -124,7 +124,7 @@ def appending(out: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def locked(out: Path) -> Iterator[FileLock]:
-    """FileLock a file of lines, which no other run may add to meanwhile.
+    """Lock a file of lines, which no other run may add to meanwhile.
 
     Raises:
         UsageError: Another run does, or it cannot be opened.

@@ -1,7 +1,7 @@
 """Many clips at the speed of the machine, each at its own risk.
 
-Each is scored by a worker of a ``WorkerPool``, so the decoding of one overlaps the scoring of another,
-and a bad one costs its own record.
+Each clip is scored by a worker of a ``WorkerPool``: decoding one overlaps scoring another, and a
+bad clip costs its own record only.
 """
 
 from __future__ import annotations

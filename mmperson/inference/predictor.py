@@ -123,7 +123,7 @@ class Predictor:
 
         Args:
             clip: Path of a clip, or several paths.
-            transcript: What is resolved: the text as str, a file as Path, or None to look for a file
+            transcript: What is said: the text as str, a file as Path, or None to look for a file
                 beside the clip (same name with .txt, .srt, .vtt or .json). For one clip only.
 
         Returns:
@@ -219,7 +219,7 @@ class Predictor:
             with builder.attempt():
                 with builder.stage("decode"):
                     if resolved is None:
-                        resolved = self._find_said(builder, transcript)
+                        resolved = self._resolve(builder, transcript)
                     builder.clip = next(clips, None)
                 if builder.clip is None:
                     return
@@ -238,7 +238,7 @@ class Predictor:
         builder = PredictionBuilder(name, seen)
         with builder.attempt():
             with builder.stage("decode"):
-                resolved = self._find_said(builder, transcript)
+                resolved = self._resolve(builder, transcript)
                 builder.clip = self._read(builder.name)
             self._score(builder, resolved)
         return self._record(builder)
@@ -259,14 +259,14 @@ class Predictor:
         with builder.stage("fuse"):
             builder.scores = self._fuse(tokens)
 
-    def _find_said(
+    def _resolve(
         self, builder: PredictionBuilder, transcript: TranscriptSource
     ) -> ResolvedTranscript:
         resolved = resolve_transcript(
             builder.name, transcript, reads_text=self.spec.text is not None
         )
         builder.warnings += resolved.warnings
-        return said
+        return resolved
 
     def _record(self, builder: PredictionBuilder) -> Prediction:
         info = self.bundle.info

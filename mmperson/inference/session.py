@@ -56,9 +56,9 @@ class Session:
             raise BundleCorrupt(f"{name} does not carry the input spec {spec_hash[:12]}.")
         self.name = name
         self.inputs = tuple(entry.name for entry in self._session.get_inputs())
-        said = self._session.get_outputs()
-        self.outputs = {entry.name: tuple(entry.shape) for entry in said}
-        self.types = {entry.name: str(entry.type) for entry in said}
+        outputs = self._session.get_outputs()
+        self.outputs = {entry.name: tuple(entry.shape) for entry in outputs}
+        self.types = {entry.name: str(entry.type) for entry in outputs}
         self._device = "cuda" if provider == "cuda" else "cpu"
 
     def run(self, inputs: Mapping[str, GraphValue]) -> dict[str, ort.OrtValue]:

@@ -107,7 +107,7 @@ def _read(
     plan: Callable[[float], Sequence[Span]],
     extent: Span,
 ) -> Iterator[Clip]:
-    """ContainerScan a file, then decode the spans that are planned from its length in seconds."""
+    """Scan a file, then decode the spans that are planned from its length in seconds."""
     pictures = request.frames > 0
     with open_container(path, request.limits, pictures=False) as container:
         info = describe(container, path)

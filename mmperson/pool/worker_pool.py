@@ -43,8 +43,8 @@ __all__ = [
     "WorkerLimits",
     "WorkerPool",
     "Workload",
-    "imap_unordered",
     "cpu_count",
+    "imap_unordered",
 ]
 
 _MAX_ANSWER_BYTES: Final = 1 << 22

@@ -79,7 +79,7 @@ class WorkerLimits:
 
 
 def cpu_count() -> int:
-    """Return how many cpu_count this process may use."""
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -71,13 +71,13 @@ def fit(
         StepDataset(train, recipe, context),
         TrainStep(state, recipe, context, on_note),
     )
-    soft = None
+    soft_targets = None
     with Tracker(run, progress.step, writes=context.is_main_process) as tracker:
         batches = steps.from_step(progress.step) if teach is None else None
         while not progress.done:
             epoch, within = divmod(progress.step, steps.per_epoch)
             if teach is not None and (within == 0 or soft_targets is None):
-                steps.rows, soft = teach(epoch)
+                steps.rows, soft_targets = teach(epoch)
             batch = steps[progress.step] if batches is None else next(batches)
             rows = steps.rows_of(progress.step)
             rate = set_rate(state.optimizer, optim, progress, len(steps))

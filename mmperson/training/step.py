@@ -57,7 +57,7 @@ class TrainStep:
             train: What the rows are of.
             rows: int64 (batch,), the step's rows, over all processes.
             batch: Network inputs of this process's share of them.
-            soft_targets: The teacher's scores of all rows, float32 (row, 8, trait) by presence code.
+            soft_targets: The teacher's scores of all rows, float32 (row, 8, trait) by presence.
 
         Returns:
             The loss.

@@ -20,7 +20,7 @@ class Tracker:
 
     Args:
         run: The run folder.
-        step: StepDataset that are already done; what an interrupted run logged after them is dropped.
+        step: Steps that are already done; what an interrupted run logged after them is dropped.
         writes: False logs nothing, for processes that another one speaks for.
 
     Raises:

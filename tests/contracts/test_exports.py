@@ -9,7 +9,7 @@ import pytest
 
 import mmperson
 
-ROOMS = ("data", "evaluation", "export", "inputs", "media", "training")
+ROOMS = ("datasets", "evaluation", "export", "media", "preprocessing", "training")
 TIMED_IMPORT = """
 import sys, time
 start = time.perf_counter()

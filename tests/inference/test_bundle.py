@@ -175,7 +175,7 @@ def test_a_bundle_that_may_not_be_read_says_so(copy, monkeypatch, function, name
     def refuse(path, *rest, **named):
         if Path(path) == copy / name:
             raise PermissionError(13, "Permission denied", str(path))
-        return atomic_write(path, *rest, **named)
+        return whole(path, *rest, **named)
 
     monkeypatch.setattr(function, refuse)
     with pytest.raises(BundleCorrupt, match="cannot be read: Permission denied"):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from tests.runtime.test_predictor import changed
+from tests.inference.test_predictor import changed
 
 from mmperson.errors import BundleCorrupt
 from mmperson.inference.bundle import open_bundle

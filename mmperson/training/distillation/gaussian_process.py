@@ -95,7 +95,7 @@ def fit_kernel(
         rows: float (row, feature), standardised.
         targets: float (row, trait), standardised.
         sources: str (row,), the source video of each row.
-        config: StepDataset, draws and the share of unseen sources.
+        config: Steps, draws and the share of unseen sources.
         seed: Seed of the draws.
     """
     kernel = SumKernel(parts)

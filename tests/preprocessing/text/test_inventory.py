@@ -2,7 +2,7 @@ import re
 from collections import Counter
 
 import numpy as np
-from tests.inputs.test_prompts import DEMOGRAPHICS
+from tests.preprocessing.text.test_prompts import DEMOGRAPHICS
 
 from mmperson.preprocessing.text.inventory import ITEMS, trait_scores
 from mmperson.traits import TRAITS
