@@ -11,7 +11,7 @@ from mmperson.benchmark.environment import describe_environment
 def test_machine_and_versions_are_stated():
     facts = describe_environment()
     assert facts.processor
-    assert 1 <= facts.usable <= facts.cpu_count
+    assert 1 <= facts.usable <= facts.processors
     assert facts.versions["mmperson"] == mmperson.__version__
     assert {"python", "numpy", "av", "onnxruntime"} <= set(facts.versions)
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmperson.benchmark import cold, drift, offline, run, server
+from mmperson.benchmark import cold_start, memory_growth, offline, scenarios, server
 from mmperson.benchmark.facts import bundle_facts
 from mmperson.benchmark.memory_growth import measure_memory_growth
 from mmperson.benchmark.scenarios import measure
@@ -22,7 +22,7 @@ def short_clip(tmp_path):
 def test_every_scenario_is_measured(tiny_bundle, short_clip, monkeypatch):
     monkeypatch.setattr(server, "PROBES", 2)
     monkeypatch.setattr(server, "LEAST_REQUESTS", 5)
-    monkeypatch.setattr(cold, "RUNS", 1)
+    monkeypatch.setattr(cold_start, "RUNS", 1)
     told = []
     bundle = open_bundle(tiny_bundle)
     report = measure(bundle, [short_clip], workers=2, seconds=0.2, bound_s=30.0, tell=told.append)
@@ -89,8 +89,8 @@ class Asked(Exception):
 
 @pytest.mark.parametrize(
     ("room", "wanted"),
-    [(offline, {"scenarios": ("offline",)}), (run, {"scenarios": ("server",)}),
-     (drift, {"scenarios": (), "repeat": 1})],
+    [(offline, {"scenarios": ("offline",)}), (scenarios, {"scenarios": ("server",)}),
+     (memory_growth, {"scenarios": (), "repeat": 1})],
 )  # fmt: skip
 def test_workers_of_every_scenario_get_the_memory_that_was_asked_for(
     room, wanted, tiny_bundle, short_clip, monkeypatch

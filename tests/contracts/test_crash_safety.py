@@ -10,7 +10,7 @@ from benchmarks import crash_safety, crash_subjects, memory_group
 from mmperson.cli import app
 from mmperson.config import parse_recipe
 from mmperson.errors import TrainingError
-from mmperson.training import run, train
+from mmperson.training import setup, train
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +110,13 @@ def test_a_training_without_memory_says_so_and_goes_on(tiny_recipe, tmp_path, mo
     content = tiny_recipe.model_dump(mode="json")
     recipe = parse_recipe(content, source="test")
     expected = train(recipe, tmp_path / "whole").run
-    fit = run.fit
+    fit = setup.fit
 
     def starved(*arguments):
         fit(*arguments)
         raise error
 
-    monkeypatch.setattr(run, "fit", starved)
+    monkeypatch.setattr(setup, "fit", starved)
     with pytest.raises(TrainingError, match=r"no more memory.*goes on from the last checkpoint"):
         train(recipe, tmp_path / "run")
     monkeypatch.undo()
