@@ -36,7 +36,7 @@ from mmperson.media import AudioWindow, Clip, Decode, probe_clip, read_clip, rea
 from mmperson.preprocessing.clip import prepare_clip
 
 if TYPE_CHECKING:
-    from mmperson.export.quantize import Precision
+    from mmperson.exporting.quantize import Precision
 
 PROFILES: tuple[Decode, ...] = get_args(Decode)
 FRAMES = 16
@@ -140,7 +140,7 @@ def random_bundle(
 
     from mmperson.config import load_recipe
     from mmperson.datasets import read_manifest
-    from mmperson.export import export_run
+    from mmperson.exporting import export_run
     from mmperson.training import train
 
     corpus = folder / "corpus"

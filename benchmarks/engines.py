@@ -82,7 +82,7 @@ def make_random(folder: Path) -> None:
 
     from mmperson.config import load_recipe
     from mmperson.datasets import read_manifest
-    from mmperson.export import export_run
+    from mmperson.exporting import export_run
     from mmperson.training import train
 
     corpus = folder / "corpus"

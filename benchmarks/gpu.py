@@ -48,9 +48,9 @@ from torch import Tensor
 
 from mmperson.config import load_recipe
 from mmperson.errors import UsageError
-from mmperson.export.graph import HALF_OPSET, export_graph
-from mmperson.export.quantize import to_fp16
-from mmperson.export.wrapper import Part, parts
+from mmperson.exporting.graph import HALF_OPSET, export_graph
+from mmperson.exporting.quantize import to_fp16
+from mmperson.exporting.wrapper import Part, parts
 from mmperson.inference.providers import check_provider
 from mmperson.models.input_spec import input_spec
 from mmperson.models.network import PersonalityNetwork

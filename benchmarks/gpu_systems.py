@@ -22,7 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
-from mmperson.export.wrapper import Part
+from mmperson.exporting.wrapper import Part
 from mmperson.inference.providers import start
 from mmperson.models.fusion.ttfn import Attention
 

@@ -25,7 +25,7 @@ from mmperson.config import load_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest
 from mmperson.datasets.synthetic import make_synthetic
 from mmperson.evaluation.metrics import r2
-from mmperson.export import export_run
+from mmperson.exporting import export_run
 from mmperson.models.checkpoint import NETWORK_FILE, RECIPE_FILE
 from mmperson.schema import MODALITIES
 from mmperson.training import score_run, train

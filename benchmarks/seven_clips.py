@@ -22,7 +22,7 @@ from result_file import ROOT, describe_environment, write_result
 
 from mmperson.config import load_recipe
 from mmperson.datasets import read_manifest, write_manifest
-from mmperson.export import export_run
+from mmperson.exporting import export_run
 from mmperson.inference.predictor import load
 from mmperson.training import score_run, train
 

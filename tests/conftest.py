@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from mmperson.config import Recipe, parse_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest
-from mmperson.export import export_run
+from mmperson.exporting import export_run
 from mmperson.models.encoders.text import text_weights_folder
 from mmperson.training import train
 

@@ -21,7 +21,7 @@ MAX_ACCURACY_DRIFT = 0.002
 
 
 class Bits(StrEnum):
-    """What graphs are converted to, see ``mmperson.export.quantize.Precision``."""
+    """What graphs are converted to, see ``mmperson.exporting.quantize.Precision``."""
 
     int8 = "int8"
     fp32 = "fp32"
@@ -46,7 +46,7 @@ def export(
 ) -> None:
     """Export a run to ONNX, hold it to the network, and measure it."""
     try:
-        from mmperson.export import export_run
+        from mmperson.exporting import export_run
         from mmperson.training import score_run
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "onnx", "train,export") from error

@@ -12,7 +12,7 @@ import pytest
 
 import mmperson
 from mmperson.errors import BundleCorrupt, MediaTooLarge
-from mmperson.export.bundle import _write_folder
+from mmperson.exporting.bundle import _write_folder
 from mmperson.inference.session import Session
 from tests.fixtures.canary import Canaries
 
@@ -123,7 +123,7 @@ def test_an_unfinished_bundle_is_private(tmp_path, monkeypatch):
         (beside,) = (path for path in tmp_path.iterdir() if path.name.startswith(".bundle-"))
         modes.append(stat.S_IMODE(beside.stat().st_mode))
 
-    monkeypatch.setattr("mmperson.export.bundle._check_replaceable", replaceable)
+    monkeypatch.setattr("mmperson.exporting.bundle._check_replaceable", replaceable)
     before = os.umask(0)
     try:
         _write_folder(tmp_path / "bundle", {"a.txt": b"a"})

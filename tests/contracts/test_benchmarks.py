@@ -32,8 +32,8 @@ from benchmarks import (
 )
 from mmperson.config import FramesConfig, load_recipe
 from mmperson.errors import UsageError
-from mmperson.export.graph import HALF_OPSET, export_graph
-from mmperson.export.wrapper import EncoderGraph, Part, encoder_part
+from mmperson.exporting.graph import HALF_OPSET, export_graph
+from mmperson.exporting.wrapper import EncoderGraph, Part, encoder_part
 from mmperson.inference.bundle import open_bundle
 from mmperson.media import find_transcript, probe_clip, read_clip
 from mmperson.models.encoders import text

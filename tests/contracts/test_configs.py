@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from mmperson.config import Recipe, load_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest
-from mmperson.export import export_run
-from mmperson.export.parity import TOLERANCE
+from mmperson.exporting import export_run
+from mmperson.exporting.parity import TOLERANCE
 from mmperson.inference.predictor import load
 from mmperson.models.encoders.frames import image_network
 from mmperson.models.encoders.voice import VoiceNetwork

@@ -9,7 +9,7 @@ import pytest
 
 import mmperson
 
-ROOMS = ("datasets", "evaluation", "export", "media", "preprocessing", "training")
+ROOMS = ("datasets", "evaluation", "exporting", "media", "preprocessing", "training")
 TIMED_IMPORT = """
 import sys, time
 start = time.perf_counter()

@@ -3,12 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from tests.inference.test_predictor import changed
 
 from mmperson.errors import BundleCorrupt
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.predictor import Predictor, load
 from mmperson.inference.validation import validate_graphs
+from tests.inference.test_predictor import changed
 
 
 def edited(content, *nodes, output="scores", **constants):

@@ -6,8 +6,8 @@ from transformers import LlamaForCausalLM
 
 from mmperson.config import QuestionnaireConfig
 from mmperson.errors import ConfigError
-from mmperson.export.graph import export_graph
-from mmperson.export.wrapper import EncoderGraph, Part
+from mmperson.exporting.graph import export_graph
+from mmperson.exporting.wrapper import EncoderGraph, Part
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.preprocessing.spec import TextSpec
 from mmperson.preprocessing.text.encode import load_tokenizer

@@ -20,8 +20,8 @@ from transformers import (
 
 from mmperson.config import ContoursConfig, DialogueConfig, TransformerConfig
 from mmperson.errors import ConfigError
-from mmperson.export.graph import export_graph
-from mmperson.export.wrapper import EncoderGraph, Part
+from mmperson.exporting.graph import export_graph
+from mmperson.exporting.wrapper import EncoderGraph, Part
 from mmperson.models.encoders.contours import ContourEncoder
 from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.text import TextEncoder, text_weights_folder

@@ -8,8 +8,8 @@ from torch import nn
 
 from mmperson.config import FramesConfig, ResidualVideoConfig, VideoNetworkConfig
 from mmperson.errors import ConfigError
-from mmperson.export.graph import export_graph
-from mmperson.export.wrapper import encoder_part
+from mmperson.exporting.graph import export_graph
+from mmperson.exporting.wrapper import encoder_part
 from mmperson.models.encoders.frames import FramesEncoder, NormaliseFrames, image_network
 from mmperson.models.encoders.residual import ResidualVideoEncoder
 from mmperson.models.encoders.video_network import VideoNetworkEncoder

@@ -8,8 +8,8 @@ from mmperson.config import parse_recipe
 from mmperson.datasets import read_manifest
 from mmperson.errors import BundleCorrupt, BundleNotFound, ConfigError
 from mmperson.evaluation.scoring import score_bundle
-from mmperson.export import export_run
-from mmperson.export.parity import TOLERANCE
+from mmperson.exporting import export_run
+from mmperson.exporting.parity import TOLERANCE
 from mmperson.models.checkpoint import NETWORK_FILE, load_network, member_folder
 from mmperson.training import score_run, train
 from mmperson.training.step import TrainStep

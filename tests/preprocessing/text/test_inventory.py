@@ -2,10 +2,10 @@ import re
 from collections import Counter
 
 import numpy as np
-from tests.preprocessing.text.test_prompts import DEMOGRAPHICS
 
 from mmperson.preprocessing.text.inventory import ITEMS, trait_scores
 from mmperson.traits import TRAITS
+from tests.preprocessing.text.test_prompts import DEMOGRAPHICS
 
 
 def test_every_trait_has_two_items_of_each_key():

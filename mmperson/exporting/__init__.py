@@ -1,5 +1,5 @@
 """Export: a run folder in, a bundle of ONNX graphs out."""
 
-from mmperson.export.bundle import export_run
+from mmperson.exporting.bundle import export_run
 
 __all__ = ["export_run"]

@@ -13,12 +13,12 @@ from mmperson.config import FramesConfig
 from mmperson.datasets import read_manifest
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.errors import ExportError, ParityExceeded
-from mmperson.export import bundle as module
-from mmperson.export import export_run
-from mmperson.export.graph import HALF_OPSET, export_graph
-from mmperson.export.parity import check_parity
-from mmperson.export.quantize import convert, to_fp16
-from mmperson.export.wrapper import encoder_part, parts
+from mmperson.exporting import bundle as module
+from mmperson.exporting import export_run
+from mmperson.exporting.graph import HALF_OPSET, export_graph
+from mmperson.exporting.parity import check_parity
+from mmperson.exporting.quantize import convert, to_fp16
+from mmperson.exporting.wrapper import encoder_part, parts
 from mmperson.inference.predictor import load
 from mmperson.inference.session import Session
 from mmperson.models.checkpoint import load_network

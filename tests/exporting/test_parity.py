@@ -6,10 +6,10 @@ from mmperson.datasets import read_manifest
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.errors import ExportError, ParityExceeded
 from mmperson.evaluation.scoring import score_bundle
-from mmperson.export import export_run
-from mmperson.export.graph import export_graph
-from mmperson.export.parity import check_parity
-from mmperson.export.wrapper import parts
+from mmperson.exporting import export_run
+from mmperson.exporting.graph import export_graph
+from mmperson.exporting.parity import check_parity
+from mmperson.exporting.wrapper import parts
 from mmperson.inference.session import Session
 from mmperson.models.checkpoint import load_network
 from mmperson.preprocessing.text.encode import load_tokenizer

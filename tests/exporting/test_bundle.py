@@ -10,8 +10,8 @@ import pytest
 import mmperson
 from mmperson.datasets import read_manifest, rows
 from mmperson.errors import ExportError
-from mmperson.export import bundle as module
-from mmperson.export import export_run
+from mmperson.exporting import bundle as module
+from mmperson.exporting import export_run
 from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.export import Dim
 
 from mmperson.errors import ExportError
-from mmperson.export.wrapper import FusionGraph, Part
+from mmperson.exporting.wrapper import FusionGraph, Part
 
 OPSET = 20
 """The newest opset whose graphs ONNX Runtime's int8 quantiser reads without a warning; 23 gains

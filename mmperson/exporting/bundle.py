@@ -21,11 +21,11 @@ from mmperson.datasets.dataset import ClipDataset
 from mmperson.datasets.decoding import decoded
 from mmperson.datasets.manifest import Manifest
 from mmperson.errors import BundleCorrupt, ExportError
-from mmperson.export.card import licence, licence_text, model_card
-from mmperson.export.graph import HALF_OPSET, OPSET, export_graph
-from mmperson.export.parity import check_parity, score_difference
-from mmperson.export.quantize import Precision, convert
-from mmperson.export.wrapper import parts
+from mmperson.exporting.card import licence, licence_text, model_card
+from mmperson.exporting.graph import HALF_OPSET, OPSET, export_graph
+from mmperson.exporting.parity import check_parity, score_difference
+from mmperson.exporting.quantize import Precision, convert
+from mmperson.exporting.wrapper import parts
 from mmperson.inference.bundle import (
     INFO_FILE,
     SCHEMA_VERSION,
