@@ -181,7 +181,7 @@ def test_a_step_that_does_not_fit_is_taken_in_more_parts(recipe, tmp_path, monke
             raise torch.OutOfMemoryError("no room")
         return forward(network, batch)
 
-    monkeypatch.setattr(PersonalityNetwork, "warped", small)
+    monkeypatch.setattr(PersonalityNetwork, "forward_transformed", small)
     notes: list[str] = []
     train(recipe, tmp_path, on_note=notes.append)
     assert [note.split("run in ")[1].split(" parts")[0] for note in notes] == ["2", "4"]
@@ -192,7 +192,7 @@ def test_a_single_clip_that_does_not_fit_is_an_error(recipe, tmp_path, monkeypat
     def never(network, batch):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(PersonalityNetwork, "warped", never)
+    monkeypatch.setattr(PersonalityNetwork, "forward_transformed", never)
     with pytest.raises(TrainingError, match="with 1 clips at a time"):
         train(recipe, tmp_path)
 
