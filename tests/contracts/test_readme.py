@@ -1,13 +1,13 @@
-"""The README's commands, file tree and output are those of this repository."""
+"""The README's commands, file tree and output, and the citation, are those of this repository."""
 
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mmperson
-from benchmarks import impressions
 from mmperson.traits import TRAITS
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_a_command_is_one_line_that_a_shell_understands(mark):
     subprocess.run(["bash", "-n", "-c", command], check=True)
 
 
-def test_continuous_integration_runs_the_commands_of_the_readme():
+def test_ci_runs_the_commands_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert {"readme score", "readme test"} <= set(re.findall(r"readme \w+", script))
 
@@ -48,17 +48,13 @@ def test_every_path_of_the_tree_exists():
     assert not [path for path in listed_paths() if not (ROOT / path).exists()]
 
 
-def test_every_module_is_in_the_tree():
-    # The files of these folders are told together.
-    together = ("cli", "sources", "encoders", "fusion")
-    modules = {
-        path.parent if path.parent.name in together else path
-        for path in (ROOT / "mmperson").rglob("*.py")
-        if path.name != "__init__.py"
-    }
+def test_every_room_is_in_the_tree():
+    package = ROOT / "mmperson"
+    rooms = {path.parent for path in package.glob("*/__init__.py")} | set(package.glob("*.py"))
+    rooms -= {package / "__init__.py"}
     listed = set(listed_paths())
-    assert not {path.relative_to(ROOT).as_posix() for path in modules} - listed
-    assert {"configs", "weights", "benchmarks", "docs", "tests"} <= listed
+    assert not {path.relative_to(ROOT).as_posix() for path in rooms} - listed
+    assert {"configs", "weights", "benchmarks", "scripts", "docs", "tests"} <= listed
 
 
 def test_the_output_shown_is_what_the_demo_scores():
@@ -69,9 +65,7 @@ def test_the_output_shown_is_what_the_demo_scores():
         assert abs(float(found[1]) - scores[trait]) < 0.011
 
 
-def test_the_tables_are_rendered_from_the_newest_result():
-    result = impressions.newest_result()
-    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    assert impressions.render(README, "results", impressions.table(result)) == README
-    assert impressions.render(page, "results", impressions.trait_table(result)) == page
-    assert result["cold"]["cpu_s"] < 3.0
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == mmperson.__version__
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
