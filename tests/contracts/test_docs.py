@@ -1,4 +1,4 @@
-"""Links lead somewhere, and the reference knows every verb and option."""
+"""Links lead somewhere; the reference knows every option, and renamed.md no name that is gone."""
 
 import re
 from pathlib import Path
@@ -41,3 +41,29 @@ def test_the_reference_has_every_option_of_a_verb(verb):
     section = page.split(f"\n## {verb.split()[0]}\n", 1)[1].split("\n## ")[0]
     assert f"mmperson {verb}" in section
     assert not [option for option in verbs()[verb] if option not in section]
+
+
+def renamed(heading):
+    """Return the new names of a table of renamed.md, by last part for names in a module."""
+    page = (ROOT / "docs" / "reference" / "renamed.md").read_text(encoding="utf-8")
+    rows = page.split(f"\n## {heading}\n")[1].split("\n## ")[0].splitlines()
+    cells = [row.rstrip(" |").rpartition(" | ")[2] for row in rows if row.startswith("| `")]
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_renamed_modules_exist():
+    paths = [ROOT / "mmperson" / name.replace(".", "/") for name in renamed("Modules")]
+    paths = [path.parent / "__init__.py" if path.name == "*" else path for path in paths]
+    assert not [path for path in paths if not (path.exists() or path.with_suffix(".py").exists())]
+
+
+def test_renamed_names_exist():
+    modules = (ROOT / "mmperson").rglob("*.py")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules)
+    names = {name.rpartition(".")[2] for name in renamed("Classes, functions and methods")}
+    assert len(names) > 50
+    assert not [
+        name
+        for name in names
+        if not re.search(rf"\b(?:def|class) {name}\b|^\s*{name}\b[^\n=]*[:=]", code, re.MULTILINE)
+    ]
