@@ -127,7 +127,7 @@ def measure(
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(pool, clips, bound_s, highest, seconds)
     if "cold" in scenarios:
-        tell("ColdStart start")
+        tell("Cold start")
         found["cold"] = measure_cold_start(bundle, clips[0], provider, decode)
     if repeat:
         tell(f"Memory over {repeat:,} clips")

@@ -196,7 +196,7 @@ def _progress(total: int, on_note: OnNote) -> Callable[[int], None]:
     def tell(done: int) -> None:
         nonlocal due
         if due <= done < total:
-            on_note(f"DecodingWorkload clips: {done:,} of {total:,} rows are ready.")
+            on_note(f"Decoding clips: {done:,} of {total:,} rows are ready.")
             due = done + max(_TOLD_ROWS, total // 10)
 
     return tell
