@@ -1,8 +1,7 @@
 """What a clip costs oceanai and deep-personality, and what it costs mmperson.
 
     sh benchmarks/peers/setup.sh ../peers
-    python benchmarks/against_peers.py ../peers
-    python benchmarks/against_peers.py    # only render, from the newest result file
+    python -m benchmarks run peers -- ../peers
 
 Each system scores the same clip, 15 s of H.264 at 1280x720 with a keyframe every ten seconds, in a
 fresh process and its own environment, one after the other over ``--rounds`` rounds; all networks
@@ -25,38 +24,39 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from decoding import random_bundle
-from impressions import render
-from moving_clip import write_moving_clip
-from result_file import ROOT, describe_environment, newest_result, write_result
-
+from benchmarks.harness import ROOT
+from benchmarks.speed.moving_clip import write_moving_clip
+from benchmarks.speed.networks import random_bundle
 from mmperson.inference.bundle import DEFAULT_BUNDLE
 from mmperson.pool.worker import SINGLE_THREAD_ENV
 
+PACKAGES = ("numpy", "av", "onnxruntime")
 PEERS = ROOT / "benchmarks" / "peers"
+RUNNERS = {name: PEERS / f"run_{name}.py" for name in ("mmperson", "oceanai", "deep_personality")}
 FRAMES = {"oceanai": 75, "deep_personality": 100}
 """Pictures that the image network of a peer sees of this clip, by default."""
 WIDTH, HEIGHT = 1280, 720
 SECONDS, WARM_SECONDS = 15, 2
-GOAL = 12
 STAGES = ("import_cpu_s", "build_cpu_s", "warm_cpu_s", "clip_cpu_s")
 MEASURED = (*STAGES, "clip_wall_s", "peak_rss_mb", "frames")
 
 
 def commands(environments: Path, folder: Path) -> dict[str, list[str]]:
     """Name the systems, and say how each is started, but for the clips."""
-    ours = [sys.executable, str(PEERS / "run_mmperson.py")]
+    ours = [sys.executable, str(RUNNERS["mmperson"])]
     found = {"mmperson, text and audio": [*ours, DEFAULT_BUNDLE]}
     for peer, frames in FRAMES.items():
         bundle = random_bundle(folder / peer, {"video.frames": str(frames)})
         python = environments.resolve() / peer / "bin" / "python"
-        found[peer] = [str(python), str(PEERS / f"run_{peer}.py")]
+        found[peer] = [str(python), str(RUNNERS[peer])]
         found[f"mmperson, {frames} frames"] = [*ours, str(bundle)]
     return found
 
 
-def measure(systems: dict[str, list[str]], clips: Sequence[Path], rounds: int) -> Iterator[dict]:
-    """Run every system in turn, so that what else the machine does meets all of them."""
+def run_systems(
+    systems: dict[str, list[str]], clips: Sequence[Path], rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Run every system in turn, so that other load on the machine meets all of them."""
     variables = {**os.environ, **SINGLE_THREAD_ENV, "OPENCV_FFMPEG_THREADS": "1"}
     variables.pop("PYTHONPATH", None)
     for number, (name, command) in itertools.product(range(rounds), systems.items()):
@@ -118,37 +118,6 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def table(result: dict[str, Any]) -> str:
-    """Render a result as a Markdown table."""
-    lines = [
-        "| system | frames | CPU s per clip | range | CPU s before: import, networks "
-        "| peak RSS, MB | over shipped bundle | over mmperson at as many frames |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["systems"]:
-        low, high = row["clip_cpu_s_range"]
-        ratios = [
-            f"{row[key]:.1f}x" if key in row else ""
-            for key in ("over_shipped", "over_equal_frames")
-        ]
-        lines.append(
-            f"| {row['system']} | {row['frames']:.0f} | {row['clip_cpu_s']:.2f} | "
-            f"{low:.2f}-{high:.2f} | {row['import_cpu_s']:.1f}, {row['build_cpu_s']:.1f} | "
-            f"{row['peak_rss_mb']:.0f} | {' | '.join(ratios)} |"
-        )
-    peers = [row for row in result["systems"] if "over_shipped" in row]
-    met = all(row["over_shipped"] >= GOAL for row in peers)
-    return "\n".join([
-        *lines,
-        "",
-        f"Medians of {result['rounds']} rounds; random weights save in the shipped bundle. The "
-        f"goal, {GOAL} times less CPU time than each peer with the shipped bundle, is "
-        f"{'met' if met else 'not met'}; that bundle reads no pictures. Load average before: "
-        f"{result['load']:.1f} ({result['hardware']}, one thread where a system lets one choose). "
-        f"From `results/{result['file']}`, made by `{result['command']}`.",
-    ])  # fmt: skip
-
-
 def installed(environments: Path) -> dict[str, dict[str, str]]:
     """Return the versions that the environments hold of the packages that their lists name."""
     found = {}
@@ -165,30 +134,47 @@ def installed(environments: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def main() -> None:
-    """Measure, write the result file, and render the README."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("environments", type=Path, nargs="?", help="without it, only render")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("environments", type=Path, help="folder that setup.sh has filled")
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    if arguments.environments is not None:
-        facts = describe_environment(("numpy", "av", "onnxruntime"), threads=1)
-        facts |= {"load": os.getloadavg()[0], "peers": installed(arguments.environments)}
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            clips = [folder / "warm.mp4", folder / "clip.mp4"]
-            for clip, seconds in zip(clips, (WARM_SECONDS, SECONDS), strict=True):
-                write_moving_clip(clip, seconds, WIDTH, HEIGHT)
-            systems = commands(arguments.environments, folder)
-            rows = list(measure(systems, clips, arguments.rounds))
-        figures = {"rounds": arguments.rounds, "systems": summarise(rows), "rows": rows}
-        write_result("peers", facts, figures)
-    path = ROOT / "benchmarks" / "README.md"
-    result = newest_result("peers")
-    if result is not None:
-        text = render(path.read_text(encoding="utf-8"), "peers", table(result))
-        path.write_text(text, encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main()
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Draw the clip, and run every system."""
+    clips = [folder / "warm.mp4", folder / "clip.mp4"]
+    for clip, seconds in zip(clips, (WARM_SECONDS, SECONDS), strict=True):
+        write_moving_clip(clip, seconds, WIDTH, HEIGHT)
+    systems = commands(given.environments, folder)
+    rows = list(run_systems(systems, clips, given.rounds))
+    figures = {
+        "peers": installed(given.environments),
+        "rounds": given.rounds,
+        "systems": summarise(rows),
+        "rows": rows,
+    }
+    return {"peers": figures}
+
+
+def smoke(folder: Path) -> None:
+    figures = {name: 1.0 for name in MEASURED}
+    for output in ("", "Killed", "[]", "{}", json.dumps({**figures, "scores": [0.5]})):
+        try:
+            parse(output)
+        except ValueError:
+            continue
+        raise AssertionError(f"taken for figures: {output}")
+    clip = write_moving_clip(folder / "clip.mp4", 1.0, 64, 36)
+    ours = {"mmperson, text and audio": [sys.executable, str(RUNNERS["mmperson"]), DEFAULT_BUNDLE]}
+    (row,) = run_systems(ours, [clip, clip], 1)
+    assert row["clip_cpu_s"] > 0
+    cpu_s = {"mmperson, text and audio": (1, 1, 2), "oceanai": (24, 30, 18)}
+    cpu_s |= {"mmperson, 75 frames": (6, 6, 6), "deep_personality": (11, 11, 11)}
+    cpu_s |= {"mmperson, 100 frames": (22, 22, 22)}
+    rows = [
+        {"system": name, **figures, "clip_cpu_s": seconds}
+        for name, rounds in cpu_s.items()
+        for seconds in rounds
+    ]
+    found = {row["system"]: row for row in summarise(rows)}
+    assert (found["oceanai"]["over_shipped"], found["oceanai"]["over_equal_frames"]) == (24, 4)
+    assert found["oceanai"]["clip_cpu_s_range"] == [18, 30]

@@ -1,21 +1,18 @@
 """Compare fusions on the same features, with three seeds, intervals and paired differences.
 
-    python benchmarks/fusions.py impressions runs/impressions.parquet
-    python benchmarks/fusions.py youtube runs/youtube.parquet
-    python benchmarks/fusions.py    # only render, from the newest result files
+    python -m benchmarks run fusions -- impressions runs/impressions.parquet
+    python -m benchmarks run fusions -- youtube runs/youtube.parquet
 
 On First Impressions every recipe of the list learns from the training split as it stands in
 ``configs/`` and scores validation once per seed: all epochs without selection, save
 ``ttfn_published``, whose epoch is chosen on a fold of the training split. On YouTube Personality
 the fusions take the place of the one in ``configs/youtube.yaml``, whose schedule they share, and
-every vlog is scored by the network of the fold that left it out. A result file is never
-overwritten.
+every vlog is scored by the network of the fold that left it out.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,16 +20,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from compare import Scores, cells, judge, learnable, shared, summary, versus
-from impressions import render
-from result_file import ROOT, describe_environment, newest_result, write_result
 
+from benchmarks.harness import ROOT
+from benchmarks.quality.compare import (
+    Scores,
+    count_trainable,
+    evaluate_seeds,
+    share_cache,
+    summary,
+)
+from benchmarks.quality.corpus import write_corpus
 from mmperson.config import Recipe, load_recipe
 from mmperson.datasets import Manifest, read_manifest
 from mmperson.evaluation.protocols import select
 from mmperson.training import score_run, train
 from mmperson.training.setup import split_rows
 
+PACKAGES = ("numpy", "torch", "transformers")
 FUSIONS = (
     "concat", "late", "gated_pairs", "trait_query", "ttfn", "ttfn_published", "crmf",
     "crmf_euclidean",
@@ -42,9 +46,9 @@ FUSIONS = (
 def impressions(
     manifest: Manifest, path: Path, names: list[str], seeds: int, folder: Path
 ) -> list[dict[str, Any]]:
-    """Train every fusion on the training split and judge it on validation."""
-    learned, rows = manifest.where_split("train"), manifest.where_split("validation")
-    judged = {name: select(name, learned, rows) for name in ("official", "unseen")}
+    """Train every fusion on the training split and evaluate it on validation."""
+    train_rows, rows = manifest.where_split("train"), manifest.where_split("validation")
+    masks = {name: select(name, train_rows, rows) for name in ("official", "unseen")}
     scores: dict[str, list[Scores]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -53,13 +57,13 @@ def impressions(
             changes = {"data.manifest": str(path), "seed": str(seed)}
             recipe = load_recipe(ROOT / "configs" / f"{name}.yaml", changes)
             run = folder / f"{name}-{seed}"
-            train(shared(recipe, folder), run)
+            train(share_cache(recipe, folder), run)
             scores.setdefault(name, []).append(score_run(run, rows, cache=folder / "cache"))
-        facts[name] = {"parameters": learnable(run), "cpu_s": time.process_time() - begun}
+        facts[name] = {"parameters": count_trainable(run), "cpu_s": time.process_time() - begun}
         print(name, {k: round(np.mean(v), 4) for k, v in summary(scores[name], rows).items()})
     return [
-        compared(name, protocol, scores, facts[name], rows, learned, mask)
-        for protocol, mask in judged.items()
+        compare_with_concat(name, protocol, scores, facts[name], rows, train_rows, mask)
+        for protocol, mask in masks.items()
         for name in names
     ]
 
@@ -67,7 +71,7 @@ def impressions(
 def youtube(
     manifest: Manifest, path: Path, names: list[str], seeds: int, folder: Path
 ) -> list[dict[str, Any]]:
-    """Train every fusion on nine tenths of the vloggers, ten times, and judge the tenth."""
+    """Train every fusion on nine tenths of the vloggers, ten times, and evaluate the tenth."""
     scores: dict[str, list[Scores]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -77,17 +81,17 @@ def youtube(
             for fold in range(10):
                 recipe = youtube_recipe(name, path, seed, fold)
                 run = folder / f"{name}-{seed}-{fold}"
-                train(shared(recipe, folder), run)
+                train(share_cache(recipe, folder), run)
                 _, held = split_rows(recipe, manifest)
                 assert held is not None
                 rows = np.isin(manifest.sample_id, held.sample_id)
                 out[rows] = score_run(run, manifest.select(rows), cache=folder / "cache")
             scores.setdefault(name, []).append(out)
-        facts[name] = {"parameters": learnable(run), "cpu_s": time.process_time() - begun}
+        facts[name] = {"parameters": count_trainable(run), "cpu_s": time.process_time() - begun}
         print(name, {k: round(np.mean(v), 4) for k, v in summary(scores[name], manifest).items()})
     every = np.ones(len(manifest), dtype=np.bool_)
     return [
-        compared(name, "ten folds", scores, facts[name], manifest, manifest, every)
+        compare_with_concat(name, "ten folds", scores, facts[name], manifest, manifest, every)
         for name in names
     ]
 
@@ -102,8 +106,8 @@ def youtube_recipe(fusion: str, path: Path, seed: int, fold: int) -> Recipe:
         size |= {"unimodal_dim": 2 * size["dim"]}
     content |= {key: other[key] for key in ("heads", "loss")}
     content |= {"fusion": {**other["fusion"], **size}, "seed": seed}
-    # These traits hardly go together, and members that all of them share learn what they have in
-    # common.
+    # These traits hardly correlate, and members that all traits share learn what
+    # the traits have in common.
     content["heads"] |= {"shared": False}
     # The last epoch counts: choosing one on the held-out fold would leak it into its own score.
     content["data"] |= {"manifest": str(path), "held_out": fold}
@@ -111,83 +115,46 @@ def youtube_recipe(fusion: str, path: Path, seed: int, fold: int) -> Recipe:
     return Recipe.model_validate(content)
 
 
-def compared(
+def compare_with_concat(
     name: str,
     protocol: str,
     scores: Mapping[str, list[Scores]],
     facts: dict[str, Any],
     rows: Manifest,
-    learned: Manifest,
+    train_rows: Manifest,
     mask: npt.NDArray[np.bool_],
 ) -> dict[str, Any]:
-    """Judge a fusion's seeds, and the mean of their scores beside that of ``concat``."""
+    """Evaluate a fusion's seeds, and the mean of their scores beside that of ``concat``."""
     base = None if name == "concat" else scores["concat"]
-    row = judge(scores[name], base, rows, learned, mask)
+    row = evaluate_seeds(scores[name], base, rows, train_rows, mask)
     if base is not None:
         row["minus_concat"] = row.pop("difference")
     return {"fusion": name, "protocol": protocol, **facts, **row}
 
 
-def table(result: dict[str, Any]) -> str:
-    """Render a result as a Markdown table."""
-    lines = [
-        "| fusion | rows | parameters | 1-MAE | R² | PCC | CCC | R² minus concat's |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        difference = versus(row["minus_concat"]) if "minus_concat" in row else ""
-        lines.append(
-            f"| {row['fusion']} | {row['protocol']} | {row['parameters']:,} | "
-            f"{' | '.join(cells(row))} | {difference} |"
-        )
-    return "\n".join([
-        *lines,
-        "",
-        f"Mean ± standard deviation over {result['seeds']} seeds, per trait, then averaged. The "
-        "last column compares the means of the seeds' scores on the same rows, with its 95 % "
-        "interval from a bootstrap over source videos or persons; *noise* where that holds zero. "
-        f"From `results/{result['file']}`, made by `{result['command']}` in "
-        f"{result['cpu_s'] / 60:.0f} CPU minutes ({result['hardware']}).",
-    ])  # fmt: skip
-
-
-def render_readme() -> None:
-    """Put the newest tables into the benchmarks' README."""
-    path = ROOT / "benchmarks" / "README.md"
-    text = path.read_text(encoding="utf-8")
-    for corpus in CORPORA:
-        result = newest_result(f"{corpus}-fusions")
-        if result is not None:
-            text = render(text, f"fusions {corpus}", table(result))
-    path.write_text(text, encoding="utf-8")
-
-
 CORPORA = {"impressions": impressions, "youtube": youtube}
 
 
-def main() -> None:
-    """Measure, write the result file, and render the README."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", choices=CORPORA, nargs="?", help="without it, only render")
-    parser.add_argument("manifest", type=Path, nargs="?")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("manifest", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fusions", default=",".join(FUSIONS), help="concat and others")
     parser.add_argument("--keep", type=Path, help="folder for runs and features; default: none")
-    arguments = parser.parse_args()
-    if arguments.corpus is not None:
-        if arguments.manifest is None:
-            parser.error("give the corpus's manifest")
-        facts = describe_environment(("numpy", "torch", "transformers"), threads=1)
-        manifest = read_manifest(arguments.manifest)
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = arguments.keep or Path(temporary)
-            measure = CORPORA[arguments.corpus]
-            names = arguments.fusions.split(",")
-            rows = measure(manifest, arguments.manifest, names, arguments.seeds, folder)
-        figures = {"seeds": arguments.seeds, "cpu_s": time.process_time(), "rows": rows}
-        write_result(f"{arguments.corpus}-fusions", facts, figures)
-    render_readme()
 
 
-if __name__ == "__main__":
-    main()
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Train and evaluate every fusion on a corpus."""
+    names = given.fusions.split(",")
+    rows = CORPORA[given.corpus](
+        read_manifest(given.manifest), given.manifest, names, given.seeds, given.keep or folder
+    )
+    figures = {"seeds": given.seeds, "cpu_s": time.process_time(), "rows": rows}
+    return {f"{given.corpus}-fusions": figures}
+
+
+def smoke(folder: Path) -> list[str]:
+    recipe = youtube_recipe("ttfn_published", Path("x"), 1, 9)
+    assert (recipe.seed, recipe.data.held_out, recipe.run.select_metric) == (1, 9, "last")
+    path = write_corpus(folder, train=24, validation=12)
+    return ["impressions", str(path), "--seeds", "1", "--fusions", "concat,late"]

@@ -1,31 +1,34 @@
 """Compare the systems that read words alone, on the same clips of First Impressions V2.
 
-    python benchmarks/text_systems.py runs/impressions.parquet
-    python benchmarks/text_systems.py runs/impressions.parquet --rows prompts
-    python benchmarks/text_systems.py runs/impressions.parquet --rows few
-    python benchmarks/text_systems.py    # only render, from the newest result file
+    python -m benchmarks run text-systems -- runs/impressions.parquet
+    python -m benchmarks run text-systems -- runs/impressions.parquet --rows prompts
+    python -m benchmarks run text-systems -- runs/impressions.parquet --rows few
 
 Every system learns the same seeded part of the training split and scores the same part of the test
 split once per seed: all epochs of its recipe, without selection. What a language model reads slowly
 is compared on fewer rows: prompts, and the questionnaire, which is also judged by its keyed answers
-without any training. A result file is never overwritten. SmolLM2 is fetched by
-``scripts/fetch_smollm2.py``.
+without any training. ``scripts/fetch_smollm2.py`` fetches SmolLM2.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compare import METRICS, Scores, cells, judge, learnable, shared, summary, versus
-from impressions import render
-from result_file import ROOT, describe_environment, newest_result, write_result
 
+from benchmarks.harness import ROOT
+from benchmarks.quality.compare import (
+    Scores,
+    count_trainable,
+    evaluate_seeds,
+    share_cache,
+    summary,
+)
+from benchmarks.quality.corpus import write_corpus
 from mmperson.config import load_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest
 from mmperson.datasets.dataset import ClipDataset
@@ -38,6 +41,7 @@ from mmperson.preprocessing.text.inventory import trait_scores
 from mmperson.training import score_run, train
 from mmperson.training.encoding import encode_rows
 
+PACKAGES = ("numpy", "torch", "transformers")
 PROTOCOLS = ("official", "unseen")
 SIMPLE = ("constant", "word_count")
 
@@ -112,22 +116,25 @@ def draw_rows(manifest: Manifest, train_rows: int, test_rows: int) -> Manifest:
     return manifest.select(keep)
 
 
-def measure(manifest: Manifest, names: list[str], seeds: int, folder: Path) -> list[dict[str, Any]]:
-    """Train every system on the training rows and judge it on the test rows."""
+def evaluate_systems(
+    manifest: Manifest, names: list[str], seeds: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Train every system on the training rows and evaluate it on the test rows."""
     path = folder / f"rows-{len(manifest)}.parquet"
     write_manifest(manifest, path)
-    learned, rows = manifest.where_split("train"), manifest.where_split("test")
-    scores: dict[str, list[Scores]] = {name: [BASELINES[name](learned, rows)] for name in SIMPLE}
+    train_rows, rows = manifest.where_split("train"), manifest.where_split("test")
+    scores: dict[str, list[Scores]] = {name: [BASELINES[name](train_rows, rows)] for name in SIMPLE}
     facts: dict[str, dict[str, Any]] = {name: {"parameters": 0, "cpu_s": 0.0} for name in SIMPLE}
     for name in names:
         begun = time.process_time()
         runs = [folder / f"{name}-{seed}-{len(manifest)}" for seed in range(seeds)]
         scores[name] = [
-            learn(SYSTEMS[name], seed, path, run, rows, folder) for seed, run in enumerate(runs)
+            train_and_score(SYSTEMS[name], seed, path, run, rows, folder)
+            for seed, run in enumerate(runs)
         ]
-        facts[name] = {"parameters": learnable(runs[0]), "cpu_s": time.process_time() - begun}
+        facts[name] = {"parameters": count_trainable(runs[0]), "cpu_s": time.process_time() - begun}
         if name == "questionnaire":
-            scores["keyed answers"] = [trait_scores(answers(runs[0], rows, folder))]
+            scores["keyed answers"] = [trait_scores(inventory_answers(runs[0], rows, folder))]
             facts["keyed answers"] = {"parameters": 0, "cpu_s": 0.0}
         print(name, {k: f"{np.mean(v):.4f}" for k, v in summary(scores[name], rows).items()})
     return [
@@ -135,24 +142,26 @@ def measure(manifest: Manifest, names: list[str], seeds: int, folder: Path) -> l
             "system": name,
             "protocol": protocol,
             **facts[name],
-            **judge(found, None if name == PLAIN else scores.get(PLAIN), rows, learned, mask),
+            **evaluate_seeds(
+                found, None if name == PLAIN else scores.get(PLAIN), rows, train_rows, mask
+            ),
         }
-        for protocol, mask in ((name, select(name, learned, rows)) for name in PROTOCOLS)
+        for protocol, mask in ((name, select(name, train_rows, rows)) for name in PROTOCOLS)
         for name, found in scores.items()
     ]
 
 
-def learn(
+def train_and_score(
     system: System, seed: int, manifest: Path, run: Path, rows: Manifest, folder: Path
 ) -> Scores:
     """Train a system, and score rows by its network after the last epoch."""
     changes = {**system.changes, "data.manifest": str(manifest), "seed": str(seed)}
     recipe = load_recipe(ROOT / "configs" / f"{system.recipe}.yaml", changes)
-    train(shared(recipe, folder), run)
+    train(share_cache(recipe, folder), run)
     return score_run(run, rows, cache=folder / "cache")
 
 
-def answers(run: Path, rows: Manifest, folder: Path) -> Scores:
+def inventory_answers(run: Path, rows: Manifest, folder: Path) -> Scores:
     """Return the language model's answers to the inventory, float (row, item) on [-1, 1]."""
     trained = load_network(run)
     tokenizer = load_tokenizer(run / TOKENIZER_FILE)
@@ -162,80 +171,47 @@ def answers(run: Path, rows: Manifest, folder: Path) -> Scores:
         "text",
         folder / "cache",
     )
-    return np.stack([said.numpy()[:, 0] for said in encoded.features["text"]]).astype(np.float64)
+    return np.stack([states.numpy()[:, 0] for states in encoded.features["text"]]).astype(
+        np.float64
+    )
 
 
-def table(result: dict[str, Any]) -> str:
-    """Render a result as a Markdown table."""
-    lines = [
-        f"| system | rows | parameters | 1-MAE | R² | PCC | CCC | R² minus that of {PLAIN} |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        simple = row["parameters"] == 0
-        figures = [f"{row['mean'][m]:.4f}" for m in METRICS] if simple else cells(row)
-        parameters = "" if simple else f"{row['parameters']:,}"
-        difference = versus(row["difference"]) if "difference" in row else ""
-        lines.append(
-            f"| {row['system']} | {row['protocol']}, {row['n']:,} | "
-            f"{parameters} | {' | '.join(figures)} | {difference} |"
-        )
-    drawn = result["drawn"]
-    return "\n".join([
-        *lines,
-        "",
-        f"{drawn['train']:,} training and {drawn['test']:,} test rows with words, drawn once; "
-        "*unseen* are those of whose source video no drawn training row is. Mean "
-        f"± standard deviation over {result['seeds']} seeds, per trait, then averaged; parameters "
-        "are those that training changes. The last column compares the means of the seeds' scores "
-        "on the same rows, with its 95 % interval from a bootstrap over source videos; *noise* "
-        "where that holds zero. Intervals of every figure are in "
-        f"`results/{result['file']}`, made by `{result['command']}` in "
-        f"{result['cpu_s'] / 60:.0f} CPU minutes ({result['hardware']}).",
-    ])  # fmt: skip
-
-
-def render_readme() -> None:
-    """Put the newest table into the benchmarks' README."""
-    path = ROOT / "benchmarks" / "README.md"
-    text = path.read_text(encoding="utf-8")
-    for rows in ROWS.values():
-        result = newest_result(rows.kind)
-        if result is not None:
-            text = render(text, rows.kind, table(result))
-    path.write_text(text, encoding="utf-8")
-
-
-def main() -> None:
-    """Measure, write the result file, and render the README."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("manifest", type=Path, nargs="?", help="without it, only render")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", choices=ROWS, default="many")
     parser.add_argument("--systems", help="names from SYSTEMS; default: those of the rows")
     parser.add_argument("--train", type=int, help="training rows; default: those of --rows")
     parser.add_argument("--test", type=int, help="test rows; default: those of --rows")
     parser.add_argument("--keep", type=Path, help="folder for runs and features; default: none")
-    arguments = parser.parse_args()
-    if arguments.manifest is not None:
-        facts = describe_environment(("numpy", "torch", "transformers"), threads=1)
-        manifest = read_manifest(arguments.manifest)
-        chosen = ROWS[arguments.rows]
-        manifest = draw_rows(
-            manifest, arguments.train or chosen.train, arguments.test or chosen.test
-        )
-        with tempfile.TemporaryDirectory() as temporary:
-            names = (arguments.systems or ",".join(chosen.systems)).split(",")
-            rows = measure(manifest, names, arguments.seeds, arguments.keep or Path(temporary))
-        figures = {
-            "seeds": arguments.seeds,
-            "drawn": {split: int((manifest.split == split).sum()) for split in ("train", "test")},
-            "cpu_s": time.process_time(),
-            "rows": rows,
-        }
-        write_result(chosen.kind, facts, figures)
-    render_readme()
 
 
-if __name__ == "__main__":
-    main()
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Draw rows, and train and evaluate every system on them."""
+    chosen = ROWS[given.rows]
+    manifest = draw_rows(
+        read_manifest(given.manifest), given.train or chosen.train, given.test or chosen.test
+    )
+    names = given.systems.split(",") if given.systems else list(chosen.systems)
+    rows = evaluate_systems(manifest, names, given.seeds, given.keep or folder)
+    figures = {
+        "seeds": given.seeds,
+        "drawn": {split: int((manifest.split == split).sum()) for split in ("train", "test")},
+        "cpu_s": time.process_time(),
+        "rows": rows,
+    }
+    return {chosen.kind: figures}
+
+
+def smoke(folder: Path) -> list[str]:
+    for system in SYSTEMS.values():
+        path = ROOT / "configs" / f"{system.recipe}.yaml"
+        assert load_recipe(path, system.changes).modalities == ("text",), system
+    path = write_corpus(folder, train=24, test=12)
+    manifest = read_manifest(path)
+    many, few = draw_rows(manifest, 20, 8), draw_rows(manifest, 5, 2)
+    assert [int((many.split == name).sum()) for name in ("train", "test")] == [20, 8]
+    assert all(text.strip() for text in draw_rows(manifest, 99, 99).transcript)
+    assert set(few.sample_id) < set(many.sample_id)
+    assert many.sample_id.tolist() == sorted(many.sample_id.tolist())
+    return [str(path), "--seeds", "1", "--systems", PLAIN, "--train", "16", "--test", "8"]

@@ -1,6 +1,6 @@
 """Measure what decoding costs under each profile, and what fewer frames change.
 
-    python benchmarks/decoding.py CLIP… [--bundle DIR] [--hour]
+    python -m benchmarks run decoding -- CLIP… [--bundle DIR] [--minutes 5 60]
 
 For each clip with video: CPU time of demultiplexing alone and of ``read_clip`` with 16 frames and
 7 s of sound under ``exact``, ``fast`` and ``key``; the least of two, the profiles in turn, one
@@ -8,8 +8,7 @@ decoder thread. Beside it: how far the frames are from those of ``exact``, how m
 PSNR against them, and how a bundle's scores move. Without ``--bundle``,
 ``configs/three_modalities.yaml`` is exported after a single step of training: then the move says
 how much the inputs change relative to other clips (``share_of_spread``), not how good scores are.
-``--hour`` also reads drawn recordings of 5 and 60 minutes by windows and says what memory that
-takes.
+``--minutes`` also reads drawn recordings of such lengths by windows, and states the memory.
 """
 
 from __future__ import annotations
@@ -19,30 +18,28 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import av
 import numpy as np
-from result_file import ROOT, describe_environment, write_result
 
+from benchmarks.harness import ROOT
+from benchmarks.speed.moving_clip import write_moving_clip
+from benchmarks.speed.networks import random_bundle
 from mmperson.benchmark.processes import peak_rss_mb
 from mmperson.inference.predictor import Predictor, load
 from mmperson.media import AudioWindow, Clip, Decode, probe_clip, read_clip, read_windows
 from mmperson.preprocessing.clip import prepare_clip
 
-if TYPE_CHECKING:
-    from mmperson.exporting.quantize import Precision
-
+PACKAGES = ("av", "onnxruntime", "numpy")
 PROFILES: tuple[Decode, ...] = get_args(Decode)
 FRAMES = 16
 WINDOW = AudioWindow(44_100, duration_s=7.0)
 REPEATS = 2
-WORDS = "I like to plan my day, and when it goes another way I laugh and begin again."
+TRANSCRIPT = "I like to plan my day, and when it goes another way I laugh and begin again."
 
 
 def cpu_ms(work: Callable[[], Any]) -> float:
@@ -65,7 +62,7 @@ def psnr_db(frames: np.ndarray, exact: np.ndarray) -> list[float]:
     return (10 * np.log10(255.0**2 / np.maximum(error.mean(axis=(1, 2, 3)), 6.5e-6))).tolist()
 
 
-def measure(path: Path, predictor: Predictor) -> dict[str, Any]:
+def compare_profiles(path: Path, predictor: Predictor) -> dict[str, Any]:
     """Compare the profiles on one clip."""
     info = probe_clip(path).video
     costs: dict[str, list[float]] = {name: [] for name in ("demux", *PROFILES)}
@@ -103,7 +100,7 @@ def measure(path: Path, predictor: Predictor) -> dict[str, Any]:
 def scores_of(path: Path, profile: Decode, predictor: Predictor) -> list[float]:
     """Score a clip under a profile."""
     clip = read_clip(path, decode=profile, threads="none", **predictor.spec.read_options())
-    inputs = prepare_clip(clip, WORDS, predictor.spec, predictor.tokenizer)
+    inputs = prepare_clip(clip, TRANSCRIPT, predictor.spec, predictor.tokenizer)
     return predictor.score(inputs).tolist()
 
 
@@ -119,41 +116,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "cpu_share_median": round(float(np.median(cost)), 3),
             "score_change_mean": float(change.mean()),
             "score_change_largest": float(change.max()),
-            "share_of_spread": float(change.mean() / spread),
+            "share_of_spread": float(change.mean() / spread) if spread else None,
         }
     return summary
-
-
-def random_bundle(
-    folder: Path,
-    more: Mapping[str, str] = MappingProxyType({}),
-    precision: Precision = "int8",
-) -> Path:
-    """Export ``three_modalities`` after a single step: as good as random, which costs the same.
-
-    Args:
-        folder: Where to work, and where the bundle is put.
-        more: Changes of the recipe.
-        precision: What its graphs are converted to.
-    """
-    from training_speed import write_corpus  # Here, because it loads torch.
-
-    from mmperson.config import load_recipe
-    from mmperson.datasets import read_manifest
-    from mmperson.exporting import export_run
-    from mmperson.training import train
-
-    corpus = folder / "corpus"
-    corpus.mkdir(parents=True)
-    write_corpus(ROOT / "docs" / "demo" / "demo.mp4", 4, corpus)
-    changes = {"data.manifest": str(corpus / "manifest.parquet")}
-    changes |= {"optim.epochs": "1", "augment": "null", "optim.ema_decay": "null"}
-    changes |= {"run.threads": "1", **more}
-    recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
-    run = train(recipe, folder / "run").run
-    rows = read_manifest(corpus / "manifest.parquet").select(np.arange(1))  # for the gates
-    export_run(run, folder / "bundle", rows, precision=precision)
-    return folder / "bundle"
 
 
 def draw_recording(path: Path, minutes: int) -> None:
@@ -188,43 +153,45 @@ def read_recording(path: Path) -> dict[str, float]:
     return {"windows": count, "cpu_s": time.process_time() - start, "peak_mb": peak_mb}
 
 
-def measure_recordings(folder: Path) -> dict[str, Any]:
-    """Read recordings of 5 and 60 minutes, each in its own process."""
+def measure_recordings(folder: Path, lengths: Sequence[int]) -> dict[str, Any]:
+    """Read recordings of so many minutes, each in its own process."""
     found = {}
-    for minutes in (5, 60):
+    for minutes in lengths:
         path = folder / f"{minutes}.mp4"
         draw_recording(path, minutes)
-        command = [sys.executable, __file__, "--read", str(path)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-m", "benchmarks.speed.decoding", str(path)]
+        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         found[f"{minutes} min"] = json.loads(answer.stdout)
     return found
 
 
-def main() -> None:
-    """Measure and write the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("clips", nargs="*", type=Path)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--hour", action="store_true")
-    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.read is not None:
-        print(json.dumps(read_recording(given.read)))
-        return
-    facts = describe_environment(("av", "onnxruntime", "numpy"), threads=1)
+    parser.add_argument(
+        "--minutes", type=int, nargs="*", default=[], help="recordings, such as 5 60"
+    )
+
+
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Compare the profiles on clips, and read long recordings."""
     figures: dict[str, Any] = {"weights": "given" if given.bundle else "random"}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if given.clips:
-            predictor = load(given.bundle or random_bundle(folder))
-            rows = [measure(path, predictor) for path in given.clips if probe_clip(path).video]
-            figures |= {"summary": summarise(rows), "clips": rows}
-            print(json.dumps(figures["summary"], indent=1))
-        if given.hour:
-            figures["recordings"] = measure_recordings(folder)
-            print(json.dumps(figures["recordings"], indent=1))
-    write_result("decoding", facts, figures)
+    if given.clips:
+        predictor = load(given.bundle or random_bundle(folder))
+        rows = [compare_profiles(path, predictor) for path in given.clips if probe_clip(path).video]
+        figures |= {"summary": summarise(rows), "clips": rows}
+        print(json.dumps(figures["summary"], indent=1))
+    if given.minutes:
+        figures["recordings"] = measure_recordings(folder, given.minutes)
+        print(json.dumps(figures["recordings"], indent=1))
+    return {"decoding": figures}
 
 
-if __name__ == "__main__":
-    main()
+def smoke(folder: Path) -> list[str]:
+    clips = [write_moving_clip(folder / f"{n}.mp4", 1.0, 64, 36, seed=n) for n in range(2)]
+    bundle = ROOT / "weights" / "impressions-text-audio"
+    return [*map(str, clips), "--bundle", str(bundle), "--minutes", "1"]
+
+
+if __name__ == "__main__":  # a process of its own, whose memory is that of the recording
+    print(json.dumps(read_recording(Path(sys.argv[1]))))

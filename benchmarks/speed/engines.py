@@ -1,8 +1,7 @@
 """What each graph costs on the CPU, by precision and provider, and how far its scores are off.
 
-    python benchmarks/engines.py            # measures, writes a result file, renders the README
-    python benchmarks/engines.py --render   # only renders
-    python benchmarks/engines.py --keep DIR # keeps the random networks, which need torch to be made
+    python -m benchmarks run engines
+    python -m benchmarks run engines -- --keep DIR   # the random networks, which only torch makes
 
 Two networks read the demo clip and its transcript: the shipped bundle, and
 ``configs/three_modalities.yaml`` with random weights, exported after a single step of training.
@@ -18,10 +17,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from impressions import render
-from result_file import ROOT, describe_environment, newest_result, write_result
 
+from benchmarks.harness import DEMO
+from benchmarks.speed.networks import random_bundles
 from mmperson.errors import UsageError
 from mmperson.inference.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from mmperson.inference.predictor import Predictor
@@ -42,7 +39,7 @@ from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import collate
 from mmperson.schema import MODALITIES
 
-CLIP = ROOT / "docs" / "demo" / "demo.mp4"
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu")
 RANDOM = "three_modalities, random weights"
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 BATCHES = (1, 8)
@@ -50,52 +47,25 @@ ENOUGH_S = 0.5
 """CPU time after which a graph has been repeated enough; three times in any case."""
 
 
-def main() -> None:
-    """Measure and render, or only render."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--render", action="store_true", help="only render the README")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=Path, help="folder of the random networks' bundles")
-    given = parser.parse_args()
-    if not given.render:
-        facts = describe_environment(("numpy",), threads=1)
-        facts["versions"]["onnxruntime"] = ort.__version__
-        facts["load_average"] = round(os.getloadavg()[0], 2)
-        with tempfile.TemporaryDirectory() as folder:
-            rows = measure_all(given.keep or Path(folder))
-        write_result("engines", facts, {"rows": rows})
-    page = ROOT / "benchmarks" / "README.md"
-    text = render(page.read_text(encoding="utf-8"), "engines", table(newest_result("engines")))
-    page.write_text(text, encoding="utf-8")
+    parser.add_argument("--shipped", action="store_true", help="the shipped bundle alone")
 
 
-def measure_all(folder: Path) -> list[dict[str, Any]]:
-    """Measure both networks on every provider at hand; return a row per graph."""
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure both networks on every provider at hand, a row per graph."""
     rows = measure_network(DEFAULT_BUNDLE, {"as shipped": open_bundle(DEFAULT_BUNDLE)})
-    if not (folder / PRECISIONS[-1]).is_dir():
-        make_random(folder)
-    return rows + measure_network(RANDOM, {name: open_bundle(folder / name) for name in PRECISIONS})
+    if not given.shipped:
+        folder = given.keep or folder
+        if not (folder / PRECISIONS[-1]).is_dir():
+            random_bundles(folder, PRECISIONS, clips=2)
+        bundles = {name: open_bundle(folder / name) for name in PRECISIONS}
+        rows += measure_network(RANDOM, bundles)
+    return {"engines": {"onnxruntime": ort.__version__, "rows": rows}}
 
 
-def make_random(folder: Path) -> None:
-    """Train ``three_modalities`` for a step and export it in every precision."""
-    from training_speed import write_corpus  # Here, because it loads torch.
-
-    from mmperson.config import load_recipe
-    from mmperson.datasets import read_manifest
-    from mmperson.exporting import export_run
-    from mmperson.training import train
-
-    corpus = folder / "corpus"
-    corpus.mkdir(parents=True)
-    write_corpus(CLIP, 2, corpus)
-    changes = {"data.manifest": str(corpus / "manifest.parquet")}
-    changes |= {"optim.epochs": "1", "augment": "null", "optim.ema_decay": "null"}
-    changes |= {"run.threads": "1"}
-    recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
-    run = train(recipe, folder / "run").run
-    manifest = read_manifest(corpus / "manifest.parquet")
-    for name in PRECISIONS:
-        export_run(run, folder / name, manifest, precision=name)
+def smoke(folder: Path) -> list[str]:
+    return ["--shipped"]
 
 
 def measure_network(network: str, bundles: dict[str, Bundle]) -> list[dict[str, Any]]:
@@ -131,8 +101,8 @@ def measure_network(network: str, bundles: dict[str, Bundle]) -> list[dict[str, 
 
 def demo_inputs(predictor: Predictor) -> ClipInputs:
     """Return what a network reads of the demo clip."""
-    clip = read_clip(CLIP, threads="none", **predictor.spec.read_options())
-    words = CLIP.with_suffix(".txt").read_text(encoding="utf-8")
+    clip = read_clip(DEMO, threads="none", **predictor.spec.read_options())
+    words = DEMO.with_suffix(".txt").read_text(encoding="utf-8")
     return prepare_clip(clip, words, predictor.spec, predictor.tokenizer)
 
 
@@ -172,28 +142,3 @@ def cpu_ms(session: Session, fed: dict[str, GraphValue]) -> float:
         session.run(fed)
         times.append(1e3 * (time.process_time() - begin))
     return statistics.median(times)
-
-
-def table(result: dict[str, Any] | None) -> str:
-    """Return the newest result as Markdown."""
-    if result is None:
-        return "Not measured yet."
-    names = ("network", "graph", "precision", "provider")
-    heads = (*names, "CPU ms per clip, alone", "in eights", "largest change of a score")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in result["rows"]:
-        times = (f"{row[f'cpu_ms_batch_{size}']:.2f}" for size in BATCHES)
-        cells = (*(row[name] for name in names), *times)
-        lines.append(f"| {' | '.join(cells)} | {row['change_of_scores']:.1e} |")
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    note = (
-        f"Medians on one thread ({result['hardware']}, {versions}; load average "
-        f"{result['load_average']} at the start). Random weights are there for their time: how far "
-        f"their scores move means nothing. From `results/{result['file']}`, made by "
-        f"`{result['command']}`."
-    )
-    return "\n".join([*lines, "", note])
-
-
-if __name__ == "__main__":
-    main()

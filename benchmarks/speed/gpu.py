@@ -1,7 +1,7 @@
 """How fast encoders and fusion run on a GPU, in ONNX Runtime and in torch.
 
-    python benchmarks/gpu.py --device cuda
-    python benchmarks/gpu.py --device cpu --tiny    # that it runs; no figure of it means anything
+    python -m benchmarks run gpu -- --device cuda
+    python -m benchmarks run gpu -- --device cpu --tiny --scratch DIR    # that it runs
 
 The networks are those of ``configs/three_modalities.yaml`` with a ViT-S/16 on 16 frames, each seen
 as a scene and as a face, exported at opset 23, where attention is one operator; weights are random,
@@ -14,13 +14,12 @@ of them, and the share of the roofline, which is the measured rate of a large bf
 matrices over the operations of a clip. What cannot be run is named with its reason. *Together* are
 the clips per second of all graphs, one after the other, with the fastest fp16 system per graph
 beside torch.compile: at least as many are aimed at. ``docs/measure-on-a-gpu.md`` says how to run it
-on a machine without network. A result file is never overwritten.
+on a machine without network.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,22 +29,22 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from gpu_systems import (
+from torch import Tensor
+
+from benchmarks.harness import ROOT
+from benchmarks.speed.gpu_systems import (
     Device,
     Run,
+    median_ms,
     on_onnxruntime,
     on_torch,
     operations,
-    pace,
     product_rate,
-    random_words,
+    random_text_weights,
     relative_error,
     runtime_build,
 )
-from result_file import ROOT, describe_environment, write_result
-from separate_attention import separate
-from torch import Tensor
-
+from benchmarks.speed.separate_attention import separate
 from mmperson.config import load_recipe
 from mmperson.errors import UsageError
 from mmperson.exporting.graph import HALF_OPSET, export_graph
@@ -56,6 +55,7 @@ from mmperson.models.input_spec import input_spec
 from mmperson.models.network import PersonalityNetwork
 from mmperson.preprocessing.collate import VIDEO_SHOWN
 
+PACKAGES = ("torch", "timm", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu")
 NETWORK = {"video.backbone": "vit_small_patch16_224", "video.frames": "16", "video.size": "224"}
 TINY = {"video.backbone": "vit_tiny_patch16_224", "video.frames": "2", "video.size": "32"}
 TINY |= {"audio.window_s": "1.0"}
@@ -72,52 +72,38 @@ class Setting:
     product: int = 8192
 
 
-def main() -> None:
-    """Measure and write the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="small networks and inputs")
+    parser.add_argument("--tiny", action="store_true", help="small networks; with --scratch")
     parser.add_argument("--sizes", type=int, nargs="+", help="clips per batch; 1 8 32")
-    add_facts(parser)
-    given = parser.parse_args()
-    try:
-        require(given.device)
-    except UsageError as error:
-        raise SystemExit(str(error)) from error
-    facts = gpu_facts(given, ("torch", "timm", "transformers", "onnx"), torch.get_num_threads())
+    parser.set_defaults(threads=torch.get_num_threads())
+
+
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure every graph by every system."""
+    require(given.device)
     setting, changes = Setting(given.device), NETWORK
     if given.tiny:
-        setting = Setting(given.device, sizes=(1, 2), tokens=8, repeats=2, product=256)
-        changes = TINY
+        if given.scratch is None:
+            raise UsageError("Figures of --tiny mean nothing.", hint="Give --scratch FOLDER.")
+        setting, changes = Setting(given.device, (1, 2), tokens=8, repeats=2, product=256), TINY
     if given.sizes:
         setting = replace(setting, sizes=tuple(given.sizes))
-    with tempfile.TemporaryDirectory() as folder:
-        words = random_words(Path(folder) / "words")
-        found = measure(setting, {**changes, "text.weights": str(words)})
-    write_result("gpu" if not given.tiny else "gpu-tiny", facts, found)
+    weights = random_text_weights(folder / "text")
+    found = measure_graphs(setting, {**changes, "text.weights": str(weights)})
+    return {"gpu": {**describe_device(given.device), **found}}
 
 
-def add_facts(parser: argparse.ArgumentParser) -> None:
-    """Let the caller say what a machine cannot know."""
-    parser.add_argument("--note", help="what a reader must know, such as a pruned library")
-    parser.add_argument("--commit", help="of this source, where it was copied without git")
+def smoke(folder: Path) -> None:
+    from benchmarks.speed.gpu_checks import check_gpu
+
+    check_gpu(folder)
 
 
-def gpu_facts(given: argparse.Namespace, packages: Sequence[str], threads: int) -> dict[str, Any]:
-    """Say what is measured and on what, the build of ONNX Runtime and the caller's note included.
-
-    Args:
-        given: The parsed flags of ``add_facts``, and the device.
-        packages: Whose versions matter.
-        threads: Threads that the measurement uses.
-    """
-    facts = describe_environment(packages, threads)
-    if given.commit and facts["commit"] == "unversioned":
-        facts["commit"] = given.commit
-    build = runtime_build()
-    facts["versions"]["onnxruntime"] = build["version"]
-    facts["device"] = torch.cuda.get_device_name() if given.device == "cuda" else "CPU"
-    return facts | {"onnxruntime": build, "note": given.note}
+def describe_device(device: Device) -> dict[str, Any]:
+    """Return the device's name and the build of ONNX Runtime."""
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    return {"device": name, "onnxruntime": runtime_build()}
 
 
 def require(device: Device) -> None:
@@ -135,7 +121,7 @@ def require(device: Device) -> None:
         check_provider("cuda")
 
 
-def measure(setting: Setting, changes: dict[str, str]) -> dict[str, Any]:
+def measure_graphs(setting: Setting, changes: dict[str, str]) -> dict[str, Any]:
     """Measure every graph of the network by every system."""
     recipe = load_recipe(ROOT / "configs" / "three_modalities.yaml", changes)
     torch.backends.cudnn.allow_tf32 = False  # what all are compared with is in fp32
@@ -158,7 +144,7 @@ def measure(setting: Setting, changes: dict[str, str]) -> dict[str, Any]:
             expected = on_torch(part, inputs, setting.device)()
             for system, prepare in systems(part, graphs, inputs, expected, setting.device).items():
                 row = {"graph": name, "clips": size, "system": system}
-                row |= clocked(prepare, expected, setting.repeats)
+                row |= time_system(prepare, expected, setting.repeats)
                 if "ms" in row:
                     row["clips_per_s"] = 1e3 * size / row["ms"]
                     row["share_of_roofline"] = row["clips_per_s"] * work / peak
@@ -169,10 +155,10 @@ def measure(setting: Setting, changes: dict[str, str]) -> dict[str, Any]:
         part.module.to("cpu")
     encoders = {name: getattr(recipe, name).model_dump(mode="json") for name in recipe.modalities}
     facts = {"opset": HALF_OPSET, "encoders": encoders, "product_flop_per_s": peak}
-    return facts | {"together": together(rows, setting.sizes), "rows": rows}
+    return facts | {"together": sum_graphs(rows, setting.sizes), "rows": rows}
 
 
-def clocked(
+def time_system(
     prepare: Callable[[], Run], expected: Mapping[str, Tensor], repeats: int
 ) -> dict[str, Any]:
     """Return how far a system is from what is expected and how long it takes, or why it cannot.
@@ -183,13 +169,13 @@ def clocked(
         run = prepare()
         # At once: a captured graph writes its next outputs over these.
         error = relative_error(run(), expected)
-        return {"relative_error": error, "ms": pace(run, repeats)}
+        return {"relative_error": error, "ms": median_ms(run, repeats)}
     except Exception as error:  # what fails is a finding, and the rest goes on
         reason = (str(error).splitlines() or [""])[0][:300]
         return {"refused": f"{type(error).__name__}: {reason}"}
 
 
-def together(rows: list[dict[str, Any]], sizes: Sequence[int]) -> list[dict[str, Any]]:
+def sum_graphs(rows: list[dict[str, Any]], sizes: Sequence[int]) -> list[dict[str, Any]]:
     """Say how many clips per second all graphs score, by each system and by the best of fp16.
 
     There is no figure for a system that cannot run every graph, and no ratio without both sides.
@@ -242,7 +228,7 @@ def systems(
 
 
 def draw(part: Part, size: int, tokens: int) -> dict[str, np.ndarray]:
-    """Draw inputs of a graph at random; all is present, masks hide nothing, no picture repeats."""
+    """Draw inputs of a graph at random; all is present, masks hide nothing, no frame repeats."""
     random = np.random.default_rng(0)
     found = {}
     lengths = {"batch": size, "token": tokens}
@@ -261,7 +247,3 @@ def draw(part: Part, size: int, tokens: int) -> dict[str, np.ndarray]:
         else:
             found[name] = random.integers(0, 256, shape).astype(array.dtype)
     return found
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """How many clips a second are decoded, by processors and by a GPU's decoder, and scored.
 
-    python benchmarks/gpu_decoding.py --device cuda
-    python benchmarks/gpu_decoding.py --device cpu --seconds 1    # that it runs
+    python -m benchmarks run gpu-decoding -- --device cuda
+    python -m benchmarks run gpu-decoding -- --device cpu --seconds 1 --scratch DIR
 
 The clip is 15 s at 1280x720 from ``moving_clip.py``, of which 16 frames are wanted. *Processors*: a
 process per processor, each decoding on one thread, by decode profile; all begin together. *NVDEC*:
@@ -9,15 +9,13 @@ the GPU's decoder through PyAV, every picture of the clip, on 1, 4 and 8 threads
 stay on the GPU and become RGB there. A thread opens one decoder and flushes it between clips; all
 share the primary CUDA context. *Scored*: from mp4 to scores by ``mmperson benchmark``'s offline
 scenario, with a process per processor and graphs in fp16 on the device. Weights are random. What
-cannot be run is named with its reason; nothing is decoded in software in its place. A result file
-is never overwritten.
+cannot be run is named with its reason; nothing is decoded in software in its place.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,16 +29,13 @@ import torch
 from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from decoding import random_bundle
-from gpu import add_facts, gpu_facts, require
-from gpu_systems import random_words
-from moving_clip import write_moving_clip
-from result_file import write_result
 from torch import Tensor
 
-from mmperson.benchmark.environment import PACKAGES
+from benchmarks.speed.gpu import describe_device, require
+from benchmarks.speed.gpu_systems import random_text_weights
+from benchmarks.speed.moving_clip import write_moving_clip
+from benchmarks.speed.networks import random_bundle
 from mmperson.benchmark.offline import measure_pool
-from mmperson.errors import UsageError
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.scoring import ScoringWorkload
 from mmperson.media import Decode, read_clip
@@ -50,6 +45,7 @@ from mmperson.media.scan import scan_packets
 from mmperson.media.video import nearest_frames, plan_frames
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, cpu_count
 
+PACKAGES = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch")
 FRAMES = 16
 STREAMS = (1, 4, 8)
 """Threads that decode on the GPU side by side, each a stream of its own."""
@@ -133,7 +129,9 @@ def to_rgb(frame: VideoFrame) -> Tensor:
     return rgb.round().clamp(0, 255).to(torch.uint8)
 
 
-def pace(work: Callable[[], Any], seconds: float, ready: Callable[[], Any] = lambda: None) -> float:
+def rate_per_s(
+    work: Callable[[], Any], seconds: float, ready: Callable[[], Any] = lambda: None
+) -> float:
     """Return how often a second something can be done, after a time that does not count.
 
     Args:
@@ -150,12 +148,14 @@ def pace(work: Callable[[], Any], seconds: float, ready: Callable[[], Any] = lam
     return done / passed
 
 
-def by_processors(clip: Path, profile: Decode, workers: int, seconds: float) -> dict[str, float]:
+def decode_by_processors(
+    clip: Path, profile: Decode, workers: int, seconds: float
+) -> dict[str, float]:
     """Decode on so many processes, started anew: FFmpeg does not survive a fork."""
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(workers)  # one that has a clip waits for all, so that each gets one
     with spawn.Pool(workers, _take_barrier, (start,)) as pool:
-        rates = pool.map(partial(_pace_of_reading, clip, profile), [seconds] * workers, 1)
+        rates = pool.map(partial(_reading_rate, clip, profile), [seconds] * workers, 1)
     return {"workers": workers, "clips_per_s": sum(rates)}
 
 
@@ -167,9 +167,9 @@ def _take_barrier(start: Any) -> None:
     _starts.append(start)
 
 
-def _pace_of_reading(clip: Path, profile: Decode, seconds: float) -> float:
+def _reading_rate(clip: Path, profile: Decode, seconds: float) -> float:
     read = partial(read_clip, clip, frames=FRAMES, decode=profile, threads="none")
-    return pace(read, seconds, partial(_starts[-1].wait, STARTUP_TIMEOUT_S))
+    return rate_per_s(read, seconds, partial(_starts[-1].wait, STARTUP_TIMEOUT_S))
 
 
 def nvdec() -> HWAccel:
@@ -177,7 +177,7 @@ def nvdec() -> HWAccel:
     return HWAccel("cuda", allow_software_fallback=False, is_hw_owned=True)
 
 
-def by_streams(
+def decode_by_streams(
     clip: Path, streams: int, seconds: float, accelerator: Callable[[], HWAccel] | None
 ) -> dict[str, float]:
     """Decode on so many threads, each with a decoder of its own; frames stay where they are."""
@@ -195,7 +195,9 @@ def by_streams(
         try:
             decoder = Decoder(accelerator)
             rates.append(
-                pace(partial(decode, decoder), seconds, partial(start.wait, STARTUP_TIMEOUT_S))
+                rate_per_s(
+                    partial(decode, decoder), seconds, partial(start.wait, STARTUP_TIMEOUT_S)
+                )
             )
         except Exception as error:  # told below, by the thread that is asked
             problems.append(error)
@@ -212,25 +214,29 @@ def by_streams(
     return {"streams": streams, "clips_per_s": sum(rates)}
 
 
-def scored(
-    folder: Path, clip: Path, device: Literal["cpu", "cuda"], profile: Decode, seconds: float
+def score(
+    bundle: Path, clip: Path, device: Literal["cpu", "cuda"], profile: Decode, seconds: float
 ) -> dict[str, float]:
     """Score from mp4 to scores; the processes decode while others compute."""
-    work = ScoringWorkload(open_bundle(folder / "bundle"), device, profile)
+    work = ScoringWorkload(open_bundle(bundle), device, profile)
     limits = WorkerLimits(cpu_count(), memory_mb=MEMORY_MB[device])
     rate = measure_pool(work, [str(clip)], limits, seconds, {})
     return {"workers": rate.workers, "clips_per_s": rate.clips_per_s}
 
 
-def measure(clip: Path, folder: Path, device: Literal["cpu", "cuda"], seconds: float) -> list[Any]:
+def measure_ways(
+    clip: Path, bundle: Path, device: Literal["cpu", "cuda"], seconds: float
+) -> list[dict[str, Any]]:
     """Measure every way; one that fails is named with its reason."""
     ways: dict[str, Callable[[], dict[str, float]]] = {
-        f"NVDEC, {streams} threads": partial(by_streams, clip, streams, seconds, nvdec)
+        f"NVDEC, {streams} threads": partial(decode_by_streams, clip, streams, seconds, nvdec)
         for streams in STREAMS
     }
     for profile in PROFILES:
-        ways[f"processors, {profile}"] = partial(by_processors, clip, profile, cpu_count(), seconds)
-        ways[f"scored, {profile}"] = partial(scored, folder, clip, device, profile, seconds)
+        ways[f"processors, {profile}"] = partial(
+            decode_by_processors, clip, profile, cpu_count(), seconds
+        )
+        ways[f"scored, {profile}"] = partial(score, bundle, clip, device, profile, seconds)
     rows = []
     for way, work in ways.items():
         try:
@@ -242,28 +248,24 @@ def measure(clip: Path, folder: Path, device: Literal["cpu", "cuda"], seconds: f
     return rows
 
 
-def main() -> None:
-    """Measure and write the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--seconds", type=float, default=10.0, help="per way")
-    parser.add_argument("--no-save", action="store_true")
-    add_facts(parser)
-    given = parser.parse_args()
-    try:
-        require(given.device)
-    except UsageError as error:
-        raise SystemExit(str(error)) from error
-    facts = gpu_facts(given, (*PACKAGES, "torch"), threads=1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clip = write_moving_clip(folder / "clip.mp4", 15.0, 1280, 720)
-        words = random_words(folder / "words")
-        random_bundle(folder, {"video.frames": str(FRAMES), "text.weights": str(words)}, "fp16")
-        rows = measure(clip, folder, given.device, given.seconds)
-    if not given.no_save:
-        write_result("gpu-decoding", facts, {"frames": FRAMES, "rows": rows})
 
 
-if __name__ == "__main__":
-    main()
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Draw a clip and a bundle, and measure every way."""
+    require(given.device)
+    clip = write_moving_clip(folder / "clip.mp4", 15.0, 1280, 720)
+    weights = random_text_weights(folder / "text")
+    changes = {"video.frames": str(FRAMES), "text.weights": str(weights)}
+    bundle = random_bundle(folder, changes, "fp16")
+    rows = measure_ways(clip, bundle, given.device, given.seconds)
+    facts = describe_device(given.device)
+    return {"gpu-decoding": {**facts, "frames": FRAMES, "rows": rows}}
+
+
+def smoke(folder: Path) -> None:
+    from benchmarks.speed.gpu_checks import check_gpu_decoding
+
+    check_gpu_decoding(folder)

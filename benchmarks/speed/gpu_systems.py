@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from result_file import ROOT
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
+from benchmarks.harness import ROOT
 from mmperson.exporting.wrapper import Part
 from mmperson.inference.providers import start
 from mmperson.models.fusion.ttfn import Attention
@@ -30,11 +30,11 @@ Device = Literal["cpu", "cuda"]
 Run = Callable[[], dict[str, Any]]
 TOKENIZER = ROOT / "weights" / "impressions-text-audio" / "tokenizer.json"
 MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
-"""Sizes of all-MiniLM-L6-v2; it has BERT's words, and as many heads."""
+"""Sizes of all-MiniLM-L6-v2; it has BERT's vocabulary, and as many heads."""
 
 
-def random_words(folder: Path, sizes: Mapping[str, int] = MappingProxyType(MINILM)) -> Path:
-    """Write a folder of weights for words, drawn at random, so that none need be downloaded."""
+def random_text_weights(folder: Path, sizes: Mapping[str, int] = MappingProxyType(MINILM)) -> Path:
+    """Write a folder of random weights of a text encoder, so that none need be downloaded."""
     torch.manual_seed(0)
     BertModel(BertConfig(**sizes)).save_pretrained(folder)
     shutil.copyfile(TOKENIZER, folder / TOKENIZER.name)
@@ -55,8 +55,8 @@ class FusedAttention(nn.Module):
             layer(x).unflatten(-1, (heads, -1)).transpose(1, 2)
             for layer, x in ((of.query, asking), (of.key, answering), (of.value, answering))
         )
-        said = scaled_dot_product_attention(q, k, v, attn_mask=bias.unsqueeze(1))
-        return of.out(said.transpose(1, 2).flatten(-2))
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=bias.unsqueeze(1))
+        return of.out(attended.transpose(1, 2).flatten(-2))
 
 
 def fuse_attention(module: nn.Module) -> nn.Module:
@@ -93,10 +93,10 @@ def on_torch(
     @torch.inference_mode()
     def run() -> dict[str, Tensor]:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            said = module(*placed)
+            answer = module(*placed)
         if device == "cuda":
             torch.cuda.synchronize()
-        outputs = said if isinstance(said, tuple) else (said,)
+        outputs = answer if isinstance(answer, tuple) else (answer,)
         return dict(zip(part.outputs, outputs, strict=True))
 
     return run
@@ -141,7 +141,7 @@ def on_onnxruntime(
     return run
 
 
-def pace(run: Run, repeats: int) -> float:
+def median_ms(run: Run, repeats: int) -> float:
     """Return the median wall time of a run in milliseconds, after a fifth more to warm up."""
     for _ in range(1 + repeats // 5):
         run()
@@ -158,8 +158,8 @@ def relative_error(answer: Mapping[str, Any], expected: Mapping[str, Tensor]) ->
     worst = 0.0
     for name, wanted in expected.items():
         reference = wanted.float().cpu().numpy()
-        said = answer[name]
-        array = said.float().cpu().numpy() if isinstance(said, Tensor) else said.numpy()
+        value = answer[name]
+        array = value.float().cpu().numpy() if isinstance(value, Tensor) else value.numpy()
         scale = max(float(np.abs(reference).max()), 1e-12)
         worst = max(worst, float(np.abs(array - reference).max()) / scale)
     return worst
@@ -187,7 +187,7 @@ def product_rate(side: int, repeats: int, device: Device) -> float:
             torch.cuda.synchronize()
         return {}
 
-    return 2.0 * side**3 / (pace(run, repeats) / 1e3)
+    return 2.0 * side**3 / (median_ms(run, repeats) / 1e3)
 
 
 def runtime_build() -> dict[str, Any]:

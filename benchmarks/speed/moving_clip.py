@@ -1,8 +1,7 @@
 """A clip of any size and length: the demo clip's face and voice, panned over, with film grain.
 
-It weighs on a decoder as a recording does, though nobody may own it: H.264 with references over ten
-seconds, moving pictures, AAC sound, and the demo's words beside it. The same settings give the same
-bytes.
+It costs a decoder what a real recording does: H.264 with a keyframe every ten seconds, moving
+pictures, AAC audio, and the demo's transcript beside it. The same settings give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from result_file import ROOT
 
+from benchmarks.harness import DEMO
 from mmperson.datasets.synthetic_media import REPEATABLE_X264
 from mmperson.media import AudioWindow, read_clip
 
-DEMO = ROOT / "docs" / "demo" / "demo.mp4"
 FPS = 25
 GROUP = 250
 """Pictures from one keyframe to the next, at most."""

@@ -1,6 +1,6 @@
 """What a clip costs by pixels, length, workers and batch, and how near that is to the least.
 
-    python benchmarks/scaling.py
+    python -m benchmarks run scaling
 
 Clips are made anew by ``moving_clip.py``, so that anyone can repeat this. Two bundles: the shipped
 one, which reads sound and words, and ``configs/three_modalities.yaml`` with 16 frames and weights
@@ -9,8 +9,7 @@ that are as good as random, which cost the same time; they say nothing of qualit
 Fits are straight lines by least squares, with R². Beside the speed by workers of one thread is that
 of one process with as many threads. *Goals* compare the whole way of one clip of
 15 s at 1280x720 on one core with its floor: decoding alone, by a bare loop over PyAV, and each
-network alone on ready inputs. CPU times are the least of ``--repeats``. Takes about ten minutes
-on an idle machine. A result file is never overwritten; ``--no-save`` only prints.
+network alone on ready inputs. CPU times are the least of ``--repeats``.
 """
 
 from __future__ import annotations
@@ -18,27 +17,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from result_file import describe_environment, write_result
-
-from mmperson.benchmark.environment import PACKAGES
+from mmperson.benchmark.environment import PACKAGES as PACKAGES
 from mmperson.pool.worker import SINGLE_THREAD_ENV
 
 os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
 
 import av
 import numpy as np
-from decoding import random_bundle
-from moving_clip import write_moving_clip
-from speed_tables import render_readme
 
+from benchmarks.speed.moving_clip import write_moving_clip
+from benchmarks.speed.networks import random_bundles
 from mmperson.benchmark.facts import bundle_facts, check_scored
 from mmperson.benchmark.memory_growth import measure_memory_growth
 from mmperson.benchmark.offline import measure_offline, warm_up, worker_counts
@@ -47,7 +42,7 @@ from mmperson.inference.bundle import Bundle, open_bundle
 from mmperson.inference.predictor import Predictor
 from mmperson.inference.scoring import ScoringWorkload
 from mmperson.inference.session import Session
-from mmperson.media import Decode, find_transcript, read_clip, read_transcript
+from mmperson.media import Decode, find_transcript, probe_clip, read_clip, read_transcript
 from mmperson.media.decode import Threads
 from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, cpu_count
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
@@ -56,14 +51,32 @@ from mmperson.preprocessing.video.faces import face_detector
 from mmperson.schema import Prediction
 
 FRAMES = 16
-SECONDS = 15.0
-SIZES = ((320, 180), (640, 360), (960, 540), (1280, 720))
-LENGTHS_S = (2.0, 5.0, 15.0, 30.0, 60.0)
-LENGTHS_SIZE = (640, 360)
-BATCHES = (1, 2, 4, 8)
-CLIPS_IN_A_ROW = 200
 PROFILES: tuple[Decode, ...] = ("exact", "fast", "key")
 RANDOM = "random weights, timing only"
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes that are measured.
+
+    Attributes:
+        seconds: Length of the clips of different sizes.
+        sizes: Width and height; the last is that of the goals.
+        lengths_s: Lengths at one size.
+        lengths_size: Which size.
+        batches: Clips per run of a graph.
+        clips_in_a_row: Clips after which the growth of memory is taken.
+    """
+
+    seconds: float = 15.0
+    sizes: tuple[tuple[int, int], ...] = ((320, 180), (640, 360), (960, 540), (1280, 720))
+    lengths_s: tuple[float, ...] = (2.0, 5.0, 15.0, 30.0, 60.0)
+    lengths_size: tuple[int, int] = (640, 360)
+    batches: tuple[int, ...] = (1, 2, 4, 8)
+    clips_in_a_row: int = 200
+
+
+TINY = Shapes(1.0, ((64, 36), (96, 54), (128, 72)), (0.5, 1.0, 1.5), (64, 36), (1, 2), 20)
 
 
 def least_cpu_s(work: Callable[[], Any], repeats: int) -> float:
@@ -86,7 +99,7 @@ def line(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     return {"slope": float(slope), "intercept": float(intercept), "r2": r2}
 
 
-def whole(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str, Any]:
+def measure_clip(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str, Any]:
     """Score a clip from file to scores on one core."""
     predictor = Predictor(bundle, decode=decode, decode_threads="none")
     records: list[Prediction] = []
@@ -95,7 +108,7 @@ def whole(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
     return {"cpu_s": spent_s, "stages_wall_ms": records[-1].timing_ms}
 
 
-def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str, float]:
+def measure_floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str, float]:
     """Decode a clip and do nothing with it, and run each network alone on ready inputs."""
     spec = bundle.info.spec
     reading = spec.read_options()
@@ -112,7 +125,7 @@ def floor(bundle: Bundle, clip: Path, decode: Decode, repeats: int) -> dict[str,
         found["face detector"] = least_cpu_s(
             lambda: [detector.detect(frame) for frame in frames], repeats
         )
-    arrays = collate([ready(bundle, clip, decode)], spec)
+    arrays = collate([prepare(bundle, clip, decode)], spec)
     for name, network in networks(bundle):
         found[name] = least_cpu_s(partial(network.run, arrays), repeats)
         arrays = arrays | network.run(arrays)
@@ -144,7 +157,7 @@ def bare_decode(path: Path, video: bool, sound_s: float, decode: Decode) -> None
                     return
 
 
-def ready(bundle: Bundle, clip: Path, decode: Decode) -> ClipInputs:
+def prepare(bundle: Bundle, clip: Path, decode: Decode) -> ClipInputs:
     """Prepare a clip for the networks."""
     predictor = Predictor(bundle)
     decoded = read_clip(clip, decode=decode, threads="none", **bundle.info.spec.read_options())
@@ -161,7 +174,7 @@ def networks(bundle: Bundle) -> list[tuple[str, Session]]:
     ]
 
 
-def goals(
+def measure_goals(
     shipped: Bundle, three: Bundle, static: Bundle, clip: Path, repeats: int
 ) -> dict[str, dict[str, Any]]:
     """Compare the whole way of a clip with its floor."""
@@ -171,8 +184,8 @@ def goals(
         ways.append((f"three modalities, {profile}", three, profile))
         ways.append((f"three modalities, int8-static, {profile}", static, profile))
     for name, bundle, profile in ways:
-        row = whole(bundle, clip, profile, repeats)
-        parts = floor(bundle, clip, profile, repeats)
+        row = measure_clip(bundle, clip, profile, repeats)
+        parts = measure_floor(bundle, clip, profile, repeats)
         row |= {"floor_cpu_s": sum(parts.values()), "floor_parts_cpu_s": parts}
         row["whole_over_floor"] = row["cpu_s"] / row["floor_cpu_s"]
         facts = bundle_facts(bundle)
@@ -184,7 +197,7 @@ def goals(
     return found
 
 
-def one_process(bundle: Bundle, clip: Path, seconds: float) -> list[dict[str, float]]:
+def measure_threads(bundle: Bundle, clip: Path, seconds: float) -> list[dict[str, float]]:
     """Score clips in one process, by more and more threads for decoding and for each graph."""
     rows = []
     for threads in worker_counts(cpu_count()):
@@ -199,9 +212,11 @@ def one_process(bundle: Bundle, clip: Path, seconds: float) -> list[dict[str, fl
     return rows
 
 
-def batches(bundle: Bundle, clip: Path, repeats: int) -> dict[str, Any]:
+def measure_batches(
+    bundle: Bundle, clip: Path, sizes: Sequence[int], repeats: int
+) -> dict[str, Any]:
     """Run all networks on several clips at once."""
-    inputs = ready(bundle, clip, "exact")
+    inputs = prepare(bundle, clip, "exact")
     graphs = networks(bundle)
 
     def run(arrays: Arrays) -> None:
@@ -210,46 +225,56 @@ def batches(bundle: Bundle, clip: Path, repeats: int) -> dict[str, Any]:
             fed |= network.run(fed)
 
     costs = []
-    for size in BATCHES:
+    for size in sizes:
         arrays = collate([inputs] * size, bundle.info.spec)
         costs.append(least_cpu_s(partial(run, arrays), repeats))
-    return {"batch": BATCHES, "cpu_s": costs, "fit_s_per_clip": line(BATCHES, costs)}
+    return {"batch": sizes, "cpu_s": costs, "fit_s_per_clip": line(sizes, costs)}
 
 
-def scaling(three: Bundle, folder: Path, repeats: int, seconds: float) -> dict[str, Any]:
+def measure_scaling(
+    three: Bundle, folder: Path, shapes: Shapes, repeats: int, seconds: float
+) -> dict[str, Any]:
     """Measure cost against pixels, length, workers and batch."""
     found: dict[str, Any] = {"weights": RANDOM, "frames": FRAMES, "decode": "exact"}
 
-    def costs(shapes: Sequence[tuple[float, int, int]]) -> list[float]:
+    def costs(clips: Sequence[tuple[float, int, int]]) -> list[float]:
         spent = []
-        for seconds, width, height in shapes:
+        for seconds, width, height in clips:
             clip = clip_of(folder, seconds, width, height)
-            spent.append(whole(three, clip, "exact", repeats)["cpu_s"])
+            spent.append(measure_clip(three, clip, "exact", repeats)["cpu_s"])
             print(f"{seconds:g} s at {width}x{height}: {spent[-1]:.3f} CPU s")
         return spent
 
-    spent = costs([(SECONDS, *size) for size in SIZES])
-    megapixels = [width * height / 1e6 for width, height in SIZES]
-    found["pixels"] = {"sizes": SIZES, "seconds": SECONDS, "cpu_s": spent}
+    spent = costs([(shapes.seconds, *size) for size in shapes.sizes])
+    megapixels = [width * height / 1e6 for width, height in shapes.sizes]
+    found["pixels"] = {"sizes": shapes.sizes, "seconds": shapes.seconds, "cpu_s": spent}
     found["pixels"]["fit_s_per_megapixel"] = line(megapixels, spent)
-    spent = costs([(length_s, *LENGTHS_SIZE) for length_s in LENGTHS_S])
-    found["length"] = {"seconds": LENGTHS_S, "size": LENGTHS_SIZE, "cpu_s": spent}
-    found["length"]["fit_s_per_s"] = line(LENGTHS_S, spent)
-    middle = clip_of(folder, SECONDS, *LENGTHS_SIZE)
+    spent = costs([(length_s, *shapes.lengths_size) for length_s in shapes.lengths_s])
+    found["length"] = {
+        "seconds": shapes.lengths_s,
+        "size": shapes.lengths_size,
+        "cpu_s": spent,
+    }
+    found["length"]["fit_s_per_s"] = line(shapes.lengths_s, spent)
+    middle = clip_of(folder, shapes.seconds, *shapes.lengths_size)
     rates = measure_offline(three, [str(middle)], "cpu", "exact", cpu_count(), seconds)
     counts = [rate.workers for rate in rates]
     rows = [
         {"workers": one.workers, "clips_per_s": one.clips_per_s, "cpu_s": one.cpu_s_per_clip}
         for one in rates
     ]
-    found["workers"] = {"seconds": SECONDS, "size": LENGTHS_SIZE, "rates": rows}
-    found["workers"]["one_process"] = one_process(three, middle, seconds)
+    found["workers"] = {
+        "seconds": shapes.seconds,
+        "size": shapes.lengths_size,
+        "rates": rows,
+    }
+    found["workers"]["one_process"] = measure_threads(three, middle, seconds)
     if len(counts) > 1:
         per_s = [rate.clips_per_s for rate in rates]
         found["workers"]["fit_clips_per_s_per_worker"] = line(counts, per_s)
-    found["batch"] = batches(three, middle, repeats)
+    found["batch"] = measure_batches(three, middle, shapes.batches, repeats)
     found["memory"] = asdict(
-        measure_memory_growth(three, str(middle), "cpu", "exact", CLIPS_IN_A_ROW)
+        measure_memory_growth(three, str(middle), "cpu", "exact", shapes.clips_in_a_row)
     )
     return found
 
@@ -260,30 +285,36 @@ def clip_of(folder: Path, seconds: float, width: int, height: int) -> Path:
     return path if path.exists() else write_moving_clip(path, seconds, width, height)
 
 
-def main() -> None:
-    """Measure and write the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="per number of workers")
-    parser.add_argument("--no-save", action="store_true")
-    given = parser.parse_args()
-    facts = describe_environment(PACKAGES, threads=1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shipped = open_bundle()
-        frames = {"video.frames": str(FRAMES)}
-        three = open_bundle(random_bundle(folder, frames))
-        static = open_bundle(random_bundle(folder / "static", frames, "int8-static"))
-        clip = clip_of(folder, SECONDS, *SIZES[-1])
-        found = {
-            "goals": goals(shipped, three, static, clip, given.repeats),
-            "scaling": scaling(three, folder, given.repeats, given.seconds),
-        }
-    print(json.dumps(found["scaling"], indent=1))
-    if not given.no_save:
-        write_result("scaling", facts, found)
-        render_readme()
+    parser.add_argument("--tiny", action="store_true", help="small clips, the shipped bundle alone")
 
 
-if __name__ == "__main__":
-    main()
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure what scaling costs, and how near to the floor a clip is."""
+    shipped, shapes = open_bundle(), TINY if given.tiny else Shapes()
+    three = static = shipped
+    if not given.tiny:
+        found = random_bundles(folder, ("int8", "int8-static"), {"video.frames": str(FRAMES)})
+        three, static = (open_bundle(path) for path in found.values())
+    clip = clip_of(folder, shapes.seconds, *shapes.sizes[-1])
+    figures = {
+        "goals": measure_goals(shipped, three, static, clip, given.repeats),
+        "scaling": measure_scaling(three, folder, shapes, given.repeats, given.seconds),
+    }
+    print(json.dumps(figures["scaling"], indent=1))
+    return {"scaling": figures}
+
+
+def smoke(folder: Path) -> list[str]:
+    exact = line([1, 2, 4], [3.0, 5.0, 9.0])
+    assert np.allclose([exact[key] for key in ("slope", "intercept", "r2")], [2.0, 1.0, 1.0])
+    assert 0 < line([1, 2, 3], [1.0, 3.0, 2.0])["r2"] < 0.5
+    assert line([1, 2], [1.0, 3.0])["r2"] is None
+    one, other = (write_moving_clip(folder / name, 0.6, 160, 90) for name in ("a.mp4", "b.mp4"))
+    assert one.read_bytes() == other.read_bytes()
+    info = probe_clip(one)
+    assert (info.video.width, info.video.height) == (160, 90)
+    assert abs(info.duration_s - 0.6) < 0.1
+    return ["--tiny", "--repeats", "1", "--seconds", "0.05"]

@@ -38,7 +38,7 @@ def separate(module: nn.Module) -> nn.Module | None:
 
 
 def _is_plain(attention: nn.Module) -> bool:
-    """Return whether nothing happens to queries and keys, and nothing gates what is said."""
+    """Return whether nothing happens to queries and keys, and nothing gates the output."""
     norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
     plain = all(norm is None or isinstance(norm, nn.Identity) for norm in norms)
     return plain and getattr(attention, "gate", None) is None
@@ -64,7 +64,7 @@ class OneOperator(nn.Module):
 
         ``bias`` is added to the scores: float (batch, 1, query, token).
         """
-        said, *_ = torch.onnx.ops.attention(
+        attended, *_ = torch.onnx.ops.attention(
             self.query(asking),
             self.key(answering),
             self.value(answering),
@@ -72,10 +72,10 @@ class OneOperator(nn.Module):
             q_num_heads=self.heads,
             kv_num_heads=self.heads,
         )
-        return said
+        return attended
 
 
-class _OfImages(nn.Module):
+class _ImageAttention(nn.Module):
     """Stands in for timm's attention of a vision transformer."""
 
     def __init__(self, given: ImageAttention) -> None:
@@ -96,7 +96,7 @@ class _OfImages(nn.Module):
         return self.proj(self.norm(self.attend(x, x, attn_mask)))
 
 
-class _OfWords(nn.Module):
+class _BertAttention(nn.Module):
     """Stands in for BERT's self-attention."""
 
     def __init__(self, given: BertSelfAttention) -> None:
@@ -112,7 +112,7 @@ class _OfWords(nn.Module):
         return self.attend(hidden_states, hidden_states, attention_mask), None
 
 
-class _OfTokens(nn.Module):
+class _TokenAttention(nn.Module):
     """Stands in for the attention of fusions and of frames."""
 
     def __init__(self, given: Attention) -> None:
@@ -126,7 +126,7 @@ class _OfTokens(nn.Module):
 
 
 _MAKERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    ImageAttention: _OfImages,
-    BertSelfAttention: _OfWords,
-    Attention: _OfTokens,
+    ImageAttention: _ImageAttention,
+    BertSelfAttention: _BertAttention,
+    Attention: _TokenAttention,
 }

@@ -1,36 +1,33 @@
 """How fast ``three_modalities`` trains here, and how long a corpus of 6,000 clips would take.
 
-    python benchmarks/training_speed.py --device cuda --precision bf16
-    python benchmarks/training_speed.py    # the same on the CPU, in fp32
+    python -m benchmarks run training -- --device cuda --precision bf16
+    python -m benchmarks run training    # the same on the CPU, in fp32
 
 Copies of one clip stand in for a corpus, with labels drawn at random: this measures speed alone.
 Three rates: decoding and preparing clips; training end to end on the decoded inputs that are kept
 on disk; and training on the kept features of a frozen image network, whose weights are random. The
-first epoch, which warms everything up, does not count. A result file is never overwritten.
+first epoch, which warms everything up, does not count.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import resource
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from result_file import ROOT, describe_environment, write_result
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.harness import DEMO
+from benchmarks.speed.networks import RECIPE, write_corpus
 from mmperson.config import load_recipe
-from mmperson.datasets import read_manifest, write_manifest
+from mmperson.datasets import read_manifest
 from mmperson.datasets.cache import FeatureCache
 from mmperson.datasets.dataset import ClipDataset
-from mmperson.datasets.sources import import_folder
 from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import image_network
 from mmperson.models.input_spec import input_spec, tokenizer_file
@@ -38,17 +35,18 @@ from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows
 from mmperson.training.setup import TOKENIZER_FILE
-from mmperson.traits import TRAITS
 
+PACKAGES = ("torch", "timm", "av")
 CORPUS = 6000
-RECIPE = ROOT / "configs" / "three_modalities.yaml"
 WAYS = {"end to end": "true", "kept image features": "false"}
 """What is measured, and whether the image network is trained then."""
 PEAK_BF16 = {"H100": 989e12, "H200": 989e12}
 """Dense bf16 operations per second that the maker states, by a part of the device's name."""
 
 
-def measure(changes: dict[str, str], clip: Path, clips: int, folder: Path) -> dict[str, Any]:
+def measure_training(
+    changes: dict[str, str], clip: Path, clips: int, folder: Path
+) -> dict[str, Any]:
     """Decode copies of a clip, then train on them end to end and on kept features."""
     write_corpus(clip, clips, folder)
     cache = folder / "cache"
@@ -67,19 +65,6 @@ def measure(changes: dict[str, str], clip: Path, clips: int, folder: Path) -> di
         **{name: epochs * CORPUS / found[name]["clips_per_s"] for name in WAYS},
     }
     return found
-
-
-def write_corpus(clip: Path, clips: int, folder: Path) -> None:
-    """Copy the clip and its transcript, and write a manifest with scores drawn at random."""
-    scores = np.random.default_rng(0).uniform(size=(clips, len(TRAITS)))
-    for index in range(clips):
-        for file in (clip, clip.with_suffix(".txt")):
-            shutil.copyfile(file, folder / f"{index}{file.suffix}")
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("path", *TRAITS))
-        table.writerows((f"{index}{clip.suffix}", *row) for index, row in enumerate(scores))
-    write_manifest(import_folder(folder), folder / "manifest.parquet")
 
 
 def random_weights(folder: Path) -> Path:
@@ -147,32 +132,48 @@ def peak_memory(device: torch.device) -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def main() -> None:
-    """Measure and write the result file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clip", type=Path, default=ROOT / "docs" / "demo" / "demo.mp4")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clip", type=Path, default=DEMO)
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4, help="2 or more; the first is not counted")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--frames", type=int, help="instead of those of the recipe")
+    parser.add_argument("--size", type=int, help="pixels of a frame's side, likewise")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
+
+
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure decoding and both ways of training."""
     changes = {
-        "optim.epochs": str(arguments.epochs),
-        "optim.batch_size": str(arguments.batch),
-        "optim.precision": arguments.precision,
-        "run.device": arguments.device,
-        "run.workers": str(arguments.workers),
-        "run.threads": str(arguments.threads),
+        "optim.epochs": str(given.epochs),
+        "optim.batch_size": str(given.batch),
+        "optim.precision": given.precision,
+        "run.device": given.device,
+        "run.workers": str(given.workers),
+        "run.threads": str(given.threads),
     }
-    facts = describe_environment(("torch", "timm", "av"), arguments.threads)
-    facts["device"] = hardware(torch.device(arguments.device))
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(changes, arguments.clip, arguments.clips, Path(folder))
-    write_result("training-speed", facts, {"precision": arguments.precision, **found})
+    changes |= {
+        f"video.{name}": str(value)
+        for name, value in (("frames", given.frames), ("size", given.size))
+        if value
+    }
+    found = measure_training(changes, given.clip, given.clips, folder)
+    found |= {"precision": given.precision, "device": hardware(torch.device(given.device))}
+    return {"training-speed": found}
 
 
-if __name__ == "__main__":
-    main()
+def smoke(folder: Path) -> None:
+    arguments = argparse.ArgumentParser()
+    add_arguments(arguments)
+    tiny = ["--clips", "2", "--epochs", "2", "--batch", "2", "--frames", "2", "--size", "32"]
+    found = measure(arguments.parse_args([*tiny, "--threads", "1"]), folder)["training-speed"]
+    whole, kept = found["end to end"], found["kept image features"]
+    # The image network's own work is saved; the other encoders' and the fusion's stays.
+    assert 0 < kept["operations_per_clip"] < whole["operations_per_clip"]
+    rate = whole["operations_per_clip"] * whole["clips_per_s"]
+    assert abs(whole["operations_per_s"] / rate - 1) < 1e-6
+    assert whole["share_of_bf16_peak"] is None  # There is no such figure for a CPU.
+    assert found["projected_s"]["decoding in one process"] > 0

@@ -1,0 +1,1 @@
+"""Measurements of speed, quality and peers, on one harness: ``python -m benchmarks``."""

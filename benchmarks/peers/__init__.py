@@ -1,0 +1,1 @@
+"""What other systems cost; each runs in an environment of its own."""

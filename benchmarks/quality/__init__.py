@@ -1,0 +1,1 @@
+"""How good networks are, and whether the way to a bundle is whole."""

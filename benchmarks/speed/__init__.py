@@ -1,0 +1,1 @@
+"""How fast mmperson scores, decodes and trains."""
