@@ -18,15 +18,12 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.registry import BENCHMARKS
-from mmperson.benchmark.environment import commit, load, processor, versions
+from mmperson.benchmark.environment import commit, host_label, load, processor, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DEMO = ROOT / "docs" / "demo" / "demo.mp4"
 UNVERSIONED = "unversioned"
-_VENDOR = re.compile(
-    r"\(R\)|\(TM\)|\bAMD\b|\bIntel\b|\b(CPU|Processor|@|with)\b.*|@.*", re.IGNORECASE
-)
 
 
 def run(name: str, arguments: Sequence[str]) -> dict[str, Path]:
@@ -100,23 +97,13 @@ def describe_run(
     return {
         "command": shlex.join(command),
         "commit": commit() or UNVERSIONED,
-        "host": host_label(processor(), os.cpu_count() or 1),
+        "host": host_label(),
         "versions": versions(packages),
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "processor": processor(),
         "load": load(),
         "threads": threads,
     }
-
-
-def host_label(name: str, cores: int) -> str:
-    """Shorten a processor's name and its number of cores, for file names.
-
-    >>> host_label("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", 16)
-    'xeonplatinum8481c16c'
-    """
-    short = re.sub(r"[^a-z0-9]", "", _VENDOR.sub("", name).lower())
-    return f"{short or 'unnamed'}{cores}c"
 
 
 def write_result(

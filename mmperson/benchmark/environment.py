@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ BUSY: Final = 0.5
 """Load per processor above which a machine is too busy to be measured."""
 PACKAGES: Final = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers")
 _PROCESSORS: Final = Path("/proc/cpuinfo")
+_NO_LABEL: Final = re.compile(r"(?i)\(R\)|\(TM\)|\bAMD\b|\bIntel\b|\b(CPU|Processor|with)\b.*|@.*")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,15 @@ def processor() -> str:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def host_label() -> str:
+    """Return a short name of this machine for file names, such as ``epyc2c``.
+
+    It is the processor's name without maker and clock, then the number of cores.
+    """
+    name = _NO_LABEL.sub("", processor())
+    return f"{re.sub(r'[^a-z0-9]', '', name.lower()) or 'unnamed'}{os.cpu_count() or 1}c"
 
 
 def load() -> float | None:

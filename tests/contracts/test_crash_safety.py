@@ -1,4 +1,4 @@
-"""Kills, full disks and too little memory cost time alone; benchmarks/crash_safety.py at scale."""
+"""Kills, full disks and too little memory cost time alone; tests/stress does so at scale."""
 
 import resource
 import signal
@@ -6,33 +6,33 @@ import sys
 
 import pytest
 
-from benchmarks import crash_safety, crash_subjects, memory_group
 from mmperson.cli import app
 from mmperson.config import parse_recipe
 from mmperson.errors import TrainingError
 from mmperson.training import setup, train
+from tests.stress import crash_safety, memory_group, subjects
 
 
 @pytest.fixture(scope="module")
 def caching(tmp_path_factory):
     """DecodingWorkload of ten clips, and what it leaves."""
     folder = tmp_path_factory.mktemp("caching")
-    subject = crash_subjects.caching(crash_subjects.make_caching(folder, 10), folder)
-    return subject, crash_safety.uninterrupted(subject, folder / "whole")
+    subject = subjects.caching(subjects.make_caching(folder, 10), folder)
+    return subject, crash_safety.run_uninterrupted(subject, folder / "reference")
 
 
 def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
-    subject, whole = caching
-    assert len(whole.result) == 12  # picture and sound of six clips to learn from
-    found = crash_safety.kill_often(subject, whole, tmp_path, kills=3, seed=0)
+    subject, reference = caching
+    assert len(reference.result) == 12  # picture and sound of six clips to learn from
+    found = crash_safety.kill_repeatedly(subject, reference, tmp_path, kills=3, seed=0)
     assert found.endings == {"SIGKILL": 3}
     assert found.faults == []
 
 
 def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
-    subject, whole = caching
+    subject, reference = caching
     limit = (resource.RLIMIT_FSIZE, (300, 301), 1, 0)
-    found = crash_safety.limit_often(subject, whole, tmp_path, *limit)
+    found = crash_safety.run_under_limits(subject, reference, tmp_path, *limit)
     assert found.endings == {"2 UsageError": 1}
     assert found.faults == []
 
@@ -41,19 +41,19 @@ def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
 def predicting(tiny_bundle, tmp_path_factory):
     """ScoringWorkload of eight sounds, and what it leaves."""
     folder = tmp_path_factory.mktemp("predicting")
-    subject = crash_subjects.predicting(crash_subjects.make_sounds(folder, 8), str(tiny_bundle))
-    return subject, crash_safety.uninterrupted(subject, folder / "whole")
+    subject = subjects.predicting(subjects.make_sounds(folder, 8), str(tiny_bundle))
+    return subject, crash_safety.run_uninterrupted(subject, folder / "reference")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
-def test_a_killed_batch_leaves_no_worker_and_a_killed_worker_costs_its_clip(predicting, tmp_path):
-    subject, whole = predicting
-    killed = crash_safety.kill_often(subject, whole, tmp_path / "kill", kills=2, seed=1)
+def test_a_killed_batch_leaves_no_worker_a_killed_worker_costs_a_clip(predicting, tmp_path):
+    subject, reference = predicting
+    killed = crash_safety.kill_repeatedly(subject, reference, tmp_path / "kill", kills=2, seed=1)
     assert killed.endings["SIGKILL"] == 2
     assert killed.faults == []
-    thinned = crash_safety.kill_workers(subject, whole, tmp_path / "thin", kills=1, seed=0)
-    assert thinned.stages["workers killed"] == 1
-    assert thinned.faults == []
+    by_worker = crash_safety.kill_workers(subject, reference, tmp_path / "workers", kills=1, seed=0)
+    assert by_worker.stages["workers killed"] == 1
+    assert by_worker.faults == []
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def memory_groups():
 
 
 def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting, tmp_path):
-    subject, whole = predicting
-    found = crash_safety.starve_workers(subject, whole, tmp_path, kills=1, seed=0)
+    subject, reference = predicting
+    found = crash_safety.kill_workers_by_memory(subject, reference, tmp_path, kills=1, seed=0)
     assert found.endings["1"] == 1  # a run that was done before its worker was hit ends in 0
     assert found.stages["workers killed"] >= 1
     assert found.faults == []
 
 
 def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path):
-    subject, whole = caching
-    found = crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0)
+    subject, reference = caching
+    found = crash_safety.run_in_little_memory(subject, reference, tmp_path, tries=1, seed=0)
     (ending,) = found.endings  # the command, its worker, or both
     assert "killed by the kernel" in ending
     assert ", 0 killed" not in ending
@@ -85,15 +85,15 @@ def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path)
 def test_without_control_groups_there_is_no_finding(caching, tmp_path, monkeypatch):
     monkeypatch.setattr(memory_group, "PLACES", {tmp_path: "memory.max"})
     monkeypatch.setattr(crash_safety, "memory_group", memory_group.memory_group)
-    subject, whole = caching
-    assert crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0) is None
+    subject, reference = caching
+    assert crash_safety.run_in_little_memory(subject, reference, tmp_path, tries=1, seed=0) is None
 
 
 def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
-    subject = crash_subjects.training(tiny_recipe, tmp_path)
-    whole = crash_safety.uninterrupted(subject, tmp_path / "whole")
+    subject = subjects.training(tiny_recipe, tmp_path)
+    reference = crash_safety.run_uninterrupted(subject, tmp_path / "reference")
     limit = (resource.RLIMIT_FSIZE, (800_000, 800_001), 1, 0)  # the tokenizer fits, no state does
-    found = crash_safety.limit_often(subject, whole, tmp_path / "limit", *limit)
+    found = crash_safety.run_under_limits(subject, reference, tmp_path / "limit", *limit)
     assert found.endings == {"2 UsageError": 1}
     assert found.faults == []
 
@@ -109,7 +109,7 @@ def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
 def test_a_training_without_memory_says_so_and_goes_on(tiny_recipe, tmp_path, monkeypatch, error):
     content = tiny_recipe.model_dump(mode="json")
     recipe = parse_recipe(content, source="test")
-    expected = train(recipe, tmp_path / "whole").run
+    expected = train(recipe, tmp_path / "reference").run
     fit = setup.fit
 
     def starved(*arguments):
@@ -139,7 +139,7 @@ def test_any_verb_without_memory_is_one_line(monkeypatch, capsys):
 def test_faults_are_seen(tiny_recipe, tmp_path):
     (tmp_path / "half.npy").write_bytes(b"\x93NUMPY")
     (tmp_path / ".left.npy.1").write_bytes(b"")
-    subject = crash_subjects.caching(tiny_recipe, tmp_path)
+    subject = subjects.caching(tiny_recipe, tmp_path)
     found = crash_safety.Findings()
     found.note(subject, tmp_path, {"gone.npy": b""})
     found.compare(subject, tmp_path, {"half.npy": b""})

@@ -1,9 +1,11 @@
-"""A slice of the damaged files of ``benchmarks/mutants.py``: each a value or a typed error."""
+"""A slice of the damaged files of ``tests.stress.mutants``: each a value or a typed error."""
+
+import sys
 
 import pytest
 
-from benchmarks import mutants
 from mmperson.errors import MMPersonError
+from tests.stress import mutants
 
 MUTANTS = 300
 
@@ -52,19 +54,19 @@ def test_a_mutant_depends_on_its_number_alone(folder):
     assert len({mutants.make_mutant(seeds, 3, number)[2] for number in range(30)}) > 25
 
 
-def test_a_foreign_exception_is_told(tmp_path, monkeypatch):
+def test_a_foreign_exception_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(mutants.READERS, "clip", lambda path: [][0])
     assert mutants.outcome("clip", tmp_path).startswith("FOREIGN IndexError")
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "outcome"),
     [
         ("os.kill(os.getpid(), 11)", "CRASH with status -11"),
         ("time.sleep(60)", "HANG of more than 1 s"),
     ],
 )
-def test_a_crash_and_a_hang_are_told_and_the_next_are_read(folder, monkeypatch, harm, told):
+def test_a_crash_or_hang_is_reported_and_the_next_are_read(folder, monkeypatch, harm, outcome):
     """A worker that comes to grief at number 2 of 4 is followed by another one."""
     script = folder / "worker.py"
     script.write_text(
@@ -76,11 +78,11 @@ def test_a_crash_and_a_hang_are_told_and_the_next_are_read(folder, monkeypatch, 
         "    line = {'number': number, 'kind': 'clip', 'outcome': 'a value'}\n"
         "    print(json.dumps(line), flush=True)\n"
     )
-    monkeypatch.setattr(mutants, "__file__", str(script))
+    monkeypatch.setattr(mutants, "WORKER", [sys.executable, str(script)])
     monkeypatch.setattr(mutants, "HANG_S", 1.0)
     lines = mutants.run_batch(folder, 0, 0, 4)
-    outcomes = [line["outcome"] for line in lines if "number" in line]
-    assert outcomes == ["a value", "a value", told, "a value"]
+    found = [line["outcome"] for line in lines if "number" in line]
+    assert found == ["a value", "a value", outcome, "a value"]
 
 
 def subclasses(cls):

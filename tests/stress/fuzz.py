@@ -1,15 +1,15 @@
-"""Search the parsers of mmperson for foreign exceptions, led by the code that is reached.
+"""Search the parsers of mmperson for foreign exceptions, led by coverage.
 
     pip install atheris
-    python benchmarks/fuzz.py all 120                               # seconds each; writes a result
-    python benchmarks/fuzz.py srt -max_total_time=300
-    python benchmarks/fuzz.py bundle corpus/ -max_total_time=300    # keeps what it finds
+    python -m tests.stress fuzz all 120                               # seconds each
+    python -m tests.stress fuzz srt -max_total_time=300
+    python -m tests.stress fuzz bundle corpus/ -max_total_time=300    # keeps what it finds
 
 Targets: srt, vtt, txt, json, boxes (the index of an MP4 file), manifest, labels, texts, bundle and
 recipe. What follows the target goes to libFuzzer: folders of inputs, and options such as
 ``-timeout=10`` (seconds of one input, its default here) and ``-rss_limit_mb=2048``. It begins with
-the seeds of ``mutants.py`` and ends at the first foreign exception, which it prints; the input lies
-in ``crash-<hash>``. Atheris is no dependency of the project, and continuous integration runs the
+the seeds of ``mutants`` and ends at the first foreign exception, which it prints; the input lies in
+``crash-<hash>``. Atheris is no dependency of the project, and continuous integration runs the
 mutants instead.
 """
 
@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import atheris
@@ -33,10 +33,9 @@ with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
 import contextlib
 import io
 
-from mutant_seeds import write_seeds
-from result_file import describe_environment, write_result
-
 from mmperson.errors import MMPersonError
+from tests.stress.results import describe_run, write_result
+from tests.stress.seeds import write_seeds
 
 
 def _transcript(suffix: str) -> Callable[[bytes], object]:
@@ -83,29 +82,40 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
 
 def search_all(targets: list[str], seconds: int) -> None:
     """Search every target in a process of its own, and write down how far that came."""
-    facts = describe_environment(("atheris",), threads=1)
+    facts = describe_run(("atheris",))
     rows = []
     for target in targets:
-        command = [sys.executable, __file__, target, f"-max_total_time={seconds}"]
-        told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        runs = re.findall(r"Done (\d+) runs", told.stdout)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.stress",
+            "fuzz",
+            target,
+            f"-max_total_time={seconds}",
+        ]
+        answer = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        runs = re.findall(r"Done (\d+) runs", answer.stdout)
         row = {"target": target, "runs": int(runs[0]) if runs else None}
-        row["edges"] = max((int(n) for n in re.findall(r" cov: (\d+)", told.stdout)), default=None)
-        row["found"] = "" if told.returncode == 0 else told.stdout[-2000:]
+        row["edges"] = max(
+            (int(n) for n in re.findall(r" cov: (\d+)", answer.stdout)), default=None
+        )
+        row["found"] = "" if answer.returncode == 0 else answer.stdout[-2000:]
         print(row, flush=True)
         rows.append(row)
     write_result("fuzz", facts, {"seconds_each": seconds, "targets": rows})
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Feed one target until the time is over or something escapes."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         seeds = write_seeds(folder)
         targets = _targets(folder)
-        name = sys.argv[1] if len(sys.argv) > 1 else ""
+        name, *options = arguments or ("",)
         if name == "all":
-            search_all(list(targets), int(sys.argv[2]))
+            search_all(list(targets), int(options[0]))
             return
         if name not in targets:
             sys.exit(f"There is no target {name!r}; there are {', '.join(targets)}.")
@@ -119,12 +129,7 @@ def main() -> None:
             with contextlib.suppress(MMPersonError):
                 feed(content)
 
-        own = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
-        options = [argument for argument in sys.argv[2:] if argument.startswith("-")]
-        command = [sys.argv[0], "-timeout=10", "-max_len=65536", *options, *own, str(corpus)]
+        options = sorted(options, key=lambda argument: not argument.startswith("-"))
+        command = [sys.argv[0], "-timeout=10", "-max_len=65536", *options, str(corpus)]
         atheris.Setup(command, test_one_input)
         atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Ways to end a command before its time, and what has to hold afterwards; for crash_safety.py."""
+"""Ways to interrupt a command, and what has to hold afterwards."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from crash_subjects import Subject
-from memory_group import MemoryGroup
 
 from mmperson.datasets.cache import SPEC_FILE
 from mmperson.models.checkpoint import read_tensors
 from mmperson.pool.worker import SINGLE_THREAD_ENV
+from tests.stress.memory_group import MemoryGroup
+from tests.stress.subjects import Subject
 
 # A server that has torch imported starts the commands: else most kills would meet an import.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mmperson.cli.app", "mmperson.training", "pyarrow.parquet"])
 MARK = "MMPERSON_INTERRUPTED"
 """Variable of the environment by which a command's workers are found."""
-RUST_SAID = "memory allocation of"
+RUST_MESSAGE = "memory allocation of"
 RUST_ABORTED = "SIGABRT of a library in Rust that was refused memory"
 
 
@@ -44,10 +44,10 @@ def warm_up() -> None:
 
 @dataclass
 class Running:
-    """A command in a process of its own, and what it has said once it has ended."""
+    """A command in a process of its own, and its stderr once it has ended."""
 
     process: Any
-    said: str = ""
+    stderr: str = ""
 
     def finish(self) -> None:
         """Let it end.
@@ -61,15 +61,15 @@ class Running:
 
     @property
     def ending(self) -> str:
-        """Its exit code, with the name of the error that it told of, or the signal that ended it.
+        """Its exit code, with the name of the error that it printed, or the signal that ended it.
 
         Libraries in Rust, such as tokenizers, abort when an allocation fails: no error is raised.
         """
         code = self.process.exitcode
         if code < 0:
             name = signal.Signals(-code).name
-            return RUST_ABORTED if name == "SIGABRT" and RUST_SAID in self.said else name
-        last = self.said.strip().splitlines()[-1:]
+            return RUST_ABORTED if name == "SIGABRT" and RUST_MESSAGE in self.stderr else name
+        last = self.stderr.strip().splitlines()[-1:]
         return f"{code} {last[0].split(':')[0] if last and code else 'done'}"
 
 
@@ -82,26 +82,26 @@ def command(
 ) -> Iterator[Running]:
     """Run a subject's command in a folder; it is over when this ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    ear, mouth = PROCESSES.Pipe(duplex=False)
-    arguments = (subject.arguments(folder), mouth, str(folder), dict(limits or {}), group)
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    arguments = (subject.arguments(folder), sender, str(folder), dict(limits or {}), group)
     process = PROCESSES.Process(target=_run, args=arguments)
     process.start()
-    mouth.close()
+    sender.close()
     running = Running(process)
     try:
         yield running
     finally:
         process.kill()
         process.join()
-        os.set_blocking(ear.fileno(), False)  # workers may still hold the other end
+        os.set_blocking(receiver.fileno(), False)  # workers may still hold the other end
         with suppress(BlockingIOError):
-            running.said = os.read(ear.fileno(), 1 << 16).decode(errors="replace")
-        ear.close()
+            running.stderr = os.read(receiver.fileno(), 1 << 16).decode(errors="replace")
+        receiver.close()
 
 
 def _run(
     arguments: list[str],
-    mouth: Connection,
+    sender: Connection,
     mark: str,
     limits: dict[int, int],
     group: MemoryGroup | None,
@@ -110,8 +110,8 @@ def _run(
     from mmperson.cli.app import main
 
     if group:
-        group.take(os.getpid())
-    os.dup2(mouth.fileno(), 2)
+        group.add(os.getpid())
+    os.dup2(sender.fileno(), 2)
     os.environ[MARK] = mark
     for limit, value in limits.items():
         if limit == resource.RLIMIT_AS:
@@ -122,7 +122,7 @@ def _run(
     main()
 
 
-class Whole(NamedTuple):
+class Reference(NamedTuple):
     """How long the work takes without interruption, and what it leaves.
 
     Attributes:
@@ -136,7 +136,7 @@ class Whole(NamedTuple):
     sizes: list[int]
 
 
-def uninterrupted(subject: Subject, folder: Path) -> Whole:
+def run_uninterrupted(subject: Subject, folder: Path) -> Reference:
     """Do the work once."""
     warm_up()
     begun = time.monotonic()
@@ -144,7 +144,7 @@ def uninterrupted(subject: Subject, folder: Path) -> Whole:
         running.finish()
     seconds = time.monotonic() - begun
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return Whole(seconds, subject.result(folder), sizes)
+    return Reference(seconds, subject.result(folder), sizes)
 
 
 def unfinished_files(folder: Path) -> list[Path]:
@@ -190,7 +190,7 @@ def workers_ended(folder: Path, patience_s: float = 10.0) -> bool:
 
 
 def opened_bundle(process: int) -> bool:
-    """Whether a worker has opened the bundle: it may write no file any more."""
+    """Return whether a worker has opened the bundle: it may write no file any more."""
     try:
         return resource.prlimit(process, resource.RLIMIT_FSIZE) == (0, 0)
     except ProcessLookupError:

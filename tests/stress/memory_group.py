@@ -1,4 +1,4 @@
-"""Too little memory for some processes, as the kernel of Linux deals it out; for crash_safety.py.
+"""A limit on the memory of some processes, by control groups of Linux.
 
 It needs control groups of version 1 or 2 in which this process may make folders, as root may.
 """
@@ -18,7 +18,7 @@ PLACES = {
     Path("/sys/fs/cgroup"): "memory.max",
 }
 """Where groups are made, and the file of their limit, in version 1 and 2."""
-SCRAP = 1 << 18
+SLACK_BYTES = 1 << 18
 """Bytes that are soon used up."""
 KILLS = ("memory.oom_control", "memory.events")
 PEAKS = ("memory.max_usage_in_bytes", "memory.peak")
@@ -37,8 +37,8 @@ class MemoryGroup:
 
     folder: Path
 
-    def take(self, process: int) -> None:
-        """Take a process in; what it starts from then on is in the group, too."""
+    def add(self, process: int) -> None:
+        """Add a process; what it starts from then on is in the group, too."""
         (self.folder / "cgroup.procs").write_text(str(process), encoding="ascii")
 
     @property
@@ -48,8 +48,8 @@ class MemoryGroup:
         return int(words[words.index("oom_kill") + 1])
 
     @property
-    def needed(self) -> int:
-        """Most bytes that it had, less copies of files, which the kernel drops before it kills."""
+    def peak_bytes(self) -> int:
+        """Most bytes that it had, less cached files, which the kernel drops before it kills."""
         words = self._read(("memory.stat",))
         (cached,) = [int(words[words.index(name) + 1]) for name in CACHED if name in words]
         return int(self._read(PEAKS)[0]) - cached
@@ -78,7 +78,7 @@ def memory_group(limit: int | None = None) -> Iterator[MemoryGroup | None]:
         return
     name = PLACES[folder.parent]
     try:
-        if not (folder / name).exists():  # a version 2 that deals out no memory
+        if not (folder / name).exists():  # a version 2 without the memory controller
             yield None
             return
         if limit is not None:

@@ -1,17 +1,16 @@
 """Damage small files of every kind that mmperson reads, and see what becomes of each mutant.
 
-    python benchmarks/mutants.py --mutants 10000
-    python benchmarks/mutants.py --only 4711 --keep mutant.bin    # one of them again
+    python -m tests.stress mutants --mutants 10000
+    python -m tests.stress mutants --only 4711 --keep mutant.bin    # one of them again
 
 Every mutant must give a value or an error of mmperson: no crash, no hang, no foreign exception.
 Bits and runs of bytes change, ranges are dropped, doubled, cut off or taken from another file, the
-sizes in front of MP4, RIFF and Matroska boxes lie, MP4 boxes get other names, others come in front
-and fragments behind, and numbers and marks of the text formats become extreme. A clip is read, and
+sizes of MP4, RIFF and Matroska boxes lie, MP4 boxes get other names, others come in front and
+fragments behind, and numbers and marks of the text formats become extreme. A clip is read, and
 scored as a whole and by windows, with a decode profile that its bytes decide. Mutant number i
 depends on the seed and on i alone. Batches run in processes of their own, which are killed when one
-mutant takes more than ``HANG_S``; the next process goes on behind it.
-Real clips of at most 130 kB join the seeds where ``MMPERSON_DATA`` names their folder. The result
-is written to a file, and its figures to SECURITY.md.
+mutant takes more than ``HANG_S``; the next process goes on behind it. Real clips of at most 130 kB
+join the seeds where ``MMPERSON_DATA`` names their folder.
 """
 
 from __future__ import annotations
@@ -29,18 +28,21 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from mutant_seeds import write_seeds
-from result_file import ROOT, describe_environment, newest_result, write_result
+from tests.stress.mutations import mutate
+from tests.stress.results import ROOT, describe_run, write_result
+from tests.stress.seeds import write_seeds
 
 if TYPE_CHECKING:
     from mmperson.inference.predictor import Predictor
 
+PACKAGES = ("av", "numpy", "pyarrow", "pydantic", "PyYAML")
+WORKER = [sys.executable, "-m", "tests.stress", "mutants"]
 HANG_S = 10.0
 GOAL_MB = 600
 LARGEST_REAL = 130_000
@@ -54,168 +56,6 @@ SHARES = {
     "recipe": 8,
 }
 """How many of a hundred mutants are of each kind."""
-
-_MARKS = re.compile(
-    rb"moov|mvhd|trak|tkhd|mdia|mdhd|hdlr|stbl|stsd|stts|stsc|stsz|stco|ctts|elst|avcC|esds|moof"
-    rb"|traf|trun|tfdt|mdat|RIFF|LIST|avih|strh|strf|movi|idx1|fmt |data|PAR1|OggS|fLaC|FLV"
-    rb"|\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x16\x54\xae\x6b|\x1f\x43\xb6\x75|\xae|\xe0|\xe1|\xa3"
-)
-_NAMES = (
-    *(b"moov", b"hoov", b"free", b"skip", b"junk", b"udta", b"abcd", b"meta", b"ilst", b"uuid"),
-    *(b"wide", b"mdat", b"trak", b"moof", b"traf", b"trun", b"stsd", b"stsz", b"stz2", b"stts"),
-    *(b"ctts", b"stsc", b"stco", b"co64", b"stss", b"stps", b"elst", b"sbgp", b"sgpd", b"keys"),
-    *(b"sidx", b"senc", b"iloc", b"iprp", b"cmov", b"ftyp", b"styp"),
-)
-_SIZES = (
-    0,
-    1,
-    7,
-    8,
-    16,
-    0x7F,
-    0xFF,
-    0xFFFF,
-    0x04000001,
-    0x7FFFFFFF,
-    0x80000000,
-    0xFFFFFFFE,
-    0xFFFFFFFF,
-)
-_NUMBERS = (
-    *("0", "-1", "00", "99", "4294967296", "1e999", "NaN", "-0.0", "9" * 30, "9" * 5000),
-    *("0x" + "f" * 5000, "1" + ":1" * 400 + ".0", "1.5", "true", "null", '"1"', "[]", "{}"),
-)
-_TOKENS = (
-    *("-->", "WEBVTT", "NOTE", "\n\n", "\r", "\x85", "\u2028", "\0", "\x1b[31m", "\ufeff", "<b>"),
-    *("&#" + "9" * 5000 + ";", "&#xD800;", "{\\", "[00:01 - 00:02]", "[" * 3000, '{"a":' * 3000),
-    *("\\ud800", "NaN", "!!int x", "!!python/name:os.system", "*a", "&a", "? ", "<<: ", "- ", ": "),
-    *("'", '"', "2001-99-99", "null", "../", "/etc/hostname", "٣", "x" * 5000),
-)
-
-
-def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Return a file with one to three kinds of damage.
-
-    Args:
-        content: A whole file.
-        other: A file of the same kind, of which a piece may be taken.
-        chance: What decides.
-    """
-    is_text = b"\0" not in content[:4096]
-    ways = [*_BINARY, *(_TEXTUAL * 2 if is_text else [_resize, _resize, *_BOXES])]
-    for way in chance.choices(ways, k=chance.randint(1, 3)):
-        content = way(content, other, chance)
-    return content
-
-
-def _span(content: bytes, chance: random.Random, longest: int = 4096) -> tuple[int, int]:
-    """Return where a range begins and ends; short ones are likelier."""
-    begin = chance.randrange(len(content) + 1)
-    length = int(2 ** chance.uniform(0, longest.bit_length() - 1))
-    return begin, min(begin + length, len(content))
-
-
-def _flip(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(chance.randint(1, 16) if content else 0):
-        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-    return bytes(changed)
-
-
-def _overwrite(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    begin, end = _span(content, chance, 256)
-    fill = chance.choice((b"\0", b"\xff", None))
-    run = chance.randbytes(end - begin) if fill is None else fill * (end - begin)
-    return content[:begin] + run + content[end:]
-
-
-def _truncate(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    return content[: chance.randrange(len(content) + 1)]
-
-
-def _drop(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    begin, end = _span(content, chance)
-    return content[:begin] + content[end:]
-
-
-def _double(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    begin, end = _span(content, chance)
-    times = chance.choice((1, 1, 1, 30))
-    return content[:end] + times * content[begin:end] + content[end:]
-
-
-def _splice(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    begin, end = _span(other, chance)
-    at, until = _span(content, chance)
-    return chance.choice(
-        (
-            content[:at] + other[begin:end] + content[until:],
-            content[:at] + other[begin:],
-            content + other,
-        )
-    )
-
-
-def _resize(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Let a size before or behind the name of a box lie."""
-    marks = list(_MARKS.finditer(content))
-    if not marks:
-        return _overwrite(content, other, chance)
-    mark = chance.choice(marks)
-    order = chance.choice(("big", "little"))
-    at = max(0, chance.choice((mark.start() - 4, mark.end(), mark.end() + 4 * chance.randrange(6))))
-    size = chance.choice(_SIZES).to_bytes(4, order)[: chance.choice((1, 4, 4))]
-    return content[:at] + size + content[at + len(size) :]
-
-
-def _rename(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Give a box another name."""
-    marks = [mark for mark in _MARKS.finditer(content) if len(mark[0]) == 4]
-    if not marks:
-        return _overwrite(content, other, chance)
-    mark = chance.choice(marks)
-    return content[: mark.start()] + chance.choice(_NAMES) + content[mark.end() :]
-
-
-def _put_in_front(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Put a small box in front of everything, or of some box."""
-    marks = [0, *(mark.start() - 4 for mark in _MARKS.finditer(content) if mark.start() >= 4)]
-    at, body = chance.choice((0, chance.choice(marks))), chance.randbytes(chance.choice((0, 0, 8)))
-    return content[:at] + _box(chance.choice(_NAMES), body) + content[at:]
-
-
-def _put_behind(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Put a fragment behind everything: one of the other file, or one that declares much."""
-    at = other.find(b"moof") - 4
-    if at >= 0 and chance.random() < 0.5:
-        return content + other[at:]
-    count = chance.choice(_SIZES).to_bytes(4, "big")
-    head = _box(b"tfhd", b"\0\2\0\0" + bytes((0, 0, 0, chance.randint(1, 2))))
-    traf = _box(b"traf", head + _box(b"trun", bytes((0, 0, chance.choice((0, 3)), 0)) + count))
-    return content + _box(b"moof", _box(b"mfhd", bytes(8)) + traf) + _box(b"mdat", bytes(8))
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    return (8 + len(body)).to_bytes(4, "big") + kind + body
-
-
-def _number(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    numbers = list(re.finditer(rb"[0-9.]+", content))
-    if not numbers:
-        return content
-    found = chance.choice(numbers)
-    extreme = chance.choice(_NUMBERS).encode()
-    return content[: found.start()] + extreme + content[found.end() :]
-
-
-def _token(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    at = chance.randrange(len(content) + 1)
-    return content[:at] + chance.choice(_TOKENS).encode() + content[at:]
-
-
-_BINARY = [_flip, _overwrite, _truncate, _drop, _double, _splice]
-_BOXES = [_rename, _put_in_front, _put_behind]
-_TEXTUAL = [_number, _token]
 
 
 def make_mutant(seeds: dict[str, list[Path]], seed: int, number: int) -> tuple[str, Path, bytes]:
@@ -360,8 +200,8 @@ def _run_worker(
     folder: Path, seed: int, first: int, count: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     arguments = ["--worker", folder, "--seed", seed, "--first", first, "--mutants", count]
-    command = [sys.executable, __file__, *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*WORKER, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     # Without a buffer: lines that wait in one are not seen by select.
     with subprocess.Popen(
         command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
@@ -401,6 +241,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "hangs": sum(line["outcome"].startswith("HANG") for line in bad),
         "foreign": sum(line["outcome"].startswith("FOREIGN") for line in bad),
         "peak_mb": round(max(line["peak_mb"] for line in measured), 1),
+        "hang_s": HANG_S,
         "goal_mb": GOAL_MB,
         "idle_mb": round(max(line["idle_mb"] for line in lines if "idle_mb" in line), 1),
         "cpu_s": round(sum(line["cpu_s"] for line in measured), 1),
@@ -444,40 +285,24 @@ def _peak_mb() -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
-def render(page: str, result: dict[str, Any]) -> str:
-    """Return SECURITY.md with the figures of a result."""
-    values = sum(found.get("a value", 0) for found in result["outcomes"].values())
-    bad = result["crashes"] + result["hangs"] + result["foreign"]
-    text = (
-        f"Of {result['mutants']:,} mutants {values:,} could be read and "
-        f"{result['mutants'] - values - bad:,} were refused with a typed error;\n"
-        f"{result['crashes']} crashed, {result['hangs']} took more than {HANG_S:.0f} s, and "
-        f"{result['foreign']} ended in an exception that is not mmperson's.\nThe largest process "
-        f"had {result['peak_mb']:.0f} MB, where {result['goal_mb']} is the goal; "
-        f"the slowest mutant took {result['slowest']['cpu_s']} s of CPU time\n"
-        f"(`benchmarks/results/{result['file']}`)."
-    )
-    begin, end = "<!-- mutants -->\n", "\n<!-- end mutants -->"
-    before, after = page.split(begin)[0], page.split(end.lstrip())[1]
-    return f"{before}{begin}{text}{end}{after}"
-
-
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run all of it, one mutant, or a worker's batch."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.stress mutants", description=__doc__.split("\n", 1)[0]
+    )
     parser.add_argument("--mutants", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes at a time")
     parser.add_argument("--batch", type=int, default=250, help="mutants of one process")
     parser.add_argument("--only", type=int, help="number of one mutant; no result is written")
     parser.add_argument("--keep", type=Path, help="with --only, where to write that mutant")
+    parser.add_argument("--dry", action="store_true", help="print, and write no result file")
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.worker is not None:
         read_batch(given.worker, given.seed, given.first, given.mutants)
         return
-    facts = describe_environment(["av", "numpy", "pyarrow", "pydantic", "PyYAML"], threads=1)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if given.only is not None:
@@ -486,13 +311,8 @@ def main() -> None:
                 given.keep.write_bytes(content)
             print(json.dumps(run_batch(folder, given.seed, given.only, 1)[-1], indent=1))
             return
+        facts = {} if given.dry else describe_run(PACKAGES)
         found = run(given.mutants, given.seed, given.workers, given.batch, folder)
     print(json.dumps(found, indent=1))
-    write_result("mutants", facts, {"seed": given.seed, **found})
-    result, page = newest_result("mutants"), ROOT / "SECURITY.md"
-    assert result is not None
-    page.write_text(render(page.read_text(encoding="utf-8"), result), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    if not given.dry:
+        write_result("mutants", facts, {"seed": given.seed, **found})

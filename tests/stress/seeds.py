@@ -1,4 +1,4 @@
-"""Small whole files of every kind that mmperson reads, for ``mutants.py`` and ``fuzz.py``."""
+"""Small whole files of every kind that mmperson reads, for ``mutants`` and ``fuzz``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmperson.datasets.synthetic_media import REPEATABLE_X264
 from mmperson.inference.bundle import DEFAULT_BUNDLE, INFO_FILE, find_bundle
 from mmperson.traits import TRAITS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 CLIPS = {
     "h264.mp4": ("libx264", "aac", {"movflags": "+faststart"}),

@@ -1,4 +1,4 @@
-"""Small works of mmperson that are interrupted on purpose, and what they leave in a folder."""
+"""Small commands of mmperson that are interrupted on purpose, and what they leave in a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,18 @@ from mmperson.models.encoders.text import text_weights_folder
 from mmperson.training.state import STATE_FILE
 from mmperson.training.tracker import LOG_FILE
 
-WORDS = ("calm", "quick", "bright", "house", "garden", "plan", "laugh", "river", "stone", "maybe")
+VOCABULARY = (
+    "calm",
+    "quick",
+    "bright",
+    "house",
+    "garden",
+    "plan",
+    "laugh",
+    "river",
+    "stone",
+    "maybe",
+)
 ROWS = 60
 CLIPS = 16
 SCORES = "scores.jsonl"
@@ -30,7 +41,7 @@ SCORES = "scores.jsonl"
 
 @dataclass(frozen=True)
 class Subject:
-    """A command that goes on where it was interrupted.
+    """A command that resumes where it was interrupted.
 
     Attributes:
         arguments: Of ``mmperson``, to do the work in a folder.
@@ -157,7 +168,9 @@ def make_training(folder: Path) -> Recipe:
         split=np.full(ROWS, "train"),
         fold=np.full(ROWS, -1),
         clip=(None,) * ROWS,
-        transcript=tuple(" ".join(random.choice(WORDS, size=1 + row % 9)) for row in range(ROWS)),
+        transcript=tuple(
+            " ".join(random.choice(VOCABULARY, size=1 + row % 9)) for row in range(ROWS)
+        ),
         targets=(0.5 + 0.1 * np.tanh(sounds[:, :5])).astype(np.float64),
         descriptors=sounds,
         extras={},
@@ -177,7 +190,7 @@ def make_training(folder: Path) -> Recipe:
         "optim": {"epochs": 5, "batch_size": 8, "ema_decay": 0.9, "schedule": "plateau"},
         "run": {"checkpoint_steps": 1, "threads": 1},
     }
-    return parse_recipe(content, source="crash_safety.py")
+    return parse_recipe(content, source="crash_safety")
 
 
 def _make_text_weights(folder: Path) -> Path:
@@ -207,7 +220,7 @@ def make_caching(folder: Path, clips: int = CLIPS) -> Recipe:
         "audio": {"name": "log_mel"},
         "fusion": {"name": "concat"},
     }
-    return parse_recipe(content, source="crash_safety.py")
+    return parse_recipe(content, source="crash_safety")
 
 
 def make_sounds(folder: Path, clips: int = CLIPS) -> Path:
@@ -223,5 +236,5 @@ def make_sounds(folder: Path, clips: int = CLIPS) -> Path:
             file.setframerate(16_000)
             file.writeframes(noise.astype("<i2").tobytes())
         if number % 3 == 0:
-            (inside / f"{number:02d}.txt").write_text(" ".join(random.choice(WORDS, size=8)))
+            (inside / f"{number:02d}.txt").write_text(" ".join(random.choice(VOCABULARY, size=8)))
     return inside

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment costs time alone; benchmarks/crash_safety.py does the same at scale."""
+"""SIGKILL at any moment costs time alone; tests/stress does the same at scale."""
 
 import os
 import subprocess
@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.crash_safety import kill_often, uninterrupted
-from benchmarks.crash_subjects import training
 from mmperson.config import parse_recipe
 from mmperson.datasets import read_manifest
 from mmperson.datasets.dataset import ClipDataset
@@ -20,6 +18,8 @@ from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows
 from mmperson.training.tracker import LOG_FILE, Tracker
+from tests.stress.crash_safety import kill_repeatedly, run_uninterrupted
+from tests.stress.subjects import training
 
 
 def with_frozen_text(recipe, **sections):
@@ -38,8 +38,8 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(recipe, tmp_
         optim={"epochs": 6, "schedule": "plateau"},
     )
     subject = training(recipe, tmp_path)
-    whole = uninterrupted(subject, tmp_path / "whole")
-    found = kill_often(subject, whole, tmp_path, kills=4, seed=0)
+    reference = run_uninterrupted(subject, tmp_path / "reference")
+    found = kill_repeatedly(subject, reference, tmp_path, kills=4, seed=0)
     assert found.endings == {"SIGKILL": 4}
     assert max(found.lost) <= recipe.run.checkpoint_steps
     assert found.faults == []
