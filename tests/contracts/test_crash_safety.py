@@ -21,6 +21,7 @@ def caching(tmp_path_factory):
     return subject, crash_safety.run_uninterrupted(subject, folder / "reference")
 
 
+@pytest.mark.slow
 def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
     subject, reference = caching
     assert len(reference.result) == 12  # picture and sound of six clips to learn from
@@ -29,6 +30,7 @@ def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
     assert found.faults == []
 
 
+@pytest.mark.slow
 def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
     subject, reference = caching
     limit = (resource.RLIMIT_FSIZE, (300, 301), 1, 0)
@@ -45,6 +47,7 @@ def predicting(tiny_bundle, tmp_path_factory):
     return subject, crash_safety.run_uninterrupted(subject, folder / "reference")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
 def test_a_killed_batch_leaves_no_worker_a_killed_worker_costs_a_clip(predicting, tmp_path):
     subject, reference = predicting
@@ -65,6 +68,7 @@ def memory_groups():
     assert not group.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting, tmp_path):
     subject, reference = predicting
     found = crash_safety.kill_workers_by_memory(subject, reference, tmp_path, kills=1, seed=0)
@@ -73,6 +77,7 @@ def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting
     assert found.faults == []
 
 
+@pytest.mark.slow
 def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path):
     subject, reference = caching
     found = crash_safety.run_in_little_memory(subject, reference, tmp_path, tries=1, seed=0)
@@ -82,6 +87,7 @@ def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path)
     assert found.faults == []
 
 
+@pytest.mark.slow
 def test_without_control_groups_there_is_no_finding(caching, tmp_path, monkeypatch):
     monkeypatch.setattr(memory_group, "PLACES", {tmp_path: "memory.max"})
     monkeypatch.setattr(crash_safety, "memory_group", memory_group.memory_group)
