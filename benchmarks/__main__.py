@@ -25,6 +25,7 @@ import sys
 
 from benchmarks import harness
 from benchmarks.registry import BENCHMARKS
+from mmperson.errors import UsageError
 
 
 def show() -> None:
@@ -74,4 +75,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UsageError as error:
+        sys.exit(str(error))

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.registry import BENCHMARKS
+from benchmarks.tables import TABLES
 from mmperson.benchmark.environment import commit, host_label, load, processor, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,8 +71,6 @@ def smoke(name: str) -> None:
         if arguments is not None:
             paths = run(name, [*map(str, arguments), "--scratch", str(folder / "scratch")])
             assert paths, name
-            from benchmarks.tables import TABLES
-
             for kind, path in paths.items():
                 assert TABLES[kind].table(read_result(path)), path.name
 

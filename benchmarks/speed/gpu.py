@@ -116,7 +116,7 @@ def require(device: Device) -> None:
         if not torch.cuda.is_available():
             raise UsageError(
                 f"torch {torch.__version__} sees no GPU.",
-                hint="Run this on a machine with one, or give --device cpu --tiny.",
+                hint="Run this on a machine with one, or give --device cpu --tiny --scratch DIR.",
             )
         check_provider("cuda")
 
