@@ -39,7 +39,7 @@ from mmperson.media import find_transcript, probe_clip, read_clip
 from mmperson.models.encoders import text
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.models.encoders.text import text_weights_folder
-from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.layers.attention import Attention
 from mmperson.models.tokens import MASKED
 from mmperson.preprocessing import FrameSpec
 from tests.conftest import make_corpus

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmperson.config import FramesConfig
 from mmperson.errors import ConfigError, did_you_mean
-from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.layers.attention import Attention
 from mmperson.models.pretrained import BackboneEncoder, State, fill_backbone
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.preprocessing.spec import FrameSpec
