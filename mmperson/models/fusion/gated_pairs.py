@@ -36,7 +36,9 @@ class GatedPairsFusion(Fusion):
 
     def __init__(self, config: GatedPairsConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__(dims, targets, config.dim)
-        groups = [*itertools.combinations(self.modalities, 2)] or [tuple(self.modalities)]
+        groups: list[tuple[str, ...]] = [*itertools.combinations(self.modalities, 2)] or [
+            tuple(self.modalities)
+        ]
         self.pool = PooledVectors(dims)
         self.pairs = nn.ModuleList(_Gated(group, dims, config.pair_dim) for group in groups)
         self.body = nn.Sequential(
