@@ -24,7 +24,7 @@ from transformers import BertConfig, BertModel
 from benchmarks.harness import ROOT
 from mmperson.exporting.wrapper import Part
 from mmperson.inference.providers import start
-from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.layers.attention import Attention
 
 Device = Literal["cpu", "cuda"]
 Run = Callable[[], dict[str, Any]]

@@ -15,7 +15,7 @@ from timm.layers.attention import Attention as ImageAttention
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
-from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.layers.attention import Attention
 
 
 def separate(module: nn.Module) -> nn.Module | None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmperson.config import Recipe
 from mmperson.models.label_transforms import build_label_transform
-from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, component
+from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, TAUGHT_FUSIONS, component
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import InputSpec
 
@@ -37,7 +37,8 @@ class PersonalityNetwork(nn.Module):
             self.encoders[name] = build(config, part, pretrained=pretrained)
         dims = {name: int(encoder.dim) for name, encoder in self.encoders.items()}
         targets = len(recipe.data.targets)
-        build_fusion = component("fusion", FUSIONS, recipe.fusion.name)
+        fusions = FUSIONS if recipe.teacher is None else TAUGHT_FUSIONS
+        build_fusion = component("fusion", fusions, recipe.fusion.name)
         self.fusion = build_fusion(recipe.fusion, dims, targets)
         build_head = component("head", HEADS, recipe.heads.name)
         self.heads = build_head(recipe.heads, self.fusion.dim, targets)
@@ -62,11 +63,16 @@ class PersonalityNetwork(nn.Module):
 
     def fuse(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
         """Score encoded clips; present is float (batch, 3). Returns float (batch, target)."""
-        return self.labels.inverse(self.heads(self.fusion(tokens, present)))
+        return self.labels.inverse(self.heads(self.fusion(tokens, present).vectors))
 
-    def forward_transformed(self, batch: Batch) -> Tensor:
-        """Score clips in the space of warped targets, see ``labels``; float (batch, target)."""
-        return self.heads(self.fusion(self.encode(batch), batch["present"]))
+    def forward_transformed(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """Score clips in the space of transformed targets, see ``labels``, for training.
+
+        Returns:
+            Scores, float (batch, target), and the fusion's auxiliary loss, float ().
+        """
+        vectors, auxiliary_loss = self.fusion(self.encode(batch), batch["present"])
+        return self.heads(vectors), auxiliary_loss
 
     def forward(self, batch: Batch) -> Tensor:
         """Score clips. Returns float (batch, target); traits are about [0, 1]."""

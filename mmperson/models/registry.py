@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -21,8 +22,10 @@ from mmperson.models.encoders.waveform import WaveformEncoder
 from mmperson.models.fusion.concat import ConcatFusion
 from mmperson.models.fusion.crmf import ManifoldFusion
 from mmperson.models.fusion.deep_impression import DeepImpressionFusion
+from mmperson.models.fusion.fusion import Fusion
 from mmperson.models.fusion.gated_pairs import GatedPairsFusion
 from mmperson.models.fusion.late import LateFusion
+from mmperson.models.fusion.recall import RecallingSummary
 from mmperson.models.fusion.trait_query import TraitQueryFusion
 from mmperson.models.fusion.ttfn import TextCentricFusion
 from mmperson.models.fusion.ttfn_published import PublishedTextCentricFusion
@@ -52,7 +55,7 @@ ENCODERS: Mapping[str, Mapping[str, Builder]] = {
         "questionnaire": QuestionnaireEncoder,
     },
 }
-FUSIONS: Mapping[str, Builder] = {
+FUSIONS: Mapping[str, Callable[..., Fusion]] = {
     "ttfn": TextCentricFusion,
     "ttfn_published": PublishedTextCentricFusion,
     "crmf": ManifoldFusion,
@@ -62,6 +65,10 @@ FUSIONS: Mapping[str, Builder] = {
     "late": LateFusion,
     "concat": ConcatFusion,
 }
+TAUGHT_FUSIONS: Mapping[str, Callable[..., Fusion]] = {
+    "ttfn": partial(TextCentricFusion, summary=RecallingSummary),
+}
+"""Fusions of recipes with a teacher: those of ``FUSIONS`` with a memory that it fills."""
 HEADS: Mapping[str, Builder] = {"ensemble": EnsembleHead, "per_trait": PerTraitHead}
 
 

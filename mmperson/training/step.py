@@ -132,10 +132,8 @@ class TrainStep:
         for part in _cut(batch, mine, self.parts):
             part = {name: tensor.to(self.device) for name, tensor in part.items()}
             with precision(self.recipe.optim.precision, self.device):
-                scores = network.forward_transformed(part)
-            loss = self.loss(scores.float(), part["targets"], part.get("groups"))
-            if (penalty := getattr(network.fusion, "penalty", None)) is not None:
-                loss = loss + penalty
+                scores, auxiliary_loss = network.forward_transformed(part)
+            loss = self.loss(scores.float(), part["targets"], part.get("groups")) + auxiliary_loss
             loss = loss * (part["targets"].isfinite().sum() / known)
             loss.backward()
             value = value + loss.detach()

@@ -25,8 +25,7 @@ from mmperson.models.encoders.log_mel import LogMelEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder
 from mmperson.models.encoders.voice import VoiceNetwork
 from mmperson.models.encoders.waveform import WaveformEncoder
-from mmperson.models.layers.masked import MaskedBatchNorm, average_groups
-from mmperson.models.tokens import Tokens
+from mmperson.models.layers.masked import MaskedBatchNorm
 from mmperson.preprocessing.spec import LogMelSpec, WaveformSpec
 from tests.fixtures.encoders import (
     check_alone_and_together,
@@ -174,14 +173,6 @@ def test_batch_statistics_leave_padding_out():
     found = masked.eval()(x, mask)
     torch.testing.assert_close(found[1, :, :6], plain.eval()(x[1:, :, :6])[0])
     assert (found[1, :, 6:] == 0).all()
-
-
-def test_groups_are_means_of_what_is_real():
-    values = torch.arange(10.0).reshape(2, 5, 1)
-    mask = torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    means, real = average_groups(Tokens(values, mask), 2)
-    assert means[..., 0].tolist() == [[0.5, 2.5, 4.0], [5.5, 7.0, 0.0]]
-    assert real.tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
 @pytest.mark.parametrize("backbone", ["small", "test_efficientnet"])

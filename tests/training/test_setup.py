@@ -14,6 +14,9 @@ from mmperson.datasets import read_manifest, write_manifest
 from mmperson.errors import DataError, NonFiniteLoss, ResumeMismatch, TrainingError, UsageError
 from mmperson.evaluation.metrics import pcc
 from mmperson.models.checkpoint import NETWORK_FILE, load_network
+from mmperson.models.fusion.recall import RecallingSummary
+from mmperson.models.input_spec import input_spec
+from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training import loop, optim, score_run, step, train
 from mmperson.training.setup import _progress, split_rows
@@ -127,8 +130,19 @@ def test_a_teacher_changes_what_is_learned_and_fills_the_memories(recipe, tmp_pa
     train(changed(recipe, **TAUGHT), tmp_path)
     network = load_network(tmp_path).network
     assert network.encoders["audio"].memory.rows.shape == (35, 26)
-    assert network.fusion.memory.rows.shape == (35, 33)
-    assert network.fusion.memory.weights.abs().max() > 0
+    memory = network.fusion.summary["text"].memory
+    assert memory.rows.shape == (35, 33)
+    assert memory.weights.abs().max() > 0
+
+
+def test_a_fusion_without_a_teacher_has_no_memory(recipe):
+    taught = changed(recipe, **TAUGHT)
+    kinds = [
+        {type(module) for module in PersonalityNetwork(one, input_spec(one)).fusion.modules()}
+        for one in (recipe, taught)
+    ]
+    assert kinds[1] - kinds[0] == {KernelMemory, RecallingSummary}
+    assert KernelMemory not in kinds[0]
 
 
 @pytest.mark.parametrize("absent", ["text", "audio"])

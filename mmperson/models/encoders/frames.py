@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mmperson.config import FramesConfig
 from mmperson.errors import ConfigError, did_you_mean
-from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.layers.attention import Attention
+from mmperson.models.layers.masked import pad_end
 from mmperson.models.pretrained import BackboneEncoder, State, fill_backbone
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.preprocessing.spec import FrameSpec
@@ -75,6 +76,8 @@ class FramesEncoder(BackboneEncoder):
         Returns:
             float (batch, frame, dim), and the mask.
         """
+        # Of an absent clip a single element is kept, which is not one of every view.
+        features = Tokens(*(pad_end(part, self.views) for part in features))
         tokens, mask = super().adapt(features)
         count = tokens.shape[1]
         if self.views > 1:

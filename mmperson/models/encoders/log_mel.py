@@ -11,14 +11,9 @@ from torch.nn import functional
 from mmperson.config import LogMelConfig
 from mmperson.errors import ConfigError
 from mmperson.models.encoders.frames import encode_each, fill_image_network, image_network
-from mmperson.models.layers.masked import (
-    MaskedBatchNorm,
-    average_groups,
-    mostly_real,
-    pad_end,
-)
+from mmperson.models.layers.masked import MaskedBatchNorm, mostly_real, pad_end
 from mmperson.models.pretrained import BackboneEncoder
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import LogMelSpec
 
 MAX_TOKENS: Final = 16
@@ -68,6 +63,9 @@ class LogMelEncoder(BackboneEncoder):
             dropout=config.dropout,
             trainable=config.trainable,
         )
+        # Of the window, not of what is given: a shorter tensor must not get finer tokens.
+        tokens = -(-spec.shape[0] // network.spectra_per_token)
+        self.stride = -(-tokens // MAX_TOKENS)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a spectrogram.
@@ -81,12 +79,13 @@ class LogMelEncoder(BackboneEncoder):
             neighbours.
         """
         standard = (x - _CENTRE) / _SPREAD * mask.unsqueeze(-1)
-        tokens = self.backbone(standard, mask)
-        return average_groups(tokens, math.ceil(tokens.mask.shape[1] / MAX_TOKENS))
+        return average_tokens(self.backbone(standard, mask), self.stride)
 
 
 class _SmallNetwork(nn.Module):
     """Four convolutions 3x3, pooled to three tokens a second."""
+
+    spectra_per_token = math.prod(_POOLED)
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,8 +95,8 @@ class _SmallNetwork(nn.Module):
             self.norms.append(MaskedBatchNorm(out))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tokens:
-        whole = math.prod(_POOLED)
-        x, mask = pad_end(x, whole).unsqueeze(1), pad_end(mask, whole)
+        x = pad_end(x, self.spectra_per_token).unsqueeze(1)
+        mask = pad_end(mask, self.spectra_per_token)
         for layer, norm, step in zip(self.convolutions, self.norms, _POOLED, strict=True):
             x = norm(layer(x), mask[:, None, :, None]).relu()
             x, mask = functional.max_pool2d(x, (step, 2)), mask[:, ::step]
@@ -106,6 +105,8 @@ class _SmallNetwork(nn.Module):
 
 class _SegmentNetwork(nn.Module):
     """An image network on segments of about a second, a token each."""
+
+    spectra_per_token = _SEGMENT
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

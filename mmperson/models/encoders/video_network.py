@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from mmperson.config import VideoNetworkConfig
 from mmperson.errors import ConfigError
 from mmperson.models.encoders.frames import NormaliseFrames
-from mmperson.models.layers.masked import average_groups
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import FrameSpec
 
 _MVIT_CLIP: Final = (16, 224, 224)  # Its positions are learned for this size.
@@ -67,7 +66,7 @@ class VideoNetworkEncoder(BackboneEncoder):
         values = self.backbone(clip.transpose(1, 2)).unflatten(1, (self.feature_dim, -1))
         values = values.transpose(1, 2)
         frames = -(-mask.shape[1] // values.shape[1])
-        return Tokens(values, average_groups(Tokens(mask.unsqueeze(-1), mask), frames).mask)
+        return Tokens(values, average_tokens(Tokens(mask.unsqueeze(-1), mask), frames).mask)
 
 
 def _build(name: str, spec: FrameSpec) -> nn.Module:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from mmperson.config import WaveformConfig
 from mmperson.models.encoders.speech import TorchaudioSpeech, TransformersSpeech
 from mmperson.models.encoders.voice import VoiceNetwork
-from mmperson.models.layers.masked import average_groups
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import WaveformSpec
 
 TRANSFORMERS: Final = "transformers"
@@ -54,7 +53,7 @@ class WaveformEncoder(BackboneEncoder):
         Returns:
             float (batch, token, feature), a token for every ``stride`` states, and their mask.
         """
-        return average_groups(self.backbone(x, mask), self.stride)
+        return average_tokens(self.backbone(x, mask), self.stride)
 
 
 def _build(config: WaveformConfig, *, pretrained: bool) -> nn.Module:

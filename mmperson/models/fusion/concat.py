@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import ConcatConfig
-from mmperson.models.layers.pooling import PooledVectors, expand_targets
+from mmperson.models.fusion.fusion import Fused, Fusion
+from mmperson.models.layers.pooling import PooledVectors
 from mmperson.models.tokens import Tokens
 
 
@@ -35,7 +36,7 @@ class ConcatTrunk(nn.Module):
         return self.body(torch.cat(list(self.pool(tokens, present).values()), dim=-1))
 
 
-class ConcatFusion(nn.Module):
+class ConcatFusion(Fusion):
     """The trunk above, the same for every target.
 
     Args:
@@ -45,18 +46,9 @@ class ConcatFusion(nn.Module):
     """
 
     def __init__(self, config: ConcatConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.dim, self.targets = config.dim, targets
+        super().__init__(dims, targets, config.dim)
         self.trunk = ConcatTrunk(dims, config.dim, config.dropout)
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities.
-
-        Args:
-            tokens: Tokens of each modality that is read.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
-        return expand_targets(self.trunk(tokens, present), self.targets)
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``."""
+        return Fused(self.expand(self.trunk(tokens, present)))

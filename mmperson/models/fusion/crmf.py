@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from mmperson.config import CrmfConfig
 from mmperson.models.fusion.concat import ConcatTrunk
+from mmperson.models.fusion.fusion import Fused, Fusion
 from mmperson.models.layers import manifold
-from mmperson.models.layers.pooling import expand_targets
 from mmperson.models.tokens import Tokens
 
 _LARGEST_NORM = 3.0
@@ -21,7 +21,7 @@ _ONE = math.log(math.e - 1.0)
 """What softplus maps to 1."""
 
 
-class ManifoldFusion(nn.Module):
+class ManifoldFusion(Fusion):
     r"""Three experts see the trunk in spaces of different curvature; a router weighs them.
 
     With the trunk h of ``ConcatTrunk``, every expert computes
@@ -55,13 +55,9 @@ class ManifoldFusion(nn.Module):
         targets: Number of targets.
     """
 
-    penalty: Tensor | None
-
     def __init__(self, config: CrmfConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.dim, self.targets = config.dim, targets
+        super().__init__(dims, targets, config.dim)
         self.temperature, self.load_weight = config.temperature, config.load_weight
-        self.penalty = None
         self.trunk = ConcatTrunk(dims, config.dim, config.dropout)
         spaces: tuple[type[nn.Module], ...] = (_Affine, _Offset, nn.Identity)
         if config.geometry == "manifold":
@@ -77,31 +73,19 @@ class ManifoldFusion(nn.Module):
         )
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities; in training, leave the load term in ``penalty``.
-
-        Args:
-            tokens: Tokens of each modality that is read.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``; the auxiliary loss is the load term."""
         trunk = self.trunk(tokens, present)
         shares = (self.router(trunk).float() / self.temperature).softmax(dim=-1)
-        if self.training:
-            load = len(self.experts) * shares.mean(dim=0).square().sum()
-            self.penalty = self.load_weight * load
         aligned = [
             align(expert(trunk)) for align, expert in zip(self.align, self.experts, strict=True)
         ]
         fused = (shares.unsqueeze(-1) * torch.stack(aligned, dim=1)).sum(dim=1)
-        return expand_targets(self.norm(fused), self.targets)
-
-    def train(self, mode: bool = True) -> ManifoldFusion:
-        """Change the mode and forget the last penalty, whose graph would live on."""
-        self.penalty = None
-        return super().train(mode)
+        vectors = self.expand(self.norm(fused))
+        if not self.training:
+            return Fused(vectors)
+        load = len(self.experts) * shares.mean(dim=0).square().sum()
+        return Fused(vectors, self.load_weight * load)
 
 
 class _Expert(nn.Module):

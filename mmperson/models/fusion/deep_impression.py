@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmperson.config import DeepImpressionConfig
-from mmperson.models.layers.pooling import expand_targets, masked_mean, presence, read_modalities
+from mmperson.models.fusion.fusion import Fused, Fusion
+from mmperson.models.layers.pooling import masked_mean, presence
 from mmperson.models.tokens import Tokens
 
 
-class DeepImpressionFusion(nn.Module):
+class DeepImpressionFusion(Fusion):
     r"""Concatenate the mean of each modality's tokens.
 
     .. math:: h = [p_1 \bar M_1; p_2 \bar M_2; p_3 \bar M_3]
@@ -29,19 +30,9 @@ class DeepImpressionFusion(nn.Module):
     """
 
     def __init__(self, config: DeepImpressionConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.modalities = read_modalities(dims)
-        self.dim, self.targets = sum(dims.values()), targets
+        super().__init__(dims, targets, sum(dims.values()))
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities.
-
-        Args:
-            tokens: Tokens of each modality that is read.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``."""
         means = [presence(present, name) * masked_mean(tokens[name]) for name in self.modalities]
-        return expand_targets(torch.cat(means, dim=-1), self.targets)
+        return Fused(self.expand(torch.cat(means, dim=-1)))

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import GatedPairsConfig
-from mmperson.models.layers.pooling import PooledVectors, expand_targets, read_modalities
+from mmperson.models.fusion.fusion import Fused, Fusion
+from mmperson.models.layers.pooling import PooledVectors
 from mmperson.models.tokens import Tokens
 
 
-class GatedPairsFusion(nn.Module):
+class GatedPairsFusion(Fusion):
     r"""A gate weighs the two modalities of each pair; a ReLU layer reads all pairs.
 
     .. math:: h_{12} = g \odot \tanh(W_1 x_1) + (1 - g) \odot \tanh(W_2 x_2), \quad
@@ -34,10 +35,10 @@ class GatedPairsFusion(nn.Module):
     """
 
     def __init__(self, config: GatedPairsConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.dim, self.targets = config.dim, targets
-        names = read_modalities(dims)
-        groups: list[tuple[str, ...]] = [*itertools.combinations(names, 2)] or [(names[0],)]
+        super().__init__(dims, targets, config.dim)
+        groups: list[tuple[str, ...]] = [*itertools.combinations(self.modalities, 2)] or [
+            tuple(self.modalities)
+        ]
         self.pool = PooledVectors(dims)
         self.pairs = nn.ModuleList(_Gated(group, dims, config.pair_dim) for group in groups)
         self.body = nn.Sequential(
@@ -46,19 +47,11 @@ class GatedPairsFusion(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities.
-
-        Args:
-            tokens: Tokens of each modality that is read.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``."""
         vectors = self.pool(tokens, present)
         joined = torch.cat([pair(vectors) for pair in self.pairs], dim=-1)
-        return expand_targets(self.body(joined), self.targets)
+        return Fused(self.expand(self.body(joined)))
 
 
 class _Gated(nn.Module):

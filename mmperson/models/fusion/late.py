@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import LateConfig
-from mmperson.models.layers.pooling import PooledVectors, presence, read_modalities
+from mmperson.models.fusion.fusion import Fused, Fusion
+from mmperson.models.layers.pooling import PooledVectors, presence
 from mmperson.models.tokens import MASKED, Tokens
 
 
-class LateFusion(nn.Module):
+class LateFusion(Fusion):
     r"""One regressor per modality; their vectors are averaged with learned weights.
 
     .. math:: r_t = \sum_m w_{mt} v_{mt}, \quad v_{m\cdot} = \mathrm{MLP}_m(x_m), \quad
@@ -28,9 +29,7 @@ class LateFusion(nn.Module):
     """
 
     def __init__(self, config: LateConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.dim = config.dim
-        self.modalities = read_modalities(dims)
+        super().__init__(dims, targets, config.dim)
         self.pool = PooledVectors(dims)
         self.branches = nn.ModuleDict(
             {name: nn.Sequential(
@@ -41,18 +40,10 @@ class LateFusion(nn.Module):
         )  # fmt: skip
         self.weights = nn.Parameter(torch.zeros(len(self.modalities), targets))
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities.
-
-        Args:
-            tokens: Tokens of each modality that is read.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``."""
         vectors = self.pool(tokens, present)
         minds = torch.stack([self.branches[name](vectors[name]) for name in vectors], dim=1)
         here = torch.stack([presence(present, name) for name in vectors], dim=1)
         weights = (self.weights + (1.0 - here) * MASKED).softmax(dim=1)
-        return (weights.unsqueeze(-1) * minds).sum(dim=1)
+        return Fused((weights.unsqueeze(-1) * minds).sum(dim=1))

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import TraitQueryConfig
-from mmperson.models.layers.pooling import PooledVectors, expand_targets, presence, read_modalities
+from mmperson.models.fusion.fusion import Fused, Fusion
+from mmperson.models.layers.attention import Attention
+from mmperson.models.layers.pooling import PooledVectors, presence
 from mmperson.models.tokens import MASKED, Tokens
 
 _SHARE = math.log(0.1 / 0.9)
 """A share that begins at a tenth, before its sigmoid."""
 
 
-class TraitQueryFusion(nn.Module):
+class TraitQueryFusion(Fusion):
     r"""A trunk over all modalities, and trait queries that look at them again.
 
     Each modality becomes one token, :math:`z_m = \mathrm{GELU}(W_m x_m)`, of the pooled vectors of
@@ -39,14 +41,13 @@ class TraitQueryFusion(nn.Module):
     """
 
     def __init__(self, config: TraitQueryConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.dim, self.targets = config.dim, targets
+        super().__init__(dims, targets, config.dim)
         token, joined = config.unimodal_dim, len(dims) * config.unimodal_dim
         self.pool = PooledVectors(dims)
         self.tokens = nn.ModuleDict(
             {name: nn.Sequential(
                 nn.Linear(dims[name], token), nn.GELU(), nn.Dropout(config.dropout)
-            ) for name in read_modalities(dims)}
+            ) for name in self.modalities}
         )  # fmt: skip
         self.trunk = nn.Sequential(
             nn.LayerNorm(joined), nn.Linear(joined, config.dim), nn.GELU(),
@@ -54,32 +55,18 @@ class TraitQueryFusion(nn.Module):
         )  # fmt: skip
         self.traits = nn.Parameter(0.02 * torch.randn(targets, token))
         self.interact = _Interaction(config.dim, token, config.rank)
-        self.query = nn.Linear(token, token)
-        self.key = nn.Linear(token, token)
-        self.value = nn.Linear(token, token)
-        self.out = nn.Linear(token, config.dim)
+        self.attend = Attention(token, heads=1, out_dim=config.dim)
         self.alpha = nn.Parameter(torch.tensor(_SHARE))
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities.
-
-        Args:
-            tokens: Tokens of each modality that is read.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``."""
         vectors = self.pool(tokens, present)
         seen = torch.stack([self.tokens[name](vectors[name]) for name in vectors], dim=1)
         here = torch.stack([presence(present, name) for name in vectors], dim=-1)
         trunk = self.trunk(seen.flatten(1))
-        query = self.query(self.interact(trunk, self.traits))
-        scores = query @ self.key(seen).transpose(1, 2) / math.sqrt(query.shape[-1])
-        context = (scores + (1.0 - here) * MASKED).softmax(dim=-1) @ self.value(seen)
-        shared = expand_targets(trunk, self.targets)
-        return self.norm(shared + self.alpha.sigmoid() * self.out(context))
+        asked = self.attend(self.interact(trunk, self.traits), seen, (1.0 - here) * MASKED)
+        return Fused(self.norm(self.expand(trunk) + self.alpha.sigmoid() * asked))
 
 
 class _Interaction(nn.Module):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmperson.config import TtfnPublishedConfig
-from mmperson.models.layers.pooling import expand_targets, masked_mean, presence, read_modalities
+from mmperson.models.fusion.fusion import Fused, Fusion
+from mmperson.models.layers.pooling import masked_mean, presence
 from mmperson.models.tokens import Tokens
 
 _LEVELS = (1024, 2048, 4096, 8192, 16384)
@@ -18,7 +19,7 @@ _LEVELS = (1024, 2048, 4096, 8192, 16384)
 _ENHANCER_DROPOUT = 0.1
 
 
-class PublishedTextCentricFusion(nn.Module):
+class PublishedTextCentricFusion(Fusion):
     r"""Audio and video are read in the light of the text; a gated sum of all enhances the text.
 
     Projectors make audio and video vectors a and v and two text vectors: t for the connectors and
@@ -50,9 +51,7 @@ class PublishedTextCentricFusion(nn.Module):
     """
 
     def __init__(self, config: TtfnPublishedConfig, dims: dict[str, int], targets: int) -> None:
-        super().__init__()
-        self.dim, self.targets = config.dim, targets
-        self.modalities = read_modalities(dims)
+        super().__init__(dims, targets, config.dim)
         self.others = [name for name in self.modalities if name != "text"]
         texts = {"text": config.unimodal_dim, "text_enhanced": config.dim}
         if not self.others:
@@ -69,16 +68,8 @@ class PublishedTextCentricFusion(nn.Module):
         self.connect = nn.ModuleDict({name: _Connector(config) for name in self.others})
         self.enhance = _Enhancer(config.dim, parts=len(self.others) + 1)
 
-    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Fuse the modalities.
-
-        Args:
-            tokens: Tokens of each modality that is read; their masked mean is the pooled vector.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target, dim).
-        """
+    def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
+        """Fuse the modalities, see ``Fusion.forward``; each is pooled to its masked mean."""
         projected = {
             name: vector.expand(present.shape[0], -1) for name, vector in self.unread.items()
         }
@@ -87,7 +78,7 @@ class PublishedTextCentricFusion(nn.Module):
             modality = "text" if name == "text_enhanced" else name
             projected[name] = project(pooled[modality], presence(present, modality))
         connected = [self.connect[name](projected[name], projected["text"]) for name in self.others]
-        return expand_targets(self.enhance(connected, projected["text_enhanced"]), self.targets)
+        return Fused(self.expand(self.enhance(connected, projected["text_enhanced"])))
 
 
 class ChunkProjector(nn.Module):

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmperson.models.tokens import Tokens
-
 _HALF: Final = 0.5
 
 
@@ -57,23 +55,6 @@ def pad_end(x: Tensor, multiple: int) -> Tensor:
     """Append zeros to axis 1 of x, (batch, time, …), until its length is a multiple."""
     short = -x.shape[1] % multiple
     return functional.pad(x, [0, 0] * (x.ndim - 2) + [0, short])
-
-
-def average_groups(tokens: Tokens, size: int) -> Tokens:
-    """Average every ``size`` tokens into one.
-
-    Args:
-        tokens: float (batch, token, dim), and their mask.
-        size: Tokens per group; the last group may be shorter.
-
-    Returns:
-        Means over the real tokens, float (batch, group, dim); a group with any counts as real.
-    """
-    groups = pad_end(tokens.values, size).unflatten(1, (-1, size))
-    real = pad_end(tokens.mask, size).unflatten(1, (-1, size))
-    count = real.sum(dim=2)
-    means = (groups * real.unsqueeze(-1)).sum(dim=2) / count.clamp_min(1.0).unsqueeze(-1)
-    return Tokens(means, count.clamp_max(1.0))
 
 
 def mostly_real(mask: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
-"""What fusions of pooled vectors share: one vector per modality, whatever is present."""
+"""Tokens of a modality to one vector; presence masks."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +55,21 @@ def masked_mean(tokens: Tokens) -> Tensor:
     return (tokens.values * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1.0)
 
 
+def describe_text(text: Tokens) -> Tensor:
+    """Describe whole transcripts: mean token, and how much was said.
+
+    Args:
+        text: Tokens, float (batch, token, dim), and their mask.
+
+    Returns:
+        float (batch, dim + 1): the mean token over the square root of its width, and the log of the
+        number of tokens around that of a usual transcript, 50 tokens.
+    """
+    count = text.mask.sum(dim=1, keepdim=True)
+    length = ((1.0 + count).log() - math.log(50.0)) / 0.4
+    return torch.cat([masked_mean(text) / math.sqrt(text.values.shape[-1]), length], dim=-1)
+
+
 def presence(present: Tensor, name: str) -> Tensor:
     """Return a modality's column of the presence mask, float (batch, 1)."""
     return present[:, MODALITIES.index(name)].unsqueeze(-1)
@@ -61,8 +78,3 @@ def presence(present: Tensor, name: str) -> Tensor:
 def read_modalities(dims: dict[str, int]) -> list[str]:
     """Return the modalities that are read, in the order video, audio, text."""
     return [name for name in MODALITIES if name in dims]
-
-
-def expand_targets(trunk: Tensor, targets: int) -> Tensor:
-    """Give one vector to all targets: float (batch, dim) to float (batch, target, dim)."""
-    return trunk.unsqueeze(1).expand(-1, targets, -1)

@@ -16,8 +16,8 @@ from torch import Tensor
 from mmperson.config import TeacherConfig
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.models.checkpoint import write_tensors
-from mmperson.models.fusion.ttfn import describe_text
 from mmperson.models.layers.kernel_memory import KernelMemory
+from mmperson.models.layers.pooling import describe_text
 from mmperson.models.network import PersonalityNetwork
 from mmperson.models.tokens import Tokens
 from mmperson.schema import MODALITIES
@@ -106,7 +106,7 @@ def fit_teacher(
     if "audio" in features:
         network.encoders["audio"].memory.load_state_dict(memories[2].state_dict())
     if "text" in features:
-        network.fusion.memory.load_state_dict(memories[4].state_dict())
+        network.fusion.summary["text"].memory.load_state_dict(memories[4].state_dict())
     return Teacher(memories, features, mean, scale)
 
 
