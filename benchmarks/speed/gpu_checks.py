@@ -21,7 +21,7 @@ from mmperson.exporting.graph import HALF_OPSET, export_graph
 from mmperson.exporting.wrapper import EncoderGraph, Part, encoder_part
 from mmperson.media import read_clip
 from mmperson.models.encoders.frames import FramesEncoder
-from mmperson.models.fusion.ttfn import Attention
+from mmperson.models.layers.attention import Attention
 from mmperson.models.tokens import MASKED
 from mmperson.preprocessing import FrameSpec
 
