@@ -62,7 +62,7 @@ def test_a_folder_is_scored_by_workers_in_its_order(run, folder, tiny_bundle):
         assert record["scores"] == pytest.approx(expected.scores.model_dump(), abs=1e-5)
 
 
-def test_scores_are_the_same_bits_in_this_process_and_in_any_number_of_workers(
+def test_scores_have_the_same_bits_with_any_number_of_workers(
     tiny_bundle, tmp_path, project_root
 ):
     for number in range(8):  # of noises of different length: several threads would round otherwise

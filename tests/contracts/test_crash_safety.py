@@ -46,7 +46,7 @@ def predicting(tiny_bundle, tmp_path_factory):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
-def test_a_killed_batch_leaves_no_worker_and_a_killed_worker_costs_its_clip(predicting, tmp_path):
+def test_a_killed_batch_leaves_no_worker(predicting, tmp_path):
     subject, whole = predicting
     killed = crash_safety.kill_often(subject, whole, tmp_path / "kill", kills=2, seed=1)
     assert killed.endings["SIGKILL"] == 2

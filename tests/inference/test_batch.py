@@ -56,7 +56,7 @@ def scores(records):
     return [record.scores for record in records]
 
 
-def test_scores_are_the_same_bits_alone_in_a_list_and_with_any_number_of_workers(
+def test_scores_have_the_same_bits_alone_in_a_list_and_in_workers(
     tiny_bundle, demo, tmp_path
 ):
     silent = tmp_path / "words missing.mp4"
