@@ -2,20 +2,35 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from mmperson.config import Recipe, parse_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest
-from mmperson.exporting import export_run
-from mmperson.models.encoders.text import text_weights_folder
-from mmperson.training import train
+
+# Fixtures import torch themselves, so that the tests of a torch-free room start at once.
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: a busy machine is no failure. The quick suite draws fewer examples.
+hypothesis.settings.register_profile("whole", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    quick = config.option.markexpr == "not slow"
+    hypothesis.settings.load_profile("quick" if quick else "whole")
+
+
+@pytest.fixture(autouse=True)
+def _seed_torch() -> None:
+    """Give torch the same draws whatever ran before; pytest-randomly does so for numpy."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +58,11 @@ def first_impressions(shared_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random two-layer BERT of width 16 with the real tokenizer: for plumbing."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from mmperson.models.encoders.text import text_weights_folder
+
     folder = tmp_path_factory.mktemp("tiny_bert")
     torch.manual_seed(0)
     shape = BertConfig(
@@ -61,6 +81,9 @@ def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, tiny_text_weights: Path) -> Path:
     """Folder of a random two-layer Llama of width 16, with the same tokenizer: for plumbing."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     folder = tmp_path_factory.mktemp("tiny_llama")
     torch.manual_seed(0)
     shape = LlamaConfig(
@@ -122,6 +145,8 @@ def tiny_recipe(manifest_file: Path, tiny_text_weights: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of a network that learned for two epochs from noise: for plumbing."""
+    from mmperson.training import train
+
     return train(tiny_recipe, tmp_path_factory.mktemp("run") / "tiny").run
 
 
@@ -130,6 +155,8 @@ def tiny_bundle(
     tiny_run: Path, manifest_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Bundle folder of that network. Copy it before you change it."""
+    from mmperson.exporting import export_run
+
     out = tmp_path_factory.mktemp("bundle") / "tiny"
     export_run(tiny_run, out, read_manifest(manifest_file))
     return out

@@ -360,9 +360,7 @@ def test_a_signal_that_is_ignored_stays_ignored(run, tmp_path, monkeypatch):
     assert seen == [signal.SIG_IGN]
 
 
-def test_stale_files_of_a_killed_run_are_removed_and_named_ones_stay(
-    run, tmp_path, monkeypatch
-):
+def test_stale_files_of_a_killed_run_are_removed_and_named_ones_stay(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "predict", lambda *_: os._exit(9))
     out = tmp_path / "records.csv"
     process = os.fork()

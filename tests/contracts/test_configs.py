@@ -100,7 +100,13 @@ def shortened(
     return load_recipe(path, {**wanted, **random_weights(recipe, folder)})
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def quick_or_slow(path: Path):
+    """The recipe of the shipped bundle stands for all in the quick tests."""
+    marks = () if path.stem == "impressions_text_audio" else pytest.mark.slow
+    return pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", map(quick_or_slow, CONFIGS))
 def test_a_recipe_trains_exports_and_says_the_same(
     path, corpus, tiny_text_weights, tiny_language_model, tmp_path
 ):

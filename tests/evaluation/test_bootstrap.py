@@ -28,6 +28,7 @@ def rated():
     return clustered(np.random.default_rng(0))[:3]
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(11)
     covered = {"source": 0, "row": 0}

@@ -18,25 +18,14 @@ from mmperson.exporting import export_run
 from mmperson.exporting.graph import HALF_OPSET, export_graph
 from mmperson.exporting.parity import check_parity
 from mmperson.exporting.quantize import convert, to_fp16
-from mmperson.exporting.wrapper import encoder_part, parts
+from mmperson.exporting.wrapper import encoder_part
 from mmperson.inference.predictor import load
 from mmperson.inference.session import Session
-from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.preprocessing import FrameSpec
 from mmperson.preprocessing.text.encode import load_tokenizer
 
-
-@pytest.fixture(scope="module")
-def trained(tiny_run):
-    return load_network(tiny_run)
-
-
-@pytest.fixture(scope="module")
-def graphs(trained):
-    facts = {"mmperson.spec_hash": trained.spec.hash}
-    wanted = parts(trained.network, trained.spec)
-    return {name: export_graph(part, facts) for name, part in wanted.items()}
+pytestmark = pytest.mark.slow  # each converts graphs, and most export
 
 
 @pytest.fixture(scope="module")

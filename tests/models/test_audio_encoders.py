@@ -327,6 +327,7 @@ def test_a_checkpoint_needs_the_shape_and_no_weights(folders, tmp_path):
     waveform("TINY_BASE", trainable=False, pretrained=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["TINY_BASE", "TINY_WAVLM", "hubert"])
 def test_speech_networks_export(folders, network):
     options = {"weights": str(folders["hubert"])} if network == "hubert" else {}
@@ -335,6 +336,7 @@ def test_speech_networks_export(folders, network):
     )
 
 
+@pytest.mark.slow
 def test_voice_alone_and_together():
     encoder = waveform("resemblyzer", window_s=5.0, stride=1)
     x, mask = draw_sound(5.0, [5.0, 3.3, 1.0, 0.05])
@@ -364,6 +366,7 @@ def test_voice_raises_quiet_sound_and_leaves_loud_sound():
     torch.testing.assert_close(network._spectra(2 * x, mask)[0], 4 * network._spectra(x, mask)[0])
 
 
+@pytest.mark.slow
 def test_voice_exports():
     check_export(waveform("resemblyzer", window_s=2.0, stride=1), *draw_sound(2.0, [2.0, 1.2]))
 
@@ -390,6 +393,7 @@ def test_the_auditory_stream_alone_and_together():
     assert encoder(x, mask).values.shape == (2, 1, 256)
 
 
+@pytest.mark.slow
 def test_the_auditory_stream_exports():
     check_export(residual(), *draw_sound())
 

@@ -223,6 +223,7 @@ EXPORTS = [(name, MODALITIES) for name in FUSIONS if name != "crmf_flat"] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "subset"), EXPORTS)
 def test_the_graph_says_what_the_network_says(name, subset):
     graph = Graph(build(name, subset), subset).eval()

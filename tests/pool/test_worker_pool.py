@@ -139,6 +139,7 @@ def first_start(monkeypatch, tmp_path):
     return patch
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_stopped_as_it_started_costs_one_clip(first_start, monkeypatch):
     for module in (crew_module, lost):
         monkeypatch.setattr(module, "STARTUP_TIMEOUT_S", 5.0)
@@ -165,6 +166,7 @@ def test_a_worker_that_ends_itself_as_it_starts_cannot_get_ready(first_start):
         list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["7", "[]", "null", "true", "no JSON"])
 def test_a_worker_that_does_not_report_ready_costs_one_clip(first_start, said):
     first_start(f"print({said!r}, flush=True)")

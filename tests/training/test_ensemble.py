@@ -63,6 +63,7 @@ def test_every_row_is_learned_from_and_selected_on(recipe, run):
     assert (result.train_rows, result.select_rows, result.resumed) == (36, 36, True)
 
 
+@pytest.mark.slow
 def test_the_export_says_what_the_members_say(run, rows, tmp_path):
     info = export_run(run, tmp_path / "bundle", rows, precision="fp32")
     assert info.parity["fp32"] <= TOLERANCE
@@ -75,6 +76,7 @@ def test_the_export_says_what_the_members_say(run, rows, tmp_path):
     assert sum(node.op_type == "Softmax" for node in graph.node) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_an_ensemble_is_converted_like_one_network(precision, run, rows, tmp_path):
     info = export_run(run, tmp_path / "bundle", rows, precision=precision)
@@ -84,6 +86,7 @@ def test_an_ensemble_is_converted_like_one_network(precision, run, rows, tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_an_interrupted_ensemble_goes_on(recipe, run, tmp_path, monkeypatch):
     take, taken = TrainStep.run, []
 

@@ -60,6 +60,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(recipe, tmp_path, monkeypatch,
         assert whole == cut
 
 
+@pytest.mark.slow
 def test_a_run_on_a_plateau_ends_in_the_same_bits(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(optim, "_PLATEAU_PATIENCE", 0)
     settings = {"schedule": "plateau", "epochs": 6, "lr": 0.03, "warmup": 0.0}
@@ -114,6 +115,7 @@ def test_threads_do_not_make_another_recipe(recipe):
     assert changed(recipe, run={"threads": 2}).hash == recipe.hash
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_descriptors_say(recipe, tmp_path, manifest_file):
     recipe = changed(recipe, optim={"epochs": 90, "lr": 3e-3}, fusion={"modality_dropout": 0.0})
     train(recipe, tmp_path)
@@ -205,6 +207,7 @@ def test_a_corpus_that_moved_is_not_taken_for_one_of_text(recipe, tmp_path, mani
         train(changed(recipe, data={"manifest": str(tmp_path / "gone.parquet")}), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_same_steps_as_one(recipe, tmp_path):
     plain = {"audio": {"dropout": 0.0}, "fusion": {"dropout": 0.0}, "text": {"trainable_layers": 0}}
     recipe = changed(recipe, **plain)

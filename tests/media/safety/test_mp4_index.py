@@ -132,6 +132,7 @@ def test_six_hours_of_plain_sound_pass(tracks, together):
     assert check_index(io.BytesIO(content), size) is True
 
 
+@pytest.mark.slow
 def test_six_hours_of_frames_pass_and_a_week_does_not():
     def frames(count):
         tree = whole()

@@ -357,6 +357,7 @@ def eyes_in(crop: npt.NDArray[np.uint8], detector: FaceDetector) -> npt.NDArray[
     return face.landmarks[:2] / np.float32(crop.shape[0])
 
 
+@pytest.mark.slow
 def test_the_speaker_is_found_in_every_frame_of_first_impressions(
     detector: FaceDetector, first_impressions: Path
 ) -> None:
