@@ -106,7 +106,7 @@ def quick_or_slow(path: Path):
     return pytest.param(path, id=path.stem, marks=marks)
 
 
-@pytest.mark.parametrize("path", map(quick_or_slow, CONFIGS))
+@pytest.mark.parametrize("path", [quick_or_slow(path) for path in CONFIGS])
 def test_a_recipe_trains_exports_and_says_the_same(
     path, corpus, tiny_text_weights, tiny_language_model, tmp_path
 ):
