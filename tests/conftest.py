@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -151,15 +152,28 @@ def tiny_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(
+def tiny_export(
     tiny_run: Path, manifest_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Bundle folder of that network. Copy it before you change it."""
-    from mmperson.exporting import export_run
+) -> tuple[Path, dict[str, Any]]:
+    """Bundle folder of that network, and the fp32 graphs that were made on the way."""
+    from mmperson.exporting import bundle, export_run
 
-    out = tmp_path_factory.mktemp("bundle") / "tiny"
-    export_run(tiny_run, out, read_manifest(manifest_file))
-    return out
+    out, graphs, export_graph = tmp_path_factory.mktemp("bundle") / "tiny", {}, bundle.export_graph
+
+    def recorded(part: Any, *arguments: Any) -> Any:
+        name = "fusion" if part.outputs == ("scores",) else "encoder_" + part.outputs[0][:-7]
+        return graphs.setdefault(name, export_graph(part, *arguments))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export_graph", recorded)
+        export_run(tiny_run, out, read_manifest(manifest_file))
+    return out, graphs
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_export: tuple[Path, dict[str, Any]]) -> Path:
+    """Bundle folder of that network. Copy it before you change it."""
+    return tiny_export[0]
 
 
 @pytest.fixture(scope="session")

@@ -251,6 +251,7 @@ def test_a_name_of_no_encoding_is_written(run, tmp_path):
 PROGRAM = "from mmperson.cli.app import main; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirected", "code", "message"),
     [
@@ -279,12 +280,12 @@ def test_output_that_nobody_takes_is_no_traceback(
 @pytest.mark.parametrize(
     "arguments",
     [
-        "doctor",
         "--help",
         "predict docs/demo/demo.mp4 --format text",
-        "data stats MANIFEST --format json",
-        "data stats MANIFEST",
-        "data check MANIFEST",
+        pytest.param("doctor", marks=pytest.mark.slow),
+        pytest.param("data stats MANIFEST --format json", marks=pytest.mark.slow),
+        pytest.param("data stats MANIFEST", marks=pytest.mark.slow),
+        pytest.param("data check MANIFEST", marks=pytest.mark.slow),
     ],
 )
 def test_a_full_disk_under_any_output_is_no_traceback(project_root, manifest_file, arguments):

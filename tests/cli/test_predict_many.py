@@ -251,6 +251,7 @@ def test_a_full_disk_keeps_whole_lines(tiny_bundle, demo, tmp_path, project_root
     assert len(rows(out)) == 9
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_clips_in_hand_of_workers(tiny_bundle, demo, tmp_path, project_root):
     out = tmp_path / "scores.jsonl"
     arguments = ["predict", "--bundle", str(tiny_bundle), *[str(demo)] * 500]

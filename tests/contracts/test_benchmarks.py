@@ -62,6 +62,7 @@ def test_every_system_is_a_recipe_that_reads_words_alone(project_root):
         assert load_recipe(path, system.changes).modalities == ("text",)
 
 
+@pytest.mark.slow
 def test_training_speed_is_measured_on_a_cpu(tmp_path, project_root):
     changes = {"optim.epochs": "2", "optim.batch_size": "2", "video.frames": "2"}
     changes |= {"video.size": "32", "run.threads": "1"}
@@ -105,6 +106,7 @@ def test_lines_are_fitted_with_their_share_of_the_spread():
     assert scaling.line([1, 2], [1.0, 3.0])["r2"] is None
 
 
+@pytest.mark.slow
 def test_scaling_and_its_floor_are_measured(tiny_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "SIZES", ((64, 36), (96, 54), (128, 72)))
     monkeypatch.setattr(scaling, "LENGTHS_S", (0.5, 1.0, 1.5))
@@ -182,6 +184,7 @@ def test_the_page_shows_the_newest_measurement_of_engines(project_root):
     assert shown == engines.table(engines.newest_result("engines"))
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_runs_on_a_cpu(tiny_text_weights, capsys, monkeypatch):
     changes = {**gpu.TINY, "video.backbone": "test_vit", "text.weights": str(tiny_text_weights)}
     changes |= {"text.layers": "[0, 2]"}
@@ -324,6 +327,7 @@ def test_all_graphs_together_are_judged_by_the_slowest_clock():
     assert gpu.together(rows, [8]) == [{"clips": 8, "clips_per_s": {}}]
 
 
+@pytest.mark.slow
 def test_separate_attention_says_the_same_without_a_transposition():
     config = FramesConfig(backbone="vit_tiny_patch16_224", frames=2, size=32, dim=16)
     spec = FrameSpec(count=2, short_side=32, height=32, width=32)
@@ -449,6 +453,7 @@ def test_streams_side_by_side_are_summed(tmp_path):
     assert row["clips_per_s"] > 0
 
 
+@pytest.mark.slow
 def test_nothing_is_decoded_in_software_in_the_place_of_a_gpu(tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

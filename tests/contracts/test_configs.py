@@ -101,8 +101,8 @@ def shortened(
 
 
 def quick_or_slow(path: Path):
-    """The recipe of the shipped bundle stands for all in the quick tests."""
-    marks = () if path.stem == "impressions_text_audio" else pytest.mark.slow
+    """One recipe stands for all in the quick tests, the one that exports fastest."""
+    marks = () if path.stem == "prosody" else pytest.mark.slow
     return pytest.param(path, id=path.stem, marks=marks)
 
 

@@ -21,6 +21,7 @@ def caching(tmp_path_factory):
     return subject, crash_safety.uninterrupted(subject, folder / "whole")
 
 
+@pytest.mark.slow
 def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
     subject, whole = caching
     assert len(whole.result) == 12  # picture and sound of six clips to learn from
@@ -29,6 +30,7 @@ def test_a_killed_cache_goes_on_where_it_was(caching, tmp_path):
     assert found.faults == []
 
 
+@pytest.mark.slow
 def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
     subject, whole = caching
     limit = (resource.RLIMIT_FSIZE, (300, 301), 1, 0)
@@ -45,6 +47,7 @@ def predicting(tiny_bundle, tmp_path_factory):
     return subject, crash_safety.uninterrupted(subject, folder / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
 def test_a_killed_batch_leaves_no_worker(predicting, tmp_path):
     subject, whole = predicting
@@ -65,6 +68,7 @@ def memory_groups():
     assert not group.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting, tmp_path):
     subject, whole = predicting
     found = crash_safety.starve_workers(subject, whole, tmp_path, kills=1, seed=0)
@@ -73,6 +77,7 @@ def test_a_worker_that_the_kernel_kills_costs_its_clip(memory_groups, predicting
     assert found.faults == []
 
 
+@pytest.mark.slow
 def test_a_cache_that_the_kernel_kills_goes_on(memory_groups, caching, tmp_path):
     subject, whole = caching
     found = crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0)
@@ -89,6 +94,7 @@ def test_without_control_groups_there_is_no_finding(caching, tmp_path, monkeypat
     assert crash_safety.starve_often(subject, whole, tmp_path, tries=1, seed=0) is None
 
 
+@pytest.mark.slow
 def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
     subject = crash_subjects.training(tiny_recipe, tmp_path)
     whole = crash_safety.uninterrupted(subject, tmp_path / "whole")
@@ -98,6 +104,7 @@ def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
     assert found.faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

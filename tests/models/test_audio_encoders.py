@@ -227,6 +227,7 @@ def test_the_small_network_is_trained_from_scratch(options):
         log_mel(**options)
 
 
+@pytest.mark.slow
 def test_log_mel_exports():
     check_export(log_mel(), *draw_mel())
 
@@ -346,6 +347,7 @@ def test_voice_alone_and_together():
     assert encoder(x, mask).mask.sum(dim=1).tolist() == [6, 4, 1, 1]
 
 
+@pytest.mark.slow
 def test_voice_reads_the_mel_spectra_of_librosa():
     x, mask = draw_sound(lengths=[1.0])
     spectra, real = VoiceNetwork()._spectra(x, mask)

@@ -271,6 +271,7 @@ def assert_same_in_onnx(transform, warped):
     return {node.op_type for node in program.model_proto.graph.node}
 
 
+@pytest.mark.slow
 def test_the_way_back_is_the_same_in_onnx(transform, labels):
     warped = torch.cat([transform(labels), transform(between(labels, margin=0.2))])
     # ONNX Runtime has no kernel for these on a GPU, or they are control flow.

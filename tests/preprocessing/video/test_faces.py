@@ -382,7 +382,8 @@ def test_the_speaker_is_found_in_every_frame_of_first_impressions(
     [
         "talking/edtalk_pose_source2.mp4",
         "talking/grid_bbaf2n.mpg",
-        "talking/latentsync_demo1.mp4",  # portrait, a small face
+        # portrait, a small face
+        pytest.param("talking/latentsync_demo1.mp4", marks=pytest.mark.slow),
         "talking/videoretalking_face1.mp4",
         "hard/tiny_64px.mp4",
         "hard/streamio_sideways_movie.mov",  # stored on its side, with a rotation that says so
