@@ -116,7 +116,7 @@ def test_a_cache_that_cannot_be_written_ends_the_work(corpus, cache, monkeypatch
 
 def test_workers_that_cannot_start_are_no_fault_of_the_clips(corpus, cache, monkeypatch):
     monkeypatch.setattr(pool, "_PROGRAM", "raise SystemExit(7)")
-    with pytest.raises(DataError, match="could not be started: it ended with exit code 7"):
+    with pytest.raises(DataError, match="exit code 7"):
         decode_clips(corpus("a.mp4"), SPEC, cache, ONE)
     assert not cache.is_recorded(corpus("a.mp4").clip[0], "audio")
 

@@ -279,7 +279,7 @@ def test_what_torchaudio_does_not_have_is_reported():
         waveform("WAVLM_BASE_PUS")
     with pytest.raises(ConfigError, match="no speech pipeline called 'SQUIM_OBJECTIVE'"):
         waveform("SQUIM_OBJECTIVE")
-    with pytest.raises(ConfigError, match=r"audio\.layer is 4; 'TINY_BASE' has the layers 1 to 3"):
+    with pytest.raises(ConfigError, match=r"audio\.layer is 4.* 1 to 3"):
         waveform("TINY_BASE", layer=4)
 
 
@@ -314,7 +314,7 @@ def test_transformers_of_other_families_are_refused(tmp_path):
     BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
                          intermediate_size=8, vocab_size=9)).save_pretrained(tmp_path)  # fmt: skip
     (tmp_path / "preprocessor_config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="is a 'bert' model; wav2vec2, hubert, wavlm are read"):
+    with pytest.raises(ConfigError, match=r"'bert'.*wav2vec2, hubert, wavlm"):
         waveform("transformers", weights=str(tmp_path))
 
 

@@ -99,7 +99,7 @@ def test_an_interrupted_ensemble_goes_on(recipe, run, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainStep, "run", interrupted)
     with pytest.raises(Interrupted):
         train(recipe, tmp_path)
-    with pytest.raises(BundleNotFound, match=r"has 1 of 2 members; there is no network in fold-1"):
+    with pytest.raises(BundleNotFound, match=r"1 of 2 members.*fold-1"):
         load_network(tmp_path)
     del taken[:]
     monkeypatch.setattr(TrainStep, "run", lambda s, *a: taken.append(s.recipe.data) or take(s, *a))
@@ -123,7 +123,7 @@ def test_a_missing_member_is_named(run, rows, tmp_path):
 def test_a_member_of_another_fold_is_refused(run, rows, tmp_path):
     folder = copied(run, tmp_path)
     shutil.copy(member_folder(run, 1) / NETWORK_FILE, member_folder(folder, 0))
-    with pytest.raises(BundleCorrupt, match="fold-0' holds a network of another recipe"):
+    with pytest.raises(BundleCorrupt, match="fold-0'"):
         score_run(folder, rows)
 
 

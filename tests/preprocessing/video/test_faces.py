@@ -230,7 +230,8 @@ def test_no_face_is_a_warning_and_no_error() -> None:
     assert track.boxes is None
     assert track.landmarks is None
     assert (track.share, track.people) == (0.0, 0)
-    assert track.warnings == ("No face was found in 3 frames.",)
+    (warning,) = track.warnings
+    assert "3 frames" in warning
     with pytest.raises(UsageError, match=r"no face to cut out.*track\.boxes"):
         crop_faces(grey(3), track, 32)
 
@@ -419,7 +420,8 @@ def test_a_clip_without_a_face_has_none(
 ) -> None:
     track = track_speaker(frames_of(shared_data / "clips" / "hard" / name), detector)
     assert track.boxes is None
-    assert track.warnings == ("No face was found in 8 frames.",)
+    (warning,) = track.warnings
+    assert "8 frames" in warning
 
 
 def test_a_face_that_leaves_is_seen_in_part(detector: FaceDetector, shared_data: Path) -> None:
