@@ -68,6 +68,8 @@ def find_mutations(path: str, source: bytes) -> list[Mutation]:
 
 def _walk(node: ast.AST, in_function: bool) -> Iterator[tuple[ast.AST, str, str]]:
     """Yield (node to replace, kind, replacement) of a node and of all below it."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
     yield from _changes(node, in_function)
     inside = in_function or isinstance(node, ast.FunctionDef | ast.Lambda)
     for child in _children(node):
@@ -80,8 +82,6 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
         case ast.JoinedStr() | ast.Raise() | ast.Import() | ast.ImportFrom():
             return
         case ast.Expr(value=ast.Constant()):
-            return
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return
         case ast.Assign(targets=[ast.Name(id="__all__")]):
             return
