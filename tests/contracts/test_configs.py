@@ -100,13 +100,8 @@ def shortened(
     return load_recipe(path, {**wanted, **random_weights(recipe, folder)})
 
 
-def quick_or_slow(path: Path):
-    """One recipe stands for all in the quick tests, the one that exports fastest."""
-    marks = () if path.stem == "prosody" else pytest.mark.slow
-    return pytest.param(path, id=path.stem, marks=marks)
-
-
-@pytest.mark.parametrize("path", [quick_or_slow(path) for path in CONFIGS])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_recipe_trains_exports_and_says_the_same(
     path, corpus, tiny_text_weights, tiny_language_model, tmp_path
 ):

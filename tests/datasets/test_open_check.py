@@ -36,6 +36,7 @@ def clips(demo, tmp_path):
     return [str(tmp_path / name) for name in names]
 
 
+@pytest.mark.slow
 def test_a_clip_that_ends_its_worker_costs_itself_alone(clips, monkeypatch):
     monkeypatch.setattr(pool, "_PROGRAM", HOSTILE)
     told = []

@@ -278,6 +278,7 @@ def test_the_way_back_is_the_same_in_onnx(transform, labels):
     assert not assert_same_in_onnx(transform, warped) & {"Atanh", "Asinh", "If", "Loop", "Scan"}
 
 
+@pytest.mark.slow
 def test_every_power_is_the_same_in_onnx(powered):
     x = torch.linspace(-3, 3, 601)[:, None].repeat(1, len(POWERS))
     assert_same_in_onnx(powered, powered(x))

@@ -98,6 +98,7 @@ def test_a_glide_has_range_and_slope():
     assert cues["pitch_iqr"] == pytest.approx(0.5 * 12, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["clips/talking/whisper_jfk.flac", "first_impressions_v2/clips/_G3kw9HwCqY.000.mp4"],
