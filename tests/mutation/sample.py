@@ -15,7 +15,6 @@ import contextlib
 import difflib
 import json
 import os
-import platform
 import queue
 import random
 import re
@@ -46,12 +45,11 @@ ROOMS = {
     "mmperson/datasets/pickles.py": ("tests/datasets/test_pickles.py",),
 }
 """What is changed, and the tests of its room."""
-QUICK = ("-m", "not slow")
 MOST_TESTS = 80
 MEMORY_BYTES = 20 * 2**30  # of addresses: torch alone reserves 9 GB
-PYTEST = ("-m", "pytest", "-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider")
+PYTEST = ("-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
 IN_ORDER = ("-p", "no:randomly", "-p", "no:xdist")
-NO_SUCH_TEST = (4, 5)
+NO_SUCH_TEST = (4, 5)  # a change may rename the cases of a test
 
 
 @dataclass(frozen=True)
@@ -64,51 +62,40 @@ class Coverage:
 
     def choose(self, mutation: Mutation) -> list[str]:
         """Return the tests that run the changed lines, those of the room and fast ones first."""
-        room = tests_of(mutation.path)
-        tests = {
-            test
-            for line in range(mutation.line, mutation.end_line + 1)
-            for test in self.lines.get(mutation.path, {}).get(line, ())
-            if test and test not in self.failing
-        }
-        key = lambda test: (not test.startswith(room), self.seconds[test])  # noqa: E731
-        return sorted(tests, key=key)[:MOST_TESTS]
+        numbers = range(mutation.line, mutation.end_line + 1)
+        run_by = self.lines.get(mutation.path, {})
+        tests = {test for number in numbers for test in run_by.get(number, ())} - {""}
+        room = ROOMS[room_of(mutation.path)]
+        order = lambda test: (not test.startswith(room), self.seconds[test])  # noqa: E731
+        return sorted(tests - set(self.failing), key=order)[:MOST_TESTS]
 
 
-def tests_of(path: str) -> tuple[str, ...]:
-    """Return the tests of the room of a file."""
-    return next(tests for room, tests in ROOMS.items() if path.startswith(room))
+def room_of(path: str) -> str:
+    return next(room for room in ROOMS if path.startswith(room))
 
 
-def draw(count: int, seed: int) -> tuple[list[Mutation], int]:
-    """Draw mutations of the rooms, each as likely as any other.
-
-    Returns:
-        What was drawn, and of how many.
-    """
-    files = sorted(
-        path
-        for room in ROOMS
-        for path in ([ROOT / room] if room.endswith(".py") else (ROOT / room).rglob("*.py"))
-    )
+def draw(tree: Path, count: int, seed: int) -> tuple[list[Mutation], int]:
+    """Draw mutations, each as likely as any other; return them, and of how many."""
+    folders = [tree / room for room in ROOMS]
+    files = [[folder] if folder.is_file() else folder.rglob("*.py") for folder in folders]
+    paths = sorted(path for found in files for path in found)
     every = [
         mutation
-        for path in files
-        for mutation in find_mutations(path.relative_to(ROOT).as_posix(), path.read_bytes())
+        for path in paths
+        for mutation in find_mutations(path.relative_to(tree).as_posix(), path.read_bytes())
     ]
     return random.Random(seed).sample(every, min(count, len(every))), len(every)
 
 
-def copy_tree(folder: Path) -> None:
-    """Copy what git knows or would know, compiled so that changed sources are noticed."""
-    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+def copy_tree(tree: Path) -> None:
+    """Copy what git knows, compiled so that a changed source is always noticed."""
+    command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tree / name)
     compiling = ["-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "mmperson"]
-    subprocess.run([sys.executable, *compiling], cwd=folder, check=True)
+    subprocess.run([sys.executable, *compiling], cwd=tree, check=True)
 
 
 def surroundings(tree: Path, **more: str) -> dict[str, str]:
@@ -120,11 +107,10 @@ def map_coverage(tree: Path, folder: Path) -> Coverage:
     """Run the quick tests once, and note which of them run a line."""
     data_file, seconds = folder / "coverage", folder / "seconds.json"
     if not seconds.exists():
-        measuring = ["-m", "coverage", "run", "--rcfile=/dev/null", "--include", "mmperson/*"]
-        plugin = ("-p", "tests.mutation.contexts", *IN_ORDER)
-        command = [sys.executable, *measuring, *PYTEST, *plugin, *QUICK]
-        command.remove("-x")
+        measuring = ["-m", "coverage", "run", f"--rcfile={os.devnull}", "--include", "mmperson/*"]
+        plugin = ("-p", "tests.mutation.contexts", *IN_ORDER, "-m", "not slow")
         told = {"TEST_SECONDS": str(seconds), "COVERAGE_FILE": str(data_file)}
+        command = [sys.executable, *measuring, *PYTEST, *plugin]
         subprocess.run(command, cwd=tree, env=surroundings(tree, **told), check=False)
     data = coverage.CoverageData(str(data_file))
     data.read()
@@ -136,14 +122,9 @@ def map_coverage(tree: Path, folder: Path) -> Coverage:
 
 
 def run_tests(tree: Path, tests: list[str], limit_s: float) -> tuple[int | None, str]:
-    """Run tests until one fails.
-
-    Returns:
-        The exit code, None when the time was over, and the test that failed.
-    """
-    command = [sys.executable, *PYTEST, *IN_ORDER, *tests]
+    """Run tests until one fails; return the exit code, None for out of time, and which failed."""
     process = subprocess.Popen(
-        command,
+        [sys.executable, *PYTEST, *IN_ORDER, "-x", *tests],
         cwd=tree,
         env=surroundings(tree, PYTHONDONTWRITEBYTECODE="1"),
         stdout=subprocess.PIPE,
@@ -170,78 +151,92 @@ def judge(mutation: Mutation, tree: Path, covering: Coverage) -> dict[str, Any]:
     path = tree / mutation.path
     source = path.read_bytes()
     changed = mutation.apply(source)
-    tests = covering.choose(mutation)
+    chosen, room = covering.choose(mutation), list(ROOMS[room_of(mutation.path)])
+    skipped = [f"--deselect={test}" for test in covering.failing]
     start = time.perf_counter()
     outcome, by = "survived", ""
+    path.write_bytes(changed)
     try:
-        path.write_bytes(changed)
-        compile(changed, mutation.path, "exec")
-        stages = (
-            [tests, list(tests_of(mutation.path))] if tests else [list(tests_of(mutation.path))]
-        )
-        for stage in stages:
-            usual_s = sum(covering.seconds.get(test, 0) for test in stage) or 60
-            skipped = [f"--deselect={test}" for test in covering.failing]
-            code, by = run_tests(tree, [*stage, *skipped], 60 + 10 * usual_s)
-            last = stage is stages[-1]
+        for tests in filter(None, (chosen, room)):
+            usual_s = sum(
+                s for test, s in covering.seconds.items() if test.startswith(tuple(tests))
+            )
+            code, by = run_tests(tree, [*tests, *skipped], 120 + 10 * usual_s)
             if code is None:
                 outcome = "timeout"
-            elif code and (last or code not in NO_SUCH_TEST):
+            elif code and not (tests is chosen and code in NO_SUCH_TEST):
                 outcome = "killed"
             if outcome != "survived":
                 break
     finally:
         path.write_bytes(source)
     before, after = (text.decode().splitlines() for text in (source, changed))
-    lines = list(difflib.unified_diff(before, after, mutation.path, mutation.path, "", "", 1, ""))
-    return {
-        **asdict(mutation), "outcome": outcome, "by": by, "covering": len(tests),
-        "seconds": round(time.perf_counter() - start, 1), "diff": lines[2:],
-    }  # fmt: skip
+    diff = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
+    seconds = round(time.perf_counter() - start, 1)
+    return {**asdict(mutation), "outcome": outcome, "by": by, "seconds": seconds, "diff": diff}
 
 
 def summarize(done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Count outcomes, by room and by kind too."""
+    """Count outcomes; what ran out of time counts as killed."""
+    found = Counter(row["outcome"] for row in done)
+    share = 1 - found["survived"] / max(1, len(done))
+    return {"drawn": len(done), **found, "killed_share": round(share, 4)}
 
-    def count(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        found = Counter(row["outcome"] for row in rows)
-        share = 1 - found["survived"] / max(1, len(rows))
-        return {"drawn": len(rows), **found, "killed_share": round(share, 4)}
 
-    def room(row: dict[str, Any]) -> str:
-        return next(name for name in ROOMS if row["path"].startswith(name))
-
-    return {
-        **count(done),
-        "rooms": {name: count([row for row in done if room(row) == name]) for name in ROOMS},
-        "kinds": {
-            kind: count([row for row in done if row["kind"] == kind])
-            for kind in sorted({row["kind"] for row in done})
-        },
+def report(
+    done: list[dict[str, Any]], candidates: int, commit: str, given: argparse.Namespace
+) -> None:
+    """Print the survivors, and write the result."""
+    notes = json.loads(given.notes.read_text(encoding="utf-8")) if given.notes else {}
+    survivors = [row for row in done if row["outcome"] == "survived"]
+    for row in survivors:
+        name = f"{row['path']}:{row['line']}:{row['text']}"
+        row["note"] = notes.get(name, "")
+        print("\n".join(["", name, *row["diff"], row["note"]]))
+    by_kind = {
+        kind: [row for row in done if row["kind"] == kind] for kind in {r["kind"] for r in done}
     }
+    by_room = {room: [row for row in done if room_of(row["path"]) == room] for room in ROOMS}
+    now = datetime.now(UTC)
+    content = {
+        "made": now.isoformat(timespec="seconds"),
+        "command": f"python -m tests.mutation.sample --count {given.count} --seed {given.seed}",
+        "commit": commit,
+        "versions": environment.versions(["pytest", "coverage", "numpy", "onnxruntime"]),
+        "processor": environment.processor(),
+        "candidates": candidates,
+        **summarize(done),
+        "rooms": {room: summarize(rows) for room, rows in by_room.items()},
+        "kinds": {kind: summarize(rows) for kind, rows in sorted(by_kind.items())},
+        "survivors": survivors,
+    }
+    host = re.sub(r"[^a-z0-9]", "", environment.processor().lower()) + f"{os.cpu_count()}c"
+    path = given.out / f"{now:%Y-%m-%d-%H%M}-{commit}-{host}-mutation.json"
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(summarize(done)), f"Wrote {path}.", sep="\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--count", type=int, default=300, help="mutations to draw")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1, help="mutations that are tried at a time")
+    parser.add_argument("--workers", type=int, default=1, help="mutations tried at a time")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "mutation", help="kept state")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--notes", type=Path, help="JSON: file, line and text of a survivor to why")
+    parser.add_argument("--notes", type=Path, help="JSON: PATH:LINE:TEXT of a survivor to a reason")
     given = parser.parse_args()
     commit = environment.commit() or "unversioned"
+    if commit.endswith("-dirty"):
+        parser.error("a result names its commit: commit the changes first")
     folder = given.work.resolve() / f"{commit}-{given.seed}"
-    trees = [folder / f"tree{number}" for number in range(max(1, given.workers))]
+    trees = [folder / f"tree{number}" for number in range(given.workers)]
     if not trees[0].exists():
         copy_tree(trees[0])
     covering = map_coverage(trees[0], folder)
     for tree in trees[1:]:
         if not tree.exists():
             shutil.copytree(trees[0], tree, symlinks=True)
-    drawn, candidates = draw(given.count, given.seed)
+    drawn, candidates = draw(trees[0], given.count, given.seed)
     log = folder / "done.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known = {(row["path"], row["start"], row["end"], row["text"]) for row in done}
@@ -262,37 +257,9 @@ def main() -> None:
             done.append(row)
             file.write(json.dumps(row) + "\n")
             file.flush()
-            where = f"{row['path']}:{row['line']}"
-            print(
-                f"{len(done)}/{len(drawn)} {row['outcome']} {where} {row['seconds']} s {row['by']}"
-            )
-    report(done, candidates, given, commit)
-
-
-def report(done, candidates, given, commit) -> None:
-    """Print the survivors, and write the result."""
-    notes = json.loads(given.notes.read_text(encoding="utf-8")) if given.notes else {}
-    survivors = [row for row in done if row["outcome"] == "survived"]
-    for row in survivors:
-        row["note"] = notes.get(f"{row['path']}:{row['line']}:{row['text']}", "")
-        print("\n".join([f"\n{row['path']}:{row['line']}:{row['text']}", *row["diff"]]))
-    now = datetime.now(UTC)
-    content = {
-        "made": now.isoformat(timespec="seconds"),
-        "command": f"python -m tests.mutation.sample --count {given.count} --seed {given.seed}",
-        "commit": commit,
-        "versions": environment.versions(["pytest", "coverage", "numpy", "onnxruntime"]),
-        "processor": environment.processor(),
-        "candidates": candidates,
-        **summarize(done),
-        "survivors": survivors,
-    }
-    host = re.sub(r"\W", "", platform.machine().lower())
-    path = given.out / f"{now:%Y-%m-%d-%H%M}-{commit}-{host}{os.cpu_count()}c-mutation.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(summarize(done), indent=1))
-    print(f"Wrote {path}.")
+            where = f"{row['path']}:{row['line']} {row['seconds']} s"
+            print(f"{len(done)}/{len(drawn)} {row['outcome']} {where} {row['by']}", flush=True)
+    report(done, candidates, commit, given)
 
 
 if __name__ == "__main__":
