@@ -2,20 +2,36 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from mmperson.config import Recipe, parse_recipe
 from mmperson.datasets import Manifest, read_manifest, write_manifest
-from mmperson.exporting import export_run
-from mmperson.models.encoders.text import text_weights_folder
-from mmperson.training import train
+
+# Fixtures import torch themselves, so that the tests of a torch-free room start at once.
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: a busy machine is no failure. The quick suite draws fewer examples.
+hypothesis.settings.register_profile("whole", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    quick = config.option.markexpr == "not slow"
+    hypothesis.settings.load_profile("quick" if quick else "whole")
+
+
+@pytest.fixture(autouse=True)
+def _seed_torch() -> None:
+    """Give torch the same draws whatever ran before; pytest-randomly does so for numpy."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +59,11 @@ def first_impressions(shared_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random two-layer BERT of width 16 with the real tokenizer: for plumbing."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from mmperson.models.encoders.text import text_weights_folder
+
     folder = tmp_path_factory.mktemp("tiny_bert")
     torch.manual_seed(0)
     shape = BertConfig(
@@ -61,6 +82,9 @@ def tiny_text_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, tiny_text_weights: Path) -> Path:
     """Folder of a random two-layer Llama of width 16, with the same tokenizer: for plumbing."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     folder = tmp_path_factory.mktemp("tiny_llama")
     torch.manual_seed(0)
     shape = LlamaConfig(
@@ -122,17 +146,34 @@ def tiny_recipe(manifest_file: Path, tiny_text_weights: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of a network that learned for two epochs from noise: for plumbing."""
+    from mmperson.training import train
+
     return train(tiny_recipe, tmp_path_factory.mktemp("run") / "tiny").run
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(
+def tiny_export(
     tiny_run: Path, manifest_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+) -> tuple[Path, dict[str, Any]]:
+    """Bundle folder of that network, and the fp32 graphs that were made on the way."""
+    from mmperson.exporting import bundle, export_run
+
+    out, graphs, export_graph = tmp_path_factory.mktemp("bundle") / "tiny", {}, bundle.export_graph
+
+    def recorded(part: Any, *arguments: Any) -> Any:
+        name = "fusion" if part.outputs == ("scores",) else "encoder_" + part.outputs[0][:-7]
+        return graphs.setdefault(name, export_graph(part, *arguments))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export_graph", recorded)
+        export_run(tiny_run, out, read_manifest(manifest_file))
+    return out, graphs
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_export: tuple[Path, dict[str, Any]]) -> Path:
     """Bundle folder of that network. Copy it before you change it."""
-    out = tmp_path_factory.mktemp("bundle") / "tiny"
-    export_run(tiny_run, out, read_manifest(manifest_file))
-    return out
+    return tiny_export[0]
 
 
 @pytest.fixture(scope="session")

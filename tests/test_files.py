@@ -117,7 +117,7 @@ def test_a_folder_that_a_kill_left_goes_when_the_next_one_is_made(tmp_path, ende
     assert list(kept.iterdir()) == [kept / "mine"]
 
 
-def test_places_are_told_apart_by_machine_and_by_the_numbers_of_their_processes(monkeypatch):
+def test_temp_files_are_told_apart_by_machine_and_process(monkeypatch):
     names = []
     for machine, numbers in (("a", "pid:[1]"), ("a", "pid:[2]"), ("b", "pid:[1]")):
         files._host_id.cache_clear()

@@ -19,6 +19,7 @@ def short_clip(tmp_path):
     return str(write_clip(tmp_path / "short.mp4", duration_s=0.6))
 
 
+@pytest.mark.slow
 def test_every_scenario_is_measured(tiny_bundle, short_clip, monkeypatch):
     monkeypatch.setattr(server, "PROBES", 2)
     monkeypatch.setattr(server, "LEAST_REQUESTS", 5)

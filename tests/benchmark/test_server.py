@@ -50,6 +50,7 @@ class SlowCrew:
         return [(number, record)]
 
 
+@pytest.mark.slow
 def test_waiting_counts_and_a_crew_that_cannot_keep_up_is_found_out():
     pool = SlowCrew(0.02)
     calm = probe(pool, ["a"], rate_per_s=20.0, bound_s=0.2, seconds=0.5)

@@ -38,6 +38,7 @@ def decode(tiny_recipe, manifest_file, tmp_path):
 HEARD = {"audio": {"name": "log_mel", "dim": 16}, "fusion": {"name": "concat", "dim": 16}}
 
 
+@pytest.mark.slow
 def test_clips_are_decoded_once_and_training_reads_them(decode, tmp_path, monkeypatch):
     kept = lambda: sorted((tmp_path / "cache").rglob("*.npy"))  # noqa: E731
     assert "3 rows are ready" in decode(**HEARD).stderr

@@ -36,6 +36,7 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_targets_beyond_the_traits_are_exported_and_the_traits_measured(
     run, corpus, demo, tmp_path
 ):
@@ -55,6 +56,7 @@ def test_a_run_with_more_targets_is_evaluated_on_the_traits(run, corpus):
     assert set(json.loads(answer.stdout)["traits"]) == set(TRAITS)
 
 
+@pytest.mark.slow
 def test_rows_of_one_person_are_enough_to_export(run, corpus, tmp_path):
     rows = read_manifest(corpus)
     alone = dataclasses.replace(rows, source_id=np.full(len(rows), "ann"))

@@ -127,7 +127,7 @@ def unused(monkeypatch):
 
 
 @pytest.mark.usefixtures("unused")
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(run, demo, tmp_path):
+def test_an_unwritable_file_is_refused_before_scoring(run, demo, tmp_path):
     refused(run(str(demo), "--out", str(tmp_path)), "is a folder")
     refused(run(str(demo), "--out", str(tmp_path / "no" / "x.csv")), "no such folder")
     refused(run(str(demo), "--out", str(tmp_path / ("x" * 300))), "cannot be written")
@@ -251,6 +251,7 @@ def test_a_name_of_no_encoding_is_written(run, tmp_path):
 PROGRAM = "from mmperson.cli.app import main; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirected", "code", "message"),
     [
@@ -279,12 +280,12 @@ def test_output_that_nobody_takes_is_no_traceback(
 @pytest.mark.parametrize(
     "arguments",
     [
-        "doctor",
         "--help",
         "predict docs/demo/demo.mp4 --format text",
-        "data stats MANIFEST --format json",
-        "data stats MANIFEST",
-        "data check MANIFEST",
+        pytest.param("doctor", marks=pytest.mark.slow),
+        pytest.param("data stats MANIFEST --format json", marks=pytest.mark.slow),
+        pytest.param("data stats MANIFEST", marks=pytest.mark.slow),
+        pytest.param("data check MANIFEST", marks=pytest.mark.slow),
     ],
 )
 def test_a_full_disk_under_any_output_is_no_traceback(project_root, manifest_file, arguments):
@@ -310,7 +311,7 @@ def test_a_folder_that_may_not_be_read_is_refused(run, tmp_path, monkeypatch):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 @pytest.mark.parametrize("form", ["json", "csv", "jsonl"])
-def test_an_interruption_before_anything_was_scored_leaves_the_earlier_file(
+def test_an_early_interruption_leaves_the_earlier_file(
     run, tmp_path, monkeypatch, number, code, form
 ):
     out = tmp_path / f"records.{form}"
@@ -360,9 +361,7 @@ def test_a_signal_that_is_ignored_stays_ignored(run, tmp_path, monkeypatch):
     assert seen == [signal.SIG_IGN]
 
 
-def test_what_a_killed_run_left_is_swept_and_what_people_were_told_of_is_not(
-    run, tmp_path, monkeypatch
-):
+def test_stale_files_of_a_killed_run_are_removed_and_named_ones_stay(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "predict", lambda *_: os._exit(9))
     out = tmp_path / "records.csv"
     process = os.fork()

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 PROGRAM = "from mmperson.cli.app import main; main()"
 CLIPS = 40
 WORKERS = 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tiny_bundle, demo, tmp_path, project_root):
     draw = random.Random(5)
     content = demo.read_bytes()

@@ -62,9 +62,8 @@ def test_a_folder_is_scored_by_workers_in_its_order(run, folder, tiny_bundle):
         assert record["scores"] == pytest.approx(expected.scores.model_dump(), abs=1e-5)
 
 
-def test_scores_are_the_same_bits_in_this_process_and_in_any_number_of_workers(
-    tiny_bundle, tmp_path, project_root
-):
+@pytest.mark.slow
+def test_scores_have_the_same_bits_with_any_number_of_workers(tiny_bundle, tmp_path, project_root):
     for number in range(8):  # of noises of different length: several threads would round otherwise
         noise = np.random.default_rng(number)
         tone = lambda time_s, noise=noise: 0.3 * noise.normal(size=len(time_s)).clip(-3, 3)  # noqa: E731
@@ -228,6 +227,7 @@ def test_a_file_of_something_else_is_left_alone(run, demo, tmp_path, scored):
     assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_whole_lines(tiny_bundle, demo, tmp_path, project_root):
     out = tmp_path / "scores.jsonl"
     arguments = ["predict", "--bundle", str(tiny_bundle), *[str(demo)] * 9, "--out", str(out)]
@@ -251,6 +251,7 @@ def test_a_full_disk_keeps_whole_lines(tiny_bundle, demo, tmp_path, project_root
     assert len(rows(out)) == 9
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_clips_in_hand_of_workers(tiny_bundle, demo, tmp_path, project_root):
     out = tmp_path / "scores.jsonl"
     arguments = ["predict", "--bundle", str(tiny_bundle), *[str(demo)] * 500]
@@ -275,6 +276,7 @@ def test_ctrl_c_finishes_the_clips_in_hand_of_workers(tiny_bundle, demo, tmp_pat
     assert all(row["scores"] for row in found)
 
 
+@pytest.mark.slow
 def test_a_second_run_to_the_same_file_is_refused_and_loses_nothing(
     tiny_bundle, demo, tmp_path, project_root
 ):

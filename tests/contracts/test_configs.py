@@ -100,6 +100,7 @@ def shortened(
     return load_recipe(path, {**wanted, **random_weights(recipe, folder)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_recipe_trains_exports_and_says_the_same(
     path, corpus, tiny_text_weights, tiny_language_model, tmp_path

@@ -49,7 +49,7 @@ def predicting(tiny_bundle, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are looked for in /proc")
-def test_a_killed_batch_leaves_no_worker_a_killed_worker_costs_a_clip(predicting, tmp_path):
+def test_a_killed_batch_leaves_no_worker(predicting, tmp_path):
     subject, reference = predicting
     killed = crash_safety.kill_repeatedly(subject, reference, tmp_path / "kill", kills=2, seed=1)
     assert killed.endings["SIGKILL"] == 2
@@ -95,6 +95,7 @@ def test_without_control_groups_there_is_no_finding(caching, tmp_path, monkeypat
     assert crash_safety.run_in_little_memory(subject, reference, tmp_path, tries=1, seed=0) is None
 
 
+@pytest.mark.slow
 def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
     subject = subjects.training(tiny_recipe, tmp_path)
     reference = crash_safety.run_uninterrupted(subject, tmp_path / "reference")
@@ -104,6 +105,7 @@ def test_a_training_without_room_says_so_and_goes_on(tiny_recipe, tmp_path):
     assert found.faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

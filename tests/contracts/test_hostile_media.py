@@ -93,6 +93,7 @@ def test_no_function_takes_an_open_file(canaries, hostile):
     assert found == set()
 
 
+@pytest.mark.slow
 def test_a_batch_with_playlists_scores_the_others(canaries, hostile, demo):
     folder = hostile[0].parent / "uploads"
     folder.mkdir()
@@ -108,6 +109,7 @@ def test_a_batch_with_playlists_scores_the_others(canaries, hostile, demo):
     assert listed["error"]["type"] == "UnreadableMedia"
 
 
+@pytest.mark.slow
 def test_a_manifest_that_names_playlists_is_checked_without_harm(canaries, hostile):
     corpus = make_corpus(rows=24)
     rows = corpus.select(np.arange(len(hostile)))
@@ -229,6 +231,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     return json.loads(answer.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_that_asks_for_much_is_bounded(read, name):
     *outcomes, peak_mb, cpu_s = read[name]

@@ -22,6 +22,7 @@ def module_patch():
         yield patch
 
 
+@pytest.mark.slow
 def test_every_mutant_gives_a_value_or_a_typed_error(found):
     assert found["bad"] == []
     assert found["mutants"] == MUTANTS

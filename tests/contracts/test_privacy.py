@@ -9,6 +9,7 @@ import pytest
 PREDICT = "from mmperson.cli.app import main; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_nothing_is_left_in_the_home_folder(tmp_path, project_root, workers):
     home = tmp_path / "home"

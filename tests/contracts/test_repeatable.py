@@ -74,6 +74,7 @@ def written(project_root, tmp_path_factory):
     return folders
 
 
+@pytest.mark.slow
 def test_clips_and_seeds_are_written_in_the_same_bytes(written):
     one, *others = (
         {
@@ -88,6 +89,7 @@ def test_clips_and_seeds_are_written_in_the_same_bytes(written):
         assert {name for name in one | other if one.get(name) != other.get(name)} == set()
 
 
+@pytest.mark.slow
 def test_clips_are_read_and_scored_in_the_same_bits(project_root, written, demo, tiny_bundle):
     clips = [demo, written[0] / "planted.mp4", written[0] / "seeds" / "h264.mp4"]
     found = list(answers(project_root, READ_AND_SCORE, *([tiny_bundle, *clips] for _ in FILLS)))
@@ -95,6 +97,7 @@ def test_clips_are_read_and_scored_in_the_same_bits(project_root, written, demo,
     assert len(set(found)) == 1
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_threads_of_numpy(tmp_path, project_root):
     clips = []
     for number in range(8):  # of noises of different length: several threads round otherwise

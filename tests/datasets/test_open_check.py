@@ -36,6 +36,7 @@ def clips(demo, tmp_path):
     return [str(tmp_path / name) for name in names]
 
 
+@pytest.mark.slow
 def test_a_clip_that_ends_its_worker_costs_itself_alone(clips, monkeypatch):
     monkeypatch.setattr(pool, "_PROGRAM", HOSTILE)
     told = []
@@ -64,7 +65,7 @@ def test_the_check_names_clips_in_the_order_of_the_rows(make_manifest, clips, mo
 
 def test_workers_that_cannot_start_are_no_fault_of_the_clips(clips, monkeypatch):
     monkeypatch.setattr(pool, "_PROGRAM", "raise SystemExit(3)")
-    with pytest.raises(DataError, match=r"cannot be opened\. A worker could not be started"):
+    with pytest.raises(DataError, match="worker could not be started"):
         check_clips_open(clips, lambda: None)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mmperson.datasets.pickles import MAX_BYTES, read_labels, read_texts
 from mmperson.errors import DataError
 
+SLOW = pytest.mark.slow
 _FLOAT64 = (
     b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 )
@@ -127,8 +128,10 @@ def test_a_few_bytes_allocate_little(write, content: bytes):
     "content",
     [
         pytest.param(b"\x80\x02" + b"}U\x01a" * 200_000 + b"}" + b"s" * 200_000 + b".", id="dicts"),
-        pytest.param(b"\x80\x02}" + b"NN\x86" + b"N\x86" * 400_000 + b"Ns.", id="tuple as a key"),
-        pytest.param(b"\x80\x02" + b"(" * 1_000_000 + b".", id="marks"),
+        pytest.param(
+            b"\x80\x02}" + b"NN\x86" + b"N\x86" * 400_000 + b"Ns.", id="tuple as a key", marks=SLOW
+        ),
+        pytest.param(b"\x80\x02" + b"(" * 1_000_000 + b".", id="marks", marks=SLOW),
         pytest.param(b"\x80\x02}q\x00U\x01ah\x00s.", id="a dict in itself"),
         pytest.param(b"\x80\x02}U\x01a}q\x00sU\x01bh\x00s.", id="a dict used twice"),
     ],

@@ -74,6 +74,7 @@ def test_words_are_in_the_transcript(corpus):
     np.testing.assert_allclose(np.array(ideas) / 24, corpus.extras["words"])
 
 
+@pytest.mark.slow
 def test_it_follows_from_its_seed(tmp_path, corpus):
     again = make_synthetic(tmp_path, clips=12, seed=1)
     np.testing.assert_array_equal(again.targets, corpus.targets)
@@ -84,6 +85,7 @@ def test_it_follows_from_its_seed(tmp_path, corpus):
     assert (other.targets != corpus.targets).any()
 
 
+@pytest.mark.slow
 def test_footage_is_taken_from_a_folder(shared_data, tmp_path):
     made = make_synthetic(tmp_path, clips=10, footage=shared_data / "clips" / "talking")
     assert len(set(made.source_id)) >= 5
@@ -113,6 +115,7 @@ def test_only_videos_that_show_something_are_read_and_each_once(videos):
     assert sorted(footage.name for footage in found) == [f"{n:02d}.mp4" for n in range(14)]
 
 
+@pytest.mark.slow
 def test_fewer_clips_than_videos_still_fill_every_split(videos, tmp_path):
     for seed in (3, 11):  # Dealt before the videos are chosen, one split would stay empty.
         made = make_synthetic(tmp_path / "out", clips=10, footage=videos, seed=seed)

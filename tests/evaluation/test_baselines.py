@@ -56,7 +56,7 @@ def test_the_word_count_finds_a_planted_line(made_up):
     np.testing.assert_allclose(word_count(manifest, manifest), manifest.targets, atol=1e-12)
 
 
-def test_the_source_lookup_averages_siblings_and_falls_back_to_the_constant(made_up):
+def test_the_source_lookup_averages_siblings_or_gives_the_constant(made_up):
     manifest = made_up(
         ("train", "b", 0, 1),
         ("train", "a", 0, 1),

@@ -28,6 +28,7 @@ def rated():
     return clustered(np.random.default_rng(0))[:3]
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(11)
     covered = {"source": 0, "row": 0}
@@ -125,7 +126,7 @@ def test_draws_without_a_rated_row_are_left_out_of_the_percentiles(rated):
 def test_a_trait_that_one_source_is_rated_for_has_no_interval(rated):
     p, t, source = rated
     t[source > 0, 3] = np.nan
-    with pytest.raises(DataError, match="at least two source videos; agreeableness has 1"):
+    with pytest.raises(DataError, match=r"two .*agreeableness has 1"):
         bootstrap(p, t, source, train_mean=MEAN, draws=10)
 
 

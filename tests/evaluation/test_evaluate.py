@@ -41,6 +41,7 @@ def test_published_predictions_reproduce_their_authors_metrics(published, corpus
     assert result.mean["pcc"] == pytest.approx(average["pcc"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_published_predictions_beat_the_lookup_by_a_paired_margin(published, corpus):
     result = evaluate_split(published[0], corpus, "test", draws=500)
     assert result.best_baseline == "source_lookup"
@@ -51,6 +52,7 @@ def test_published_predictions_beat_the_lookup_by_a_paired_margin(published, cor
     )
 
 
+@pytest.mark.slow
 def test_unseen_sources_are_harder_than_the_official_split(published, corpus):
     official, unseen = (
         evaluate_split(published[0], corpus, "test", protocol=name, draws=100)
@@ -205,7 +207,7 @@ def test_rows_without_any_rating_are_not_judged(small):
     result = evaluate_split(scores, small, "test", draws=50)
     assert (result.n, result.missing) == (6, 0)
     small.targets[4:] = np.nan
-    with pytest.raises(DataError, match="No test row of the 'official' protocol has a rating"):
+    with pytest.raises(DataError, match="'official'"):
         evaluate_split(scores, small, "test")
 
 

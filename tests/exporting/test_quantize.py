@@ -18,25 +18,14 @@ from mmperson.exporting import export_run
 from mmperson.exporting.graph import HALF_OPSET, export_graph
 from mmperson.exporting.parity import check_parity
 from mmperson.exporting.quantize import convert, to_fp16
-from mmperson.exporting.wrapper import encoder_part, parts
+from mmperson.exporting.wrapper import encoder_part
 from mmperson.inference.predictor import load
 from mmperson.inference.session import Session
-from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import FramesEncoder
 from mmperson.preprocessing import FrameSpec
 from mmperson.preprocessing.text.encode import load_tokenizer
 
-
-@pytest.fixture(scope="module")
-def trained(tiny_run):
-    return load_network(tiny_run)
-
-
-@pytest.fixture(scope="module")
-def graphs(trained):
-    facts = {"mmperson.spec_hash": trained.spec.hash}
-    wanted = parts(trained.network, trained.spec)
-    return {name: export_graph(part, facts) for name, part in wanted.items()}
+pytestmark = pytest.mark.slow  # each converts graphs, and most export
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +51,7 @@ def kinds(graph):
     return {node.op_type for node in graph.graph.node}
 
 
+@pytest.mark.slow
 def test_fp16_graphs_take_and_give_what_they_did(graphs, rows):
     before = {name: graph.SerializeToString() for name, graph in graphs.items()}
     converted = list(convert(graphs, "fp16", rows))
@@ -89,6 +79,7 @@ def pictures():
     return encoder_part("video", encoder, example), inputs, [x.numpy() for x in expected]
 
 
+@pytest.mark.slow
 def test_fp16_graphs_attend_by_one_operator_and_run_on_the_cpu_too(pictures):
     part, inputs, expected = pictures
     graph = to_fp16(export_graph(part, {"mmperson.spec_hash": "x"}, HALF_OPSET))
@@ -125,6 +116,7 @@ def test_without_a_row_that_has_sound_it_stays_fp32(graphs, rows):
     assert names == ["encoder_text"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("precision", ["fp16", "int8-static", "fp32"])
 def test_a_bundle_says_the_precision_of_its_graphs(
@@ -151,6 +143,7 @@ def test_a_bundle_says_the_precision_of_its_graphs(
     assert record.engine.precision == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_the_opset_that_a_bundle_states_is_that_of_its_graphs(
     precision, tiny_run, manifest_file, tmp_path
@@ -165,6 +158,7 @@ def test_the_opset_that_a_bundle_states_is_that_of_its_graphs(
     load(tmp_path / "b")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_a_graph_that_would_say_something_else_stays_fp32(
     tiny_run, manifest_file, tmp_path, monkeypatch
@@ -175,6 +169,7 @@ def test_a_graph_that_would_say_something_else_stays_fp32(
     assert set(info.parity) == {"fp32"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_a_converted_graph_that_cannot_be_run_stays_fp32(
     tiny_run, manifest_file, tmp_path, monkeypatch
@@ -216,6 +211,7 @@ def export(tiny_run, manifest_file, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_static_int8_is_calibrated_on_training_rows(export, tmp_path, monkeypatch):
     calibrated = []
@@ -232,6 +228,7 @@ def test_static_int8_is_calibrated_on_training_rows(export, tmp_path, monkeypatc
     assert info["metrics"]["validation, official"]["n"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_precision_that_costs_accuracy_is_refused(export, precision, monkeypatch, tmp_path):

@@ -126,7 +126,7 @@ def test_what_is_no_path_is_refused(predictor, clip):
 
 @pytest.mark.parametrize("transcript", [3, b"words", ["some", "words"]])
 def test_what_is_no_transcript_is_refused(predictor, demo, transcript):
-    with pytest.raises(UsageError, match=r"words \(str\) or a file \(Path\); .* was given"):
+    with pytest.raises(UsageError, match=r"\(str\).*\(Path\)"):
         predictor.predict(demo, transcript)
 
 

@@ -76,7 +76,8 @@ def test_all_of_the_audio(wave_file: Path) -> None:
 def test_a_window_beyond_the_end_is_a_warning(wave_file: Path) -> None:
     clip = read_wave(wave_file, start_s=5.0)
     assert clip.waveform is None
-    assert clip.warnings == ("The audio has nothing after 5.0 s.",)
+    (warning,) = clip.warnings
+    assert "5.0 s" in warning
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100])

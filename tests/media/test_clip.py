@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_fewer_frames_than_asked_for_repeat(tmp_path: Path) -> None:
     clip = read_clip(path, frames=6)
     assert clip.frames is not None
     assert [index_of(frame) for frame in clip.frames] == [0, 1, 1, 2, 2, 2]
-    assert clip.warnings == ("Of the 6 frames asked for, 3 differ: the nearest repeat.",)
+    (warning,) = clip.warnings
+    assert re.search(r"\b6 frames.*\b3 ", warning)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_too_many_frames() -> None:
 
 def test_frames_that_are_larger_than_the_header_says_are_bounded() -> None:
     picker = FramePicker(plan_frames(0.0, 100.0, 4), MediaLimits(max_output_bytes=4 * 18 - 1))
-    with pytest.raises(MediaTooLarge, match="need 72 bytes of memory; at most 71 are allowed"):
+    with pytest.raises(MediaTooLarge, match=r"72 bytes.* 71 "):
         picker.add(fake_frame(0), 0.0)
 
 

@@ -218,6 +218,7 @@ def test_the_small_network_is_trained_from_scratch(options):
         log_mel(**options)
 
 
+@pytest.mark.slow
 def test_log_mel_exports():
     check_export(log_mel(), *draw_mel())
 
@@ -269,7 +270,7 @@ def test_what_torchaudio_does_not_have_is_reported():
         waveform("WAVLM_BASE_PUS")
     with pytest.raises(ConfigError, match="no speech pipeline called 'SQUIM_OBJECTIVE'"):
         waveform("SQUIM_OBJECTIVE")
-    with pytest.raises(ConfigError, match=r"audio\.layer is 4; 'TINY_BASE' has the layers 1 to 3"):
+    with pytest.raises(ConfigError, match=r"audio\.layer is 4.* 1 to 3"):
         waveform("TINY_BASE", layer=4)
 
 
@@ -304,7 +305,7 @@ def test_transformers_of_other_families_are_refused(tmp_path):
     BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
                          intermediate_size=8, vocab_size=9)).save_pretrained(tmp_path)  # fmt: skip
     (tmp_path / "preprocessor_config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="is a 'bert' model; wav2vec2, hubert, wavlm are read"):
+    with pytest.raises(ConfigError, match=r"'bert'.*wav2vec2, hubert, wavlm"):
         waveform("transformers", weights=str(tmp_path))
 
 
@@ -318,6 +319,7 @@ def test_a_checkpoint_needs_the_shape_and_no_weights(folders, tmp_path):
     waveform("TINY_BASE", trainable=False, pretrained=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["TINY_BASE", "TINY_WAVLM", "hubert"])
 def test_speech_networks_export(folders, network):
     options = {"weights": str(folders["hubert"])} if network == "hubert" else {}
@@ -326,6 +328,7 @@ def test_speech_networks_export(folders, network):
     )
 
 
+@pytest.mark.slow
 def test_voice_alone_and_together():
     encoder = waveform("resemblyzer", window_s=5.0, stride=1)
     x, mask = draw_sound(5.0, [5.0, 3.3, 1.0, 0.05])
@@ -335,6 +338,7 @@ def test_voice_alone_and_together():
     assert encoder(x, mask).mask.sum(dim=1).tolist() == [6, 4, 1, 1]
 
 
+@pytest.mark.slow
 def test_voice_reads_the_mel_spectra_of_librosa():
     x, mask = draw_sound(lengths=[1.0])
     spectra, real = VoiceNetwork()._spectra(x, mask)
@@ -355,6 +359,7 @@ def test_voice_raises_quiet_sound_and_leaves_loud_sound():
     torch.testing.assert_close(network._spectra(2 * x, mask)[0], 4 * network._spectra(x, mask)[0])
 
 
+@pytest.mark.slow
 def test_voice_exports():
     check_export(waveform("resemblyzer", window_s=2.0, stride=1), *draw_sound(2.0, [2.0, 1.2]))
 
@@ -381,6 +386,7 @@ def test_the_auditory_stream_alone_and_together():
     assert encoder(x, mask).values.shape == (2, 1, 256)
 
 
+@pytest.mark.slow
 def test_the_auditory_stream_exports():
     check_export(residual(), *draw_sound())
 

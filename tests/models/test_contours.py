@@ -55,6 +55,7 @@ def test_one_token_is_enough(network):
     assert network(torch.tensor([[101]]), torch.ones(1, 1)).values.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 7])
 def test_averaged_tokens_have_contours_too(tiny_text_weights, length):
     config = ContoursConfig(weights=str(tiny_text_weights), layers=(2,), stride=4, window=2, step=1)

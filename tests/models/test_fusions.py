@@ -239,6 +239,7 @@ def graph_inputs(subset, batch, seed=1):
 EXPORTS = [("gated_pairs", ("audio",)), ("ttfn_published", ("audio",))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "subset"), EXPORTS)
 def test_the_graph_says_what_the_network_says(name, subset):
     graph = Graph(build(name, subset), subset).eval()

@@ -271,12 +271,14 @@ def assert_same_in_onnx(transform, warped):
     return {node.op_type for node in program.model_proto.graph.node}
 
 
+@pytest.mark.slow
 def test_the_way_back_is_the_same_in_onnx(transform, labels):
     warped = torch.cat([transform(labels), transform(between(labels, margin=0.2))])
     # ONNX Runtime has no kernel for these on a GPU, or they are control flow.
     assert not assert_same_in_onnx(transform, warped) & {"Atanh", "Asinh", "If", "Loop", "Scan"}
 
 
+@pytest.mark.slow
 def test_every_power_is_the_same_in_onnx(powered):
     x = torch.linspace(-3, 3, 601)[:, None].repeat(1, len(POWERS))
     assert_same_in_onnx(powered, powered(x))

@@ -73,6 +73,7 @@ def test_an_encoder_like_bert_answers_nothing(tiny_text_weights):
         QuestionnaireEncoder(QuestionnaireConfig(weights=str(tiny_text_weights)), SPEC)
 
 
+@pytest.mark.slow
 def test_the_graph_says_what_the_network_says(network):
     ids = torch.randint(1, 2000, (2, 9))
     axes = {0: "batch", 1: "token"}

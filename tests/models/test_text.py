@@ -181,6 +181,7 @@ def test_weights_of_another_shape_are_refused(tmp_path, tiny_text_weights):
         encoder(tmp_path, layers=(2,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "prompts", "options"),
     [

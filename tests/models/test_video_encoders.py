@@ -145,16 +145,19 @@ def test_other_numbers_of_frames_are_taken():
     assert encoder(x[:, [0, 4]], mask[:, [0, 4]]).values.shape == (2, 2, 16)
 
 
+@pytest.mark.slow
 def test_frames_export_for_any_number_of_frames():
     encoder, spec = frames(count=2)
     check_export(encoder, *draw_clips(spec), frames=True)
 
 
+@pytest.mark.slow
 def test_two_views_of_a_transformer_export():
     encoder, spec = frames(("scene", "face"), count=2, size=64, backbone="test_vit")
     check_export(encoder, *draw_clips(spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "options"),
     [
@@ -244,6 +247,7 @@ def test_a_video_network_trains_or_not():
     check_frozen(frozen, *draw_clips(spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "count", "size", "tokens"),
     [("r3d_18", 9, 32, 2), ("mvit_v2_s", 16, 224, 1), ("swin3d_t", 4, 32, 1)],
@@ -282,6 +286,7 @@ def test_a_video_network_reads_weights_with_a_classifier(tmp_path):
         torch.testing.assert_close(encoder.features(x[:1], mask[:1]).values[:, 0], expected)
 
 
+@pytest.mark.slow
 def test_a_video_network_exports():
     config = VideoNetworkConfig(network="r3d_18", frames=9, size=32, dim=8)
     encoder = VideoNetworkEncoder(config, spec := frame_spec(9, 32), pretrained=False)
@@ -308,6 +313,7 @@ def test_the_visual_stream_alone_and_together():
     check_gradients(encoder, x, mask)
 
 
+@pytest.mark.slow
 def test_the_visual_stream_exports():
     encoder, spec = residual(count=2)
     check_export(encoder, *draw_clips(spec), frames=True)

@@ -45,7 +45,7 @@ class Toy(Workload[object, object]):
         return DataError(problem)
 
 
-def test_answers_come_with_their_numbers_and_nothing_that_is_printed_is_one():
+def test_answers_carry_their_numbers_and_prints_are_no_answers():
     found = dict(imap_unordered(Toy(), ["a", 2, None, ["b"]], WorkerLimits(workers=2)))
     assert found == {0: "a", 1: 2, 2: None, 3: ["b"]}
 
@@ -63,7 +63,7 @@ def test_what_is_printed_may_go_to_a_file(tmp_path):
     assert found == {0: "a", 1: "b"}
 
 
-def test_a_task_that_ends_its_worker_or_is_answered_by_nonsense_is_lost_alone():
+def test_a_task_that_ends_its_worker_is_lost_alone():
     found = dict(imap_unordered(Toy(), ["crash", "a", "a lie", "b"], WorkerLimits(workers=1)))
     assert "was ended by SIGABRT" in found[0]
     assert "was ended by SIGKILL" in found[2]  # by the pool, which believes it nothing more
@@ -118,7 +118,7 @@ def test_a_worker_that_was_stopped_is_out_of_time(monkeypatch):
     assert found == {0: "stop: The clip took longer than 0.5 s.", 1: "a"}
 
 
-def test_waiting_for_a_stopped_worker_takes_no_longer_than_the_caller_has_patience():
+def test_waiting_for_a_stopped_worker_ends_at_the_timeout():
     with WorkerPool(Toy(), WorkerLimits(workers=1, timeout_s=60.0)) as pool:
         pool.submit(0, "stop")
         begin_s = time.monotonic()
@@ -139,6 +139,7 @@ def first_start(monkeypatch, tmp_path):
     return patch
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_stopped_as_it_started_costs_one_clip(first_start, monkeypatch):
     for module in (crew_module, lost):
         monkeypatch.setattr(module, "STARTUP_TIMEOUT_S", 5.0)
@@ -161,12 +162,13 @@ def test_a_worker_that_is_ended_as_it_starts_costs_one_clip(first_start, name):
 
 def test_a_worker_that_ends_itself_as_it_starts_cannot_get_ready(first_start):
     first_start("os.abort()")
-    with pytest.raises(DataError, match="could not be started: it was ended by SIGABRT"):
+    with pytest.raises(DataError, match="SIGABRT"):
         list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["7", "[]", "null", "true", "no JSON"])
-def test_a_worker_that_says_something_else_than_that_it_is_ready_costs_one_clip(first_start, said):
+def test_a_worker_that_does_not_report_ready_costs_one_clip(first_start, said):
     first_start(f"print({said!r}, flush=True)")
     first, second = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1))).values()
     assert first.startswith("a: The process that was to have the clip was ended by SIGKILL")

@@ -106,7 +106,8 @@ def test_quiet_sound_is_used(make_clip):
 def test_text_without_words_is_absent(tokenizer, transcript):
     inputs = prepare_clip(None, transcript, TEXT, tokenizer)
     assert inputs.text is None
-    assert inputs.warnings == ("The transcript has no word: it is not used.",)
+    (warning,) = inputs.warnings
+    assert "no word" in warning
 
 
 def test_one_channel_is_measured_3_db_lower(make_clip):

@@ -46,6 +46,7 @@ def test_a_kernel_is_symmetric_and_positive_definite(kernel, rows):
     assert torch.linalg.eigvalsh(covariance).min() > 0
 
 
+@pytest.mark.slow
 def test_fitting_lowers_the_error_on_unseen_sources():
     sources = np.repeat([f"s{i:02d}" for i in range(60)], 2)
     random = torch.Generator().manual_seed(0)

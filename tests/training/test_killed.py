@@ -29,6 +29,7 @@ def with_frozen_text(recipe, **sections):
     return parse_recipe(content, source="test")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(recipe, tmp_path):
     recipe = with_frozen_text(
         recipe,

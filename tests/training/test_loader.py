@@ -55,6 +55,7 @@ def test_large_inputs_stay_on_the_disk(rows):
     assert rows.present[:, :2].all()
 
 
+@pytest.mark.slow
 def test_workers_prepare_the_same_batches(recipe, rows):
     alone = list(StepDataset(rows, recipe, DistributedContext()).from_step(1))
     run = recipe.run.model_copy(update={"workers": 2})

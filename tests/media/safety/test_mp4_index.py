@@ -132,6 +132,7 @@ def test_six_hours_of_plain_sound_pass(tracks, together):
     assert check_index(io.BytesIO(content), size) is True
 
 
+@pytest.mark.slow
 def test_six_hours_of_frames_pass_and_a_week_does_not():
     def frames(count):
         tree = whole()
@@ -142,7 +143,7 @@ def test_six_hours_of_frames_pass_and_a_week_does_not():
         return tree.write()
 
     assert check(frames(6 * 3600 * 60)) is True
-    with pytest.raises(MediaTooLarge, match=r"needs up to [\d,]+ MB of memory; at most 450 MB"):
+    with pytest.raises(MediaTooLarge, match=r"[\d,]+ MB.* 450 MB"):
         check(frames(168 * 3600 * 15))
 
 

@@ -69,6 +69,7 @@ def measured(path):
     return said, int(peak_mb)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tags", [1, 2])
 def test_tags_at_the_beginning_are_skipped_unread(sounds, tags):
     plain = (sounds / "plain.mp3").read_bytes()
@@ -81,6 +82,7 @@ def test_tags_at_the_beginning_are_skipped_unread(sounds, tags):
     assert peak_mb < 200
 
 
+@pytest.mark.slow
 def test_large_tags_within_a_wav_file_are_refused(sounds):
     plain = (sounds / "plain.wav").read_bytes()
     bomb = with_chunk(plain, tag(packed_frame(300)))

@@ -186,7 +186,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("cues", marks=pytest.mark.slow), *(name for name in HOSTILE if name != "cues")],
+)
 def test_any_transcript_is_read_in_linear_time(name: str) -> None:
     suffix, frame, piece = HOSTILE[name]
 

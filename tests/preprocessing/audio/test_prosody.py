@@ -7,7 +7,8 @@ from hypothesis.extra import numpy as hnp
 from mmperson.errors import UsageError
 from mmperson.media import AudioWindow, read_clip
 from mmperson.preprocessing import PROSODY, ProsodySpec, prosody
-from mmperson.preprocessing.audio.pitch import runs, track_pitch
+from mmperson.preprocessing.audio.pitch import PitchTrack, _peak_scores, runs, track_pitch
+from mmperson.preprocessing.audio.prosody import _spectral_balance
 
 SPEC = ProsodySpec()
 RATE_HZ = SPEC.source_rate_hz
@@ -98,6 +99,7 @@ def test_a_glide_has_range_and_slope():
     assert cues["pitch_iqr"] == pytest.approx(0.5 * 12, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["clips/talking/whisper_jfk.flac", "first_impressions_v2/clips/_G3kw9HwCqY.000.mp4"],
@@ -191,6 +193,21 @@ def test_a_brighter_voice_has_less_power_below_1_khz_and_falls_less():
     bright = measure(voice(120.0, formants=((500, 80, 1.0), (1500, 100, 0.9), (2500, 150, 0.9))))
     assert bright["alpha_ratio_db"] < dark["alpha_ratio_db"] - 10
     assert bright["spectral_tilt"] > dark["spectral_tilt"] + 1
+
+
+def test_the_tilt_of_a_power_law_is_its_exponent():
+    bins = np.arange(1025) * RATE_HZ / 2048
+    power = np.where(bins > 0, 1e6 / np.maximum(bins, 1) ** 2, 0).astype(np.float32)
+    one = np.ones(1)
+    track = PitchTrack(np.zeros(1, dtype=np.int64), 120 * one, one, power[np.newaxis])
+    _, tilt = _spectral_balance(track, RATE_HZ)
+    assert tilt == pytest.approx(-20 * np.log10(2), rel=1e-4)  # dB per octave
+
+
+def test_of_equal_neighbours_one_is_the_peak():
+    lags = np.arange(10, 15)
+    scores = _peak_scores(np.array([[0, 0.5, 0.5, 0.5, 0]], dtype=np.float32), lags)
+    assert np.isfinite(scores).tolist() == [[False, False, True]]
 
 
 def test_the_alpha_ratio_of_two_tones():

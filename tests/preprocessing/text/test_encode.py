@@ -207,7 +207,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path, content):
             tokenizer_sha256(path)
 
 
-def test_each_prompt_stands_before_the_transcript_and_shorter_rows_are_filled_up(tokenizer):
+def test_prompts_precede_the_transcript_and_short_rows_are_padded(tokenizer):
     ids = encode_text(" the  river ", tokenizer, PROMPTED)
     assert ids.dtype == np.int64
     assert ids.shape == (2, 8)

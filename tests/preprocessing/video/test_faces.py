@@ -230,7 +230,8 @@ def test_no_face_is_a_warning_and_no_error() -> None:
     assert track.boxes is None
     assert track.landmarks is None
     assert (track.share, track.people) == (0.0, 0)
-    assert track.warnings == ("No face was found in 3 frames.",)
+    (warning,) = track.warnings
+    assert "3 frames" in warning
     with pytest.raises(UsageError, match=r"no face to cut out.*track\.boxes"):
         crop_faces(grey(3), track, 32)
 
@@ -357,6 +358,7 @@ def eyes_in(crop: npt.NDArray[np.uint8], detector: FaceDetector) -> npt.NDArray[
     return face.landmarks[:2] / np.float32(crop.shape[0])
 
 
+@pytest.mark.slow
 def test_the_speaker_is_found_in_every_frame_of_first_impressions(
     detector: FaceDetector, first_impressions: Path
 ) -> None:
@@ -381,7 +383,8 @@ def test_the_speaker_is_found_in_every_frame_of_first_impressions(
     [
         "talking/edtalk_pose_source2.mp4",
         "talking/grid_bbaf2n.mpg",
-        "talking/latentsync_demo1.mp4",  # portrait, a small face
+        # portrait, a small face
+        pytest.param("talking/latentsync_demo1.mp4", marks=pytest.mark.slow),
         "talking/videoretalking_face1.mp4",
         "hard/tiny_64px.mp4",
         "hard/streamio_sideways_movie.mov",  # stored on its side, with a rotation that says so
@@ -417,7 +420,8 @@ def test_a_clip_without_a_face_has_none(
 ) -> None:
     track = track_speaker(frames_of(shared_data / "clips" / "hard" / name), detector)
     assert track.boxes is None
-    assert track.warnings == ("No face was found in 8 frames.",)
+    (warning,) = track.warnings
+    assert "8 frames" in warning
 
 
 def test_a_face_that_leaves_is_seen_in_part(detector: FaceDetector, shared_data: Path) -> None:
