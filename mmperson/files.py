@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -61,7 +62,7 @@ def fsync(path: Path) -> None:
     Raises:
         OSError: It cannot be written there.
     """
-    with path.open("rb") as file:
+    with path.open("rb+") as file:  # Windows does this only for a file that may be written
         os.fsync(file.fileno())
 
 
@@ -98,7 +99,7 @@ def temp_folder() -> Iterator[Path]:
     """Give a folder for what is not to stay; what a kill left of an earlier one is taken away."""
     for path in Path(tempfile.gettempdir()).glob("mmperson-*"):
         with suppress(OSError):  # another process has been faster
-            is_mine = path.lstat().st_uid == os.getuid()
+            is_mine = path.lstat().st_uid == _user_id()
             if is_mine and _is_stale(path, _TEMP_FOLDER.fullmatch(path.name)):
                 shutil.rmtree(path)  # which follows no link
     with tempfile.TemporaryDirectory(prefix=f"mmperson-{_host_id()}-{os.getpid()}-") as folder:
@@ -113,7 +114,8 @@ def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
     """
     if mark is None:
         return False
-    if mark[1] == _host_id():
+    # On Windows, os.kill(process, 0) would send Ctrl-C: what was left there stays until it is old.
+    if mark[1] == _host_id() and os.name == "posix":
         return not _is_running(int(mark[2]))
     return path.lstat().st_mtime < time.time() - _STALE_AFTER_S
 
@@ -121,10 +123,15 @@ def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
 @cache
 def _host_id() -> str:
     """Name the set of processes that have numbers of their own: a machine, or a container on it."""
-    machine = os.uname().nodename
+    machine = platform.node()
     with suppress(OSError):  # Linux has it
         machine += os.readlink("/proc/self/ns/pid")
     return f"{zlib.crc32(machine.encode()):08x}"
+
+
+def _user_id() -> int:
+    """Return the owner's number, which is always 0 on Windows."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _is_running(process: int) -> bool:

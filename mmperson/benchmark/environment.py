@@ -92,7 +92,7 @@ def load() -> float | None:
     """Return the load average of the last minute, None where the system does not tell."""
     try:
         return round(os.getloadavg()[0], 2)
-    except OSError:
+    except (OSError, AttributeError):  # AttributeError: Windows
         return None
 
 

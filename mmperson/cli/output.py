@@ -173,7 +173,6 @@ def resume(lock: FileLock, clips: Sequence[str], wanted: Mapping[str, str | None
                 kept.write(line)
         with _writing():
             if unfinished.stat().st_size != target.stat().st_size:
-                lock.move(unfinished)
                 _replace(unfinished, target)
     except _Unwritable as error:
         raise _refusal(out, error) from error
