@@ -25,7 +25,7 @@ from rich.console import Console
 from speed_tables import render_readme
 
 from mmperson.benchmark.environment import PACKAGES
-from mmperson.cli.predict import open_folders
+from mmperson.media.folders import expand_folders
 
 
 def with_words(clips: Sequence[str], folder: Path) -> list[str]:
@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     facts = describe_environment(PACKAGES, threads=1)
     with tempfile.TemporaryDirectory() as folder:
-        clips = with_words(open_folders(arguments.clips), Path(folder))
+        clips = with_words(expand_folders(arguments.clips), Path(folder))
         report = measure(
             open_bundle(arguments.bundle),
             clips,

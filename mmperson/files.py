@@ -56,6 +56,18 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
+def replace_file(source: Path, target: Path) -> None:
+    """Let a file take the place of another one, and its permissions.
+
+    Raises:
+        OSError: It cannot be written to the disk, or moved.
+    """
+    fsync(source)
+    if target.exists():
+        shutil.copymode(target, source)
+    os.replace(source, target)
+
+
 def fsync(path: Path) -> None:
     """Have the system write a file to the disk.
 

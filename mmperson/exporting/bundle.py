@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 import onnx
 
 import mmperson
+from mmperson.commit import source_commit
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.datasets.decoding import decoded
 from mmperson.datasets.manifest import Manifest
@@ -125,7 +125,7 @@ def export_run(
         precision=precisions,
         recipe=trained.recipe.model_dump(mode="json"),
         recipe_hash=trained.recipe.hash,
-        commit=_commit(),
+        commit=source_commit() or "unknown",
         metrics={},
         parity=parity,
         licence=licence(manifest.provenance),
@@ -175,30 +175,6 @@ def _sessions(graphs: dict[str, onnx.ModelProto], trained: Trained) -> dict[str,
         name: Session(graph.SerializeToString(), name, trained.spec.hash, threads=1)
         for name, graph in graphs.items()
     }
-
-
-def _commit() -> str:
-    """Return the commit of the source tree, "-dirty" if it was changed since, or "unknown"."""
-    package = Path(mmperson.__file__).resolve().parent
-    top = _git(package, "rev-parse", "--show-toplevel")
-    # A package that is installed somewhere inside another project is not of that one's commit.
-    if not top or Path(top).resolve() != package.parent:
-        return "unknown"
-    commit = _git(package, "rev-parse", "HEAD")
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
-    if not commit or changes is None:
-        return "unknown"
-    return f"{commit}-dirty" if changes else commit
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git answers in a folder, or None if it cannot."""
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _check_replaceable(out: Path) -> None:

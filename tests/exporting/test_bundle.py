@@ -1,5 +1,4 @@
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import mmperson
 from mmperson.datasets import read_manifest, rows
 from mmperson.errors import ExportError
 from mmperson.exporting import bundle as module
@@ -102,48 +100,6 @@ def test_a_full_disk_leaves_nothing_behind(out, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         module._write_folder(out, content("b.onnx"))
     assert names(out.parent) == {"bundle"}
-
-
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-    """A repository with a package in it, which is what is asked for its commit."""
-    package = tmp_path / "source" / "mmperson"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    git(package.parent, "init", "--quiet")
-    git(package.parent, "add", ".")
-    author = ("-c", "user.name=a", "-c", "user.email=a@b")
-    git(package.parent, *author, "commit", "--quiet", "--message", "first")
-    monkeypatch.setattr(mmperson, "__file__", str(package / "__init__.py"))
-    return package
-
-
-def git(folder, *arguments):
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def test_the_commit_is_that_of_the_source(source):
-    (source / "untracked.txt").write_text("")
-    assert module._commit() == git(source, "rev-parse", "HEAD")
-
-
-def test_a_changed_source_is_dirty(source):
-    (source / "__init__.py").write_text("changed = True")
-    assert module._commit() == git(source, "rev-parse", "HEAD") + "-dirty"
-
-
-def test_the_commit_of_another_project_is_not_taken(source, monkeypatch):
-    inside = source.parent / "site-packages" / "mmperson" / "__init__.py"
-    inside.parent.mkdir(parents=True)
-    inside.write_text("")
-    monkeypatch.setattr(mmperson, "__file__", str(inside))
-    assert module._commit() == "unknown"
-
-
-def test_without_git_the_commit_is_unknown(source, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert module._commit() == "unknown"
 
 
 def test_the_bundle_names_its_columns(tiny_bundle):
