@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mmperson.cli.terminal import stderr_console
 from mmperson.files import atomic_write
+from mmperson.schema import MODALITIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +84,7 @@ def evaluate(
     given = {"bundle": bundle, "run": run, "predictions": predictions}
     record: dict[str, Any] = {
         "scored": {name: str(value) for name, value in given.items() if value is not None},
-        "modalities": wanted,
+        "modalities": wanted and [name for name in MODALITIES if name in wanted],
         **result.to_dict(),
     }
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
