@@ -66,7 +66,7 @@ def main() -> None:
             workers=arguments.workers,
             seconds=arguments.seconds,
             repeat=arguments.repeat,
-            tell=print,
+            on_stage=print,
         )
     named = [replace(clip, clip=Path(clip.clip).name) for clip in report.clips]
     report = replace(report, clips=named)

@@ -93,7 +93,7 @@ def benchmark(
             seconds=seconds,
             bound_s=bound,
             repeat=repeat,
-            tell=lambda stage: info(f"{stage} …"),  # no spinner, whose thread would be measured
+            on_stage=lambda stage: info(f"{stage} …"),  # no spinner, whose thread would be measured
         )
     except KeyboardInterrupt:
         info("Interrupted: nothing is kept of this measurement.")

@@ -95,12 +95,12 @@ def read_predictions(path: str | Path) -> Predictions:
     if not lines:
         raise DataError(f"{path} holds no predictions.")
     samples = [(number, _sample(path, number, row)) for number, row in lines]
-    _refuse_repeats(path, samples)
+    _check_repeats(path, samples)
     scores = [
         [_score(path, number, row, column) for column in COLUMNS[1:]] for number, row in lines
     ]
     table = score_table(scores)
-    _refuse_other_scales(path, samples, table)
+    _check_scale(path, samples, table)
     return Predictions(tuple(name for _, name in samples), table)
 
 
@@ -158,7 +158,7 @@ def _score(path: str | Path, number: int, row: dict[str, str | None], column: st
     return value
 
 
-def _refuse_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
+def _check_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
     first: dict[str, int] = {}
     repeats = []
     for number, name in samples:
@@ -171,7 +171,7 @@ def _refuse_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
         )
 
 
-def _refuse_other_scales(path: str | Path, samples: list[tuple[int, str]], scores: Array) -> None:
+def _check_scale(path: str | Path, samples: list[tuple[int, str]], scores: Array) -> None:
     hint = "Scores are on [0, 1], as the ratings are."
     for row, trait in np.argwhere(np.abs(scores) > LARGEST):
         number, name = samples[row]

@@ -284,8 +284,7 @@ def test_decoding_is_told_at_the_start_and_now_and_then():
     for done in range(20, 451):
         tell(done)
     assert said == [
-        f"DecodingWorkload clips: {done} of 450 rows are ready."
-        for done in (20, 120, 220, 320, 420)
+        f"Decoding clips: {done} of 450 rows are ready." for done in (20, 120, 220, 320, 420)
     ]
     said.clear()
     _progress(450, said.append)(450)
