@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -54,6 +54,34 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_folder(out: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> None:
+    """Write a folder beside its place and move it there, so that no half of it is ever seen.
+
+    Args:
+        out: The folder; one that is there is replaced.
+        files: Contents by name.
+        check: Raises if the folder that is there must stay; called just before it is replaced.
+
+    Raises:
+        OSError: It cannot be written; a folder that was there stays.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    new, old = beside / "new", beside / "old"
+    try:
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        check(out)
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(beside)
 
 
 def replace_file(source: Path, target: Path) -> None:

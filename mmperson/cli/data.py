@@ -156,10 +156,7 @@ def fit_pairwise(
 
     judged = read_comparisons(comparisons)
     fit = fit_pairwise(judged, penalty)
-    try:
-        write_scores(fit, out)
-    except OSError as error:
-        raise DataError(f"{str(out)!r} cannot be written: {error.strerror}.") from error
+    write_scores(fit, out)
     console = stderr_console()
     console.print(
         f"{len(judged):,} comparisons of {len(judged.clip):,} clips on {len(judged.traits)} "

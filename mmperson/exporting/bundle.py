@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from mmperson.exporting.graph import HALF_OPSET, OPSET, export_graph
 from mmperson.exporting.parity import check_parity, score_difference
 from mmperson.exporting.quantize import Precision, convert
 from mmperson.exporting.wrapper import parts
+from mmperson.files import write_folder
 from mmperson.inference.bundle import (
     INFO_FILE,
     SCHEMA_VERSION,
@@ -140,7 +139,8 @@ def export_run(
     measured = {rows: Quality.model_validate(found) for rows, found in metrics.items()}
     info = info.model_copy(update={"metrics": measured, "files": _facts(files)})
     files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
-    _write_folder(out, files)
+    # Checked again: an export takes minutes, in which files may have come.
+    write_folder(out, files, _check_replaceable)
     return info
 
 
@@ -199,22 +199,3 @@ def _check_replaceable(out: Path) -> None:
             f"{', '.join(sorted(odd))}.",
             hint="Give another --out.",
         )
-
-
-def _write_folder(out: Path, files: dict[str, bytes]) -> None:
-    """Write the folder beside its place and move it there, so that no half bundle is ever seen."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    new, old = beside / "new", beside / "old"
-    try:
-        new.mkdir()
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        _check_replaceable(out)  # an export takes minutes, in which files may have come
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(beside)

@@ -10,6 +10,7 @@ from mmperson.datasets import read_manifest, rows
 from mmperson.errors import ExportError
 from mmperson.exporting import bundle as module
 from mmperson.exporting import export_run
+from mmperson.files import write_folder
 from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec
 
 
@@ -19,10 +20,14 @@ def content(*names):
     }
 
 
+def write_bundle(out, files):
+    write_folder(out, files, module._check_replaceable)
+
+
 @pytest.fixture
 def out(tmp_path):
     folder = tmp_path / "bundle"
-    module._write_folder(folder, content("a.onnx", "LICENSE.txt"))
+    write_bundle(folder, content("a.onnx", "LICENSE.txt"))
     return folder
 
 
@@ -31,7 +36,7 @@ def names(folder):
 
 
 def test_a_bundle_is_replaced_and_nothing_is_left_beside_it(out):
-    module._write_folder(out, content("b.onnx"))
+    write_bundle(out, content("b.onnx"))
     assert names(out) == {"b.onnx", "bundle.json"}
     assert names(out.parent) == {"bundle"}
 
@@ -50,7 +55,7 @@ def test_a_folder_with_other_files_is_left_alone(out, tmp_path, kind):
             (out / "a.onnx").unlink()
     before = names(out)
     with pytest.raises(ExportError, match="does not hold exactly"):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert names(out) == before
     assert not list(tmp_path.glob(".bundle-*"))
 
@@ -59,7 +64,7 @@ def test_a_folder_with_other_files_is_left_alone(out, tmp_path, kind):
 def test_a_broken_description_is_left_alone(out, described):
     (out / "bundle.json").write_bytes(described)
     with pytest.raises(ExportError):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert (out / "bundle.json").read_bytes() == described
 
 
@@ -67,7 +72,7 @@ def test_a_link_to_a_bundle_is_left_alone(out, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(out)
     with pytest.raises(ExportError, match="is no bundle"):
-        module._write_folder(link, content("b.onnx"))
+        write_bundle(link, content("b.onnx"))
     assert "a.onnx" in names(out)
 
 
@@ -87,7 +92,7 @@ def test_the_old_bundle_comes_back_if_the_new_one_cannot_be_moved(out, monkeypat
 
     monkeypatch.setattr(Path, "rename", fail_for_new)
     with pytest.raises(OSError, match="moved away"):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert "a.onnx" in names(out)
     assert names(out.parent) == {"bundle"}
 
@@ -98,7 +103,7 @@ def test_a_full_disk_leaves_nothing_behind(out, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert names(out.parent) == {"bundle"}
 
 
