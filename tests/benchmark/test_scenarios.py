@@ -33,7 +33,7 @@ def test_every_scenario_is_measured(tiny_bundle, short_clip, monkeypatch):
         "Single",
         "Offline,",
         "Server,",
-        "ColdStart",
+        "Cold",
     ]
     assert report.bundle.reads == ("audio", "text")
     assert report.bundle.frames == 0
