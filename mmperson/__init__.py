@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from mmperson.api import evaluate, export, train
     from mmperson.errors import MMPersonError
     from mmperson.inference.batch import predict_many
     from mmperson.inference.predictor import Predictor, load
@@ -31,8 +32,11 @@ __all__ = [
     "Prediction",
     "Predictor",
     "__version__",
+    "evaluate",
+    "export",
     "load",
     "predict_many",
+    "train",
 ]
 
 _HOMES = {
@@ -40,8 +44,11 @@ _HOMES = {
     "MMPersonError": "mmperson.errors",
     "Prediction": "mmperson.schema",
     "Predictor": "mmperson.inference.predictor",
+    "evaluate": "mmperson.api",
+    "export": "mmperson.api",
     "load": "mmperson.inference.predictor",
     "predict_many": "mmperson.inference.batch",
+    "train": "mmperson.api",
 }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -55,13 +56,53 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
+def write_folder(out: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> None:
+    """Write a folder beside its place and move it there, so that no half of it is ever seen.
+
+    Args:
+        out: The folder; one that is there is replaced.
+        files: Contents by name.
+        check: Raises if the folder that is there must stay; called just before it is replaced.
+
+    Raises:
+        OSError: It cannot be written; a folder that was there stays.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    new, old = beside / "new", beside / "old"
+    try:
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        check(out)
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(beside)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Let a file take the place of another one, and its permissions.
+
+    Raises:
+        OSError: It cannot be written to the disk, or moved.
+    """
+    fsync(source)
+    if target.exists():
+        shutil.copymode(target, source)
+    os.replace(source, target)
+
+
 def fsync(path: Path) -> None:
     """Have the system write a file to the disk.
 
     Raises:
         OSError: It cannot be written there.
     """
-    with path.open("rb") as file:
+    with path.open("rb+") as file:  # Windows does this only for a file that may be written
         os.fsync(file.fileno())
 
 
@@ -98,7 +139,7 @@ def temp_folder() -> Iterator[Path]:
     """Give a folder for what is not to stay; what a kill left of an earlier one is taken away."""
     for path in Path(tempfile.gettempdir()).glob("mmperson-*"):
         with suppress(OSError):  # another process has been faster
-            is_mine = path.lstat().st_uid == os.getuid()
+            is_mine = path.lstat().st_uid == _user_id()
             if is_mine and _is_stale(path, _TEMP_FOLDER.fullmatch(path.name)):
                 shutil.rmtree(path)  # which follows no link
     with tempfile.TemporaryDirectory(prefix=f"mmperson-{_host_id()}-{os.getpid()}-") as folder:
@@ -113,7 +154,8 @@ def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
     """
     if mark is None:
         return False
-    if mark[1] == _host_id():
+    # On Windows, os.kill(process, 0) would send Ctrl-C: what was left there stays until it is old.
+    if mark[1] == _host_id() and os.name == "posix":
         return not _is_running(int(mark[2]))
     return path.lstat().st_mtime < time.time() - _STALE_AFTER_S
 
@@ -121,10 +163,15 @@ def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
 @cache
 def _host_id() -> str:
     """Name the set of processes that have numbers of their own: a machine, or a container on it."""
-    machine = os.uname().nodename
+    machine = platform.node()
     with suppress(OSError):  # Linux has it
         machine += os.readlink("/proc/self/ns/pid")
     return f"{zlib.crc32(machine.encode()):08x}"
+
+
+def _user_id() -> int:
+    """Return the owner's number, which is always 0 on Windows."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _is_running(process: int) -> bool:

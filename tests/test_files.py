@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import re
 import resource
 import subprocess
@@ -10,7 +11,6 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_temp_files_are_told_apart_by_machine_and_process(monkeypatch):
     names = []
     for machine, numbers in (("a", "pid:[1]"), ("a", "pid:[2]"), ("b", "pid:[1]")):
         files._host_id.cache_clear()
-        monkeypatch.setattr(os, "uname", lambda name=machine: SimpleNamespace(nodename=name))
+        monkeypatch.setattr(platform, "node", lambda name=machine: name)
         monkeypatch.setattr(os, "readlink", lambda _, target=numbers: target)
         names.append(temp_path(Path("a")))
     files._host_id.cache_clear()

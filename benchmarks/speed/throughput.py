@@ -23,8 +23,7 @@ os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
 from rich.console import Console
 
 from benchmarks.harness import DEMO
-from mmperson.benchmark.environment import PACKAGES as PACKAGES
-from mmperson.cli.predict import open_folders
+from mmperson.media.folders import expand_folders
 
 
 def link_with_transcripts(clips: Sequence[str], folder: Path) -> list[str]:
@@ -58,11 +57,11 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     report = measure(
         open_bundle(given.bundle),
-        link_with_transcripts(open_folders(given.clips), folder),
+        link_with_transcripts(expand_folders(given.clips), folder),
         workers=given.workers,
         seconds=given.seconds,
         repeat=given.repeat,
-        tell=print,
+        on_stage=print,
     )
     named = [replace(clip, clip=Path(clip.clip).name) for clip in report.clips]
     report = replace(report, clips=named)

@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import mmperson
+from mmperson.commit import source_commit
 
 BUSY: Final = 0.5
 """Load per processor above which a machine is too busy to be measured."""
@@ -103,24 +103,10 @@ def load() -> float | None:
     """Return the load average of the last minute, None where the system does not tell."""
     try:
         return round(os.getloadavg()[0], 2)
-    except OSError:
+    except (OSError, AttributeError):  # AttributeError: Windows
         return None
 
 
 def commit() -> str | None:
-    """Return the commit of the source tree that mmperson was imported from, if it is one."""
-    root = Path(mmperson.__file__).resolve().parents[1]
-    if not (root / ".git").exists():  # installed: a tree around it is somebody else's
-        return None
-
-    def git(*arguments: str) -> str:
-        answer = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        )
-        return answer.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    """Return the commit of mmperson's source in seven digits, None where there is none."""
+    return source_commit(7)

@@ -18,7 +18,7 @@ from mmperson.schema import Scores
 
 
 @dataclass(frozen=True)
-class Rate:
+class Throughput:
     """How fast so many workers score.
 
     Attributes:
@@ -46,7 +46,7 @@ def measure_offline(
     workers: int,
     seconds: float,
     memory_mb: float = DEFAULT_MEMORY_MB,
-) -> list[Rate]:
+) -> list[Throughput]:
     """Measure one worker, two, four and so on up to ``workers``.
 
     Args:
@@ -61,7 +61,7 @@ def measure_offline(
     Raises:
         MMPersonError: Scores depend on the number of workers, or change from time to time.
     """
-    rates: list[Rate] = []
+    rates: list[Throughput] = []
     known: dict[str, Scores | None] = {}
     work = ScoringWorkload(bundle, provider, decode)
     for count in worker_counts(workers):
@@ -77,7 +77,7 @@ def measure_pool(
     limits: WorkerLimits,
     seconds: float,
     known: dict[str, Scores | None],
-) -> Rate:
+) -> Throughput:
     """Measure one number of workers.
 
     Args:
@@ -97,7 +97,7 @@ def measure_pool(
         after_s = cpu_s(pool.pids)
         peaks = [peak_rss_mb(pid) for pid in pool.pids]
     spent = None if before_s is None or after_s is None else (after_s - before_s) / scored
-    return Rate(
+    return Throughput(
         workers=pool.size,
         scored=scored,
         clips_per_s=round(scored / wall_s, 3),

@@ -12,7 +12,7 @@ from mmperson.benchmark.cold_start import ColdStart, measure_cold_start
 from mmperson.benchmark.environment import Environment, describe_environment
 from mmperson.benchmark.facts import BundleFacts, ClipFacts, bundle_facts, clip_facts
 from mmperson.benchmark.memory_growth import MemoryGrowth, measure_memory_growth
-from mmperson.benchmark.offline import Rate, measure_offline
+from mmperson.benchmark.offline import Throughput, measure_offline
 from mmperson.benchmark.server import Server, measure_server
 from mmperson.benchmark.single import SingleStream, measure_single
 from mmperson.errors import UnknownComponent, UsageError
@@ -55,7 +55,7 @@ class Report:
     clips: list[ClipFacts]
     seconds: float
     single: SingleStream | None = None
-    offline: list[Rate] | None = None
+    offline: list[Throughput] | None = None
     server: Server | None = None
     cold: ColdStart | None = None
     drift: MemoryGrowth | None = None
@@ -77,7 +77,7 @@ def measure(
     seconds: float = 5.0,
     bound_s: float | None = None,
     repeat: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Measure scenarios, one after the other.
 
@@ -94,7 +94,7 @@ def measure(
         bound_s: What 95 % of a server's answers must keep, in seconds; None for five times the
             median of the single stream.
         repeat: How many clips the drift of memory is measured over; 0 leaves it out.
-        tell: Is told what is being measured.
+        on_stage: Called with what is being measured.
 
     Raises:
         UsageError: A value out of range, or a clip that cannot be scored.
@@ -103,41 +103,41 @@ def measure(
     for name in scenarios:
         if name not in SCENARIOS:
             raise UnknownComponent("scenario", name, SCENARIOS)
-    _check(seconds, bound_s, repeat)
-    crowd = WorkerLimits(workers, memory_mb=memory_mb)
-    most = crowd.workers or cpu_count()
+    _check_arguments(seconds, bound_s, repeat)
+    limits = WorkerLimits(workers, memory_mb=memory_mb)
+    most = limits.workers or cpu_count()
     facts = describe_environment()
-    tell("Warming up")
+    on_stage("Warming up")
     predictor = Predictor(bundle, provider=provider, decode=decode)
     described = clip_facts(predictor, clips)
     report = Report(facts, bundle_facts(bundle), provider, decode, described, seconds)
     found: dict[str, Any] = {}
     if "single" in scenarios or "server" in scenarios:
-        tell("Single stream")
+        on_stage("Single stream")
         found["single"] = single = measure_single(predictor, described, seconds)
     if "offline" in scenarios:
-        tell(f"Offline, up to {most} workers")
+        on_stage(f"Offline, up to {most} workers")
         found["offline"] = measure_offline(
             bundle, clips, provider, decode, most, seconds, memory_mb
         )
     if "server" in scenarios:
-        tell(f"Server, {most} workers")
+        on_stage(f"Server, {most} workers")
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
-        with WorkerPool(ScoringWorkload(bundle, provider, decode), crowd) as pool:
+        with WorkerPool(ScoringWorkload(bundle, provider, decode), limits) as pool:
             highest = _RANGE * most / single.mean_s
             found["server"] = measure_server(pool, clips, bound_s, highest, seconds)
     if "cold" in scenarios:
-        tell("Cold start")
+        on_stage("Cold start")
         found["cold"] = measure_cold_start(bundle, clips[0], provider, decode)
     if repeat:
-        tell(f"Memory over {repeat:,} clips")
+        on_stage(f"Memory over {repeat:,} clips")
         found["drift"] = measure_memory_growth(
             bundle, clips[0], provider, decode, repeat, memory_mb
         )
     return dataclasses.replace(report, **found)
 
 
-def _check(seconds: float, bound_s: float | None, repeat: int) -> None:
+def _check_arguments(seconds: float, bound_s: float | None, repeat: int) -> None:
     """Refuse what cannot be measured."""
     if not 0 < seconds <= 3600:
         raise UsageError(f"A figure is measured for {seconds:g} s; above 0 to 3600 are allowed.")

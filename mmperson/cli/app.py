@@ -56,14 +56,14 @@ def main() -> None:
         if sys.stdout is not None:
             drop_stdout()
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]{type(error).__name__}[/]: {plain_lines(_told(error))}"
+            f"[bold red]{type(error).__name__}[/]: {plain_lines(_describe(error))}"
         )
         sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _told(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     """Return what the system says, by its name too, and of which file."""
     where = "" if error.filename is None else f" {error.filename!r}"
     name = errno.errorcode.get(error.errno or 0, "no number")

@@ -5,33 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from mmperson.cli.output import check_out, info, replacing, to_stdout, write
-from mmperson.cli.predict import Profile, Where, open_folders
+from mmperson.cli.output import check_output_path, info, replacing, to_stdout, write
 from mmperson.errors import UsageError
-
-
-class Scenario(StrEnum):
-    """What is measured, see ``mmperson.benchmark``."""
-
-    single = "single"
-    offline = "offline"
-    server = "server"
-    cold = "cold"
-    all = "all"
-
-
-class Format(StrEnum):
-    """What is printed on stdout."""
-
-    text = "text"
-    json = "json"
 
 
 def benchmark(
@@ -42,18 +23,19 @@ def benchmark(
         str, typer.Option(help="Weights: a shipped bundle's name, or a folder.")
     ] = "impressions-text-audio",
     scenario: Annotated[
-        Scenario,
+        Literal["single", "offline", "server", "cold", "all"],
         typer.Option(
             help="single: one clip after the other. offline: many clips, by more and more workers. "
             "server: requests that arrive at random. cold: the first score of a fresh process."
         ),
-    ] = Scenario.all,
+    ] = "all",
     provider: Annotated[
-        Where, typer.Option(help="Where the networks run, as for predict.")
-    ] = Where.cpu,
+        Literal["cpu", "cuda"], typer.Option(help="Where the networks run, as for predict.")
+    ] = "cpu",
     decode: Annotated[
-        Profile, typer.Option(help="Which frames of a video are decoded, as for predict.")
-    ] = Profile.exact,
+        Literal["exact", "fast", "key"],
+        typer.Option(help="Which frames of a video are decoded, as for predict."),
+    ] = "exact",
     workers: Annotated[
         int | None, typer.Option(help="Processes, at most; without it, one per processor.")
     ] = None,
@@ -76,7 +58,7 @@ def benchmark(
     repeat: Annotated[
         int, typer.Option(metavar="CLIPS", help="Also watch a worker's memory over so many clips.")
     ] = 0,
-    format: Annotated[Format, typer.Option(help="Result on stdout.")] = Format.text,
+    format: Annotated[Literal["text", "json"], typer.Option(help="Result on stdout.")] = "text",
     out: Annotated[Path | None, typer.Option(help="File for the JSON record, besides.")] = None,
 ) -> None:
     """Measure how fast this machine scores your clips, with the quality of the bundle beside it.
@@ -86,9 +68,11 @@ def benchmark(
     from mmperson.pool.worker import SINGLE_THREAD_ENV
 
     os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
-    clips = open_folders(clips)
+    from mmperson.media.folders import expand_folders
+
+    clips = expand_folders(clips)
     if out is not None:
-        check_out(out, clips, None)
+        check_output_path(out, clips, None)
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
     from mmperson.benchmark.scenarios import SCENARIOS, measure
@@ -101,15 +85,15 @@ def benchmark(
         report = measure(
             opened,
             clips,
-            SCENARIOS if scenario is Scenario.all else (scenario.value,),
-            provider=provider.value,
-            decode=decode.value,
+            SCENARIOS if scenario == "all" else (scenario,),
+            provider=provider,
+            decode=decode,
             workers=workers,
             memory_mb=DEFAULT_MEMORY_MB if memory is None else memory,
             seconds=seconds,
             bound_s=bound,
             repeat=repeat,
-            tell=lambda stage: info(f"{stage} …"),  # no spinner, whose thread would be measured
+            on_stage=lambda stage: info(f"{stage} …"),  # no spinner, whose thread would be measured
         )
     except KeyboardInterrupt:
         info("Interrupted: nothing is kept of this measurement.")
@@ -118,7 +102,7 @@ def benchmark(
     if out is not None:
         with replacing(out) as file:
             write([text], file)
-    if format is Format.json:
+    if format == "json":
         with to_stdout() as stream:
             write([text], stream)
     else:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mmperson.cli.cache import cache
-from mmperson.cli.terminal import plain
+from mmperson.cli.progress import progress_bar
+from mmperson.cli.terminal import plain, stderr_console
 from mmperson.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,18 +32,12 @@ _EXAMPLES_SHOWN: Final = 3
 _BASELINE_METRICS: Final = {"accuracy": "1-MAE", "r2": "R²", "pcc": "PCC"}
 
 
-class Format(StrEnum):
-    """How results are printed."""
-
-    text = "text"
-    json = "json"
-
-
 ManifestFile = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="A file that `data import` wrote.")
 ]
 FormatOption = Annotated[
-    Format, typer.Option("--format", help="Tables for people, or JSON for programs.")
+    Literal["text", "json"],
+    typer.Option("--format", help="Tables for people, or JSON for programs."),
 ]
 
 
@@ -64,13 +57,10 @@ def import_(
     from mmperson.datasets import import_corpus, write_manifest
 
     manifest = import_corpus(source, folder)
-    try:
-        write_manifest(manifest, out)
-    except OSError as error:
-        raise DataError(f"{str(out)!r} cannot be written: {error.strerror}.") from error
-    talk = _talk()
-    talk.print(f"{_amounts(manifest)}.\nWrote {plain(str(out))}")
-    talk.print(f"Next: mmperson data check {plain(str(out))}", style="dim")
+    write_manifest(manifest, out)
+    console = stderr_console()
+    console.print(f"{_amounts(manifest)}.\nWrote {plain(str(out))}")
+    console.print(f"Next: mmperson data check {plain(str(out))}", style="dim")
 
 
 @app.command()
@@ -85,24 +75,22 @@ def planted(
     """Make a corpus whose traits are known functions of picture, sound and words."""
     from mmperson.datasets.synthetic import make_synthetic
 
-    talk = _talk()
-    columns = (TextColumn("planting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
-        task = bar.add_task("", total=clips)
+    with progress_bar("planting") as on_progress:
         made = make_synthetic(
             out,
             clips=clips,
             footage=footage,
             seed=seed,
-            on_clip=lambda done, _: bar.update(task, completed=done),
+            on_clip=on_progress,
         )
-    talk.print(f"{_amounts(made)}.\nWrote {plain(str(out / 'manifest.parquet'))}")
+    console = stderr_console()
+    console.print(f"{_amounts(made)}.\nWrote {plain(str(out / 'manifest.parquet'))}")
 
 
 @app.command()
 def check(
     manifest: ManifestFile,
-    format: FormatOption = Format.text,
+    format: FormatOption = "text",
     probe: Annotated[
         bool, typer.Option("--probe/--no-probe", help="Open every clip, or only look for it.")
     ] = True,
@@ -111,21 +99,9 @@ def check(
     from mmperson.datasets import check_manifest, read_manifest
 
     rows = read_manifest(manifest)
-    talk = _talk()
-    columns = (
-        TextColumn("opening clips"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
-        task = bar.add_task("", total=None, visible=probe)
-        report = check_manifest(
-            rows,
-            probe=probe,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if format is Format.json:
+    with progress_bar("opening clips") as on_progress:
+        report = check_manifest(rows, probe=probe, progress=on_progress)
+    if format == "json":
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         _print_report(report)
@@ -139,25 +115,28 @@ def check(
         )
     warnings = len(report.warnings)
     looked = "opened" if probe else "looked for, not opened"
-    talk.print(
+    stderr_console().print(
         f"No errors and {warnings or 'no'} warning{'' if warnings == 1 else 's'} "
         f"in {plain(str(manifest))}; clips were {looked}."
     )
 
 
 @app.command()
-def stats(manifest: ManifestFile, format: FormatOption = Format.text) -> None:
+def stats(manifest: ManifestFile, format: FormatOption = "text") -> None:
     """Show the labels, the transcripts, and what trivial predictors score."""
     from mmperson.datasets import compute_stats, read_manifest
+    from mmperson.evaluation import score_baselines
 
     rows = read_manifest(manifest)
     described = compute_stats(rows)
-    baselines = _baselines(rows)
-    if format is Format.json:
+    baselines = score_baselines(rows, tuple(_BASELINE_METRICS))
+    if format == "json":
         typer.echo(json.dumps({**described.to_dict(), "baselines": baselines}, indent=2))
     else:
         _print_stats(described, baselines)
-    _talk().print(f"Figures of {plain(str(manifest))}; a result means what it adds to them.")
+    stderr_console().print(
+        f"Figures of {plain(str(manifest))}; a result means what it adds to them."
+    )
 
 
 @app.command("fit-pairwise")
@@ -177,12 +156,9 @@ def fit_pairwise(
 
     judged = read_comparisons(comparisons)
     fit = fit_pairwise(judged, penalty)
-    try:
-        write_scores(fit, out)
-    except OSError as error:
-        raise DataError(f"{str(out)!r} cannot be written: {error.strerror}.") from error
-    talk = _talk()
-    talk.print(
+    write_scores(fit, out)
+    console = stderr_console()
+    console.print(
         f"{len(judged):,} comparisons of {len(judged.clip):,} clips on {len(judged.traits)} "
         f"traits: scores of rank {fit.rank}; a comparison's mean log-likelihood is "
         f"{fit.likelihood:.3f} (by chance {math.log(0.5):.3f})."
@@ -190,12 +166,12 @@ def fit_pairwise(
     groups = judged.split_groups()
     if groups:
         named = ", ".join(repr(group) for group in groups[:_EXAMPLES_SHOWN])
-        talk.print(
+        console.print(
             f"Warning: no comparison links all the clips of {len(groups):,} groups, such as "
             f"{plain(named)}; scores of clips that nothing links cannot be compared.",
             style="yellow",
         )
-    talk.print(f"Wrote {plain(str(out))}")
+    console.print(f"Wrote {plain(str(out))}")
 
 
 def _amounts(manifest: Manifest) -> str:
@@ -205,40 +181,6 @@ def _amounts(manifest: Manifest) -> str:
     parts = ", ".join(f"{count:,} {name}" for name, count in splits.items() if count)
     clips = sum(clip is not None for clip in manifest.clip)
     return f"{len(manifest):,} clips ({parts}); the video files of {clips:,} are here"
-
-
-def _baselines(manifest: Manifest) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Return metrics by split, protocol and baseline; they learn from the training split."""
-    import numpy as np
-
-    from mmperson.datasets import SPLITS
-    from mmperson.evaluation.arrays import mean_known
-    from mmperson.evaluation.baselines import BASELINES, baselines_of
-    from mmperson.evaluation.metrics import average, per_trait
-    from mmperson.evaluation.protocols import PROTOCOLS
-
-    # Some corpora lack a trait; a row without any rating says nothing.
-    manifest = manifest.select(np.isfinite(manifest.targets).any(axis=1))
-    train = manifest.where_split("train")
-    results: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for split in SPLITS[1:] if len(train) else ():
-        for protocol in ("official", "unseen"):
-            rows = manifest.where_split(split)
-            rows = rows.select(PROTOCOLS[protocol](train, rows))
-            if not len(rows):
-                continue
-            results.setdefault(split, {})[protocol] = {
-                name: average(
-                    per_trait(
-                        BASELINES[name](train, rows),
-                        rows.targets,
-                        mean_known(train.targets),
-                        tuple(_BASELINE_METRICS),
-                    )
-                )
-                for name in baselines_of(protocol, split)
-            }
-    return results
 
 
 def _print_report(report: Report) -> None:
@@ -290,7 +232,3 @@ def _table(*headers: str, text: int = 1) -> Table:
     for place, header in enumerate(headers):
         table.add_column(header, justify="left" if place < text else "right", no_wrap=True)
     return table
-
-
-def _talk() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from mmperson.errors import MissingExtra, UnknownComponent, UsageError
+from mmperson.cli.terminal import stderr_console
+from mmperson.files import atomic_write
 from mmperson.schema import MODALITIES
-from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from mmperson.datasets.manifest import Manifest
-
-
-class Format(StrEnum):
-    """What is printed on stdout."""
-
-    text = "text"
-    json = "json"
 
 
 def evaluate(
@@ -56,7 +48,7 @@ def evaluate(
             help="Modalities to score with, such as text,audio; without it, all that are read."
         ),
     ] = None,
-    format: Annotated[Format, typer.Option(help="Result on stdout.")] = Format.text,
+    format: Annotated[Literal["text", "json"], typer.Option(help="Result on stdout.")] = "text",
     out: Annotated[Path | None, typer.Option(help="File for the JSON record, besides.")] = None,
     save_predictions: Annotated[
         Path | None, typer.Option(help="CSV file for the scores that were judged.")
@@ -70,94 +62,45 @@ def evaluate(
 
     Give exactly one of --bundle, --run and --predictions.
     """
-    given = {"bundle": bundle, "run": run, "predictions": predictions}
-    scored = {name: str(value) for name, value in given.items() if value is not None}
-    if len(scored) != 1:
-        raise UsageError(
-            f"{len(scored)} of --bundle, --run and --predictions were given.",
-            hint="Give exactly one.",
-        )
-    wanted = _modalities(modalities)
-    if wanted is not None and predictions is not None:
-        raise UsageError("--modalities chooses what a bundle or a run reads; a file has no choice.")
-
-    from mmperson.datasets.manifest import SPLITS, read_manifest
-    from mmperson.evaluation.evaluate import evaluate_split
+    from mmperson.api import evaluate as judge
     from mmperson.evaluation.predictions import write_predictions
-    from mmperson.evaluation.protocols import PROTOCOLS
 
-    # Checked before the scoring, which may take minutes.
-    for kind, name, choices in (("split", split, SPLITS), ("protocol", protocol, PROTOCOLS)):
-        if name not in choices:
-            raise UnknownComponent(kind, name, choices)
-    talk = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    manifest = read_manifest(data)
-    rows = manifest.where_split(split)
-    if bundle is not None:
-        from mmperson.evaluation.scoring import score_bundle
-
-        scores = score_bundle(bundle, rows, wanted)
-    elif run is not None:
-        scores = _score_run(run, rows, wanted)
-    else:
-        scores = _read_scores(Path(scored["predictions"]), manifest, rows, talk)
-
-    result = evaluate_split(scores, manifest, split, protocol=protocol, draws=draws, seed=seed)
-    record: dict[str, Any] = {"scored": scored, "modalities": wanted, **result.to_dict()}
+    console = stderr_console()
+    wanted = None if modalities is None else [name.strip() for name in modalities.split(",")]
+    judged: list[tuple[Manifest, npt.NDArray[np.float64]]] = []
+    result = judge(
+        data,
+        split,
+        bundle=bundle,
+        run=run,
+        predictions=predictions,
+        protocol=protocol,
+        modalities=wanted,
+        draws=draws,
+        seed=seed,
+        on_note=lambda sentence: console.print(sentence, markup=False),
+        on_scores=lambda rows, scores: judged.append((rows, scores)),
+    )
+    given = {"bundle": bundle, "run": run, "predictions": predictions}
+    record: dict[str, Any] = {
+        "scored": {name: str(value) for name, value in given.items() if value is not None},
+        "modalities": wanted and [name for name in MODALITIES if name in wanted],
+        **result.to_dict(),
+    }
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    if format is Format.json:
+    if format == "json":
         sys.stdout.write(text)
     else:
         from mmperson.evaluation.table import print_evaluation
 
         print_evaluation(result, Console(highlight=False))
     if result.missing:
-        talk.print(f"{result.missing} rows had no prediction; nothing above counts them.")
+        console.print(f"{result.missing} rows had no prediction; nothing above counts them.")
     if save_predictions is not None:
+        ((rows, scores),) = judged
         kept = write_predictions(save_predictions, rows.sample_id, scores)
-        talk.print(f"Wrote {kept} predictions to {save_predictions}.")
+        console.print(f"Wrote {kept} predictions to {save_predictions}.", markup=False)
     if out is not None:
-        _write(out, text)
-        talk.print(f"Wrote the record to {out}.")
-
-
-def _modalities(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in MODALITIES:
-            raise UnknownComponent("modality", name, MODALITIES)
-    return tuple(name for name in MODALITIES if name in names)
-
-
-def _score_run(
-    run: Path, rows: Manifest, modalities: tuple[str, ...] | None
-) -> npt.NDArray[np.float64]:
-    try:
-        from mmperson.training import score_run
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "torch", "train") from error
-    return score_run(run, rows, modalities)[:, : len(TRAITS)]
-
-
-def _read_scores(
-    path: Path, manifest: Manifest, rows: Manifest, talk: Console
-) -> npt.NDArray[np.float64]:
-    from mmperson.evaluation.predictions import read_predictions
-
-    file = read_predictions(path)
-    unknown = file.unknown(manifest.sample_id)
-    if unknown:
-        talk.print(
-            f"{len(unknown)} of {len(file.sample_id)} predictions are for samples that the "
-            f"manifest lacks, {unknown[0]!r} among them; they are left out."
-        )
-    return file.align(rows.sample_id)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        with atomic_write(out) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+        console.print(f"Wrote the record to {out}.", markup=False)

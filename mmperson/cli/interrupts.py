@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from mmperson.schema import Prediction
 
 _BEFORE: Final[dict[signal.Signals, Any]] = {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGTERM: signal.SIG_DFL,
-    signal.SIGHUP: signal.SIG_DFL,
+    number: signal.default_int_handler if number.name == "SIGINT" else signal.SIG_DFL
+    for number in signal.Signals
+    if number.name in ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 }
 """What is taken over, if it is as Python sets it: nohup, for one, has SIGHUP ignored."""
 

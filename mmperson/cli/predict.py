@@ -5,23 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
+from mmperson.cli.file_lock import FileLock
 from mmperson.cli.interrupts import RunStatus, count, interruptible
 from mmperson.cli.output import (
     appending,
-    check_out,
+    check_output_path,
     info,
-    locked,
     replacing,
-    resume,
     to_stdout,
     write,
 )
@@ -30,32 +27,8 @@ from mmperson.errors import UsageError
 from mmperson.traits import TRAITS
 
 if TYPE_CHECKING:
-    from mmperson.cli.file_lock import FileLock
-    from mmperson.inference.bundle import Bundle
-    from mmperson.inference.providers import Provider
-    from mmperson.media import Decode
+    from mmperson.inference.scoring import ScoringWorkload
     from mmperson.pool.worker_pool import WorkerLimits
-    from mmperson.schema import Prediction
-
-_ENDINGS: Final = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
-    *(".flv", ".ogv", ".ogg", ".oga", ".opus", ".m4a", ".wav", ".flac", ".mp3"),
-)
-
-
-class Profile(StrEnum):
-    """Which frames of a video are decoded, see ``mmperson.media.Decode``."""
-
-    exact = "exact"
-    fast = "fast"
-    key = "key"
-
-
-class Where(StrEnum):
-    """Where graphs run, see ``mmperson.inference.providers.Provider``."""
-
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class ClipCommand(TyperCommand):
@@ -90,15 +63,16 @@ def predict(
         str, typer.Option(help="Weights: a shipped bundle's name, or a folder.")
     ] = "impressions-text-audio",
     provider: Annotated[
-        Where, typer.Option(help="Where the networks run; cuda needs onnxruntime-gpu and a GPU.")
-    ] = Where.cpu,
+        Literal["cpu", "cuda"],
+        typer.Option(help="Where the networks run; cuda needs onnxruntime-gpu and a GPU."),
+    ] = "cpu",
     decode: Annotated[
-        Profile,
+        Literal["exact", "fast", "key"],
         typer.Option(
             help="Which frames of a video are decoded: all that are needed, those that others "
             "refer to, or keyframes alone."
         ),
-    ] = Profile.exact,
+    ] = "exact",
     windows: Annotated[
         float | None,
         typer.Option(
@@ -154,34 +128,42 @@ def predict(
     from mmperson.pool.worker import SINGLE_THREAD_ENV
 
     os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
-    clips = open_folders(clips)
+    from mmperson.media.folders import expand_folders
+
+    clips = expand_folders(clips)
     if transcript is not None and len(clips) > 1:
         raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
     _check_windows(windows, step, len(clips), bounded=bool(workers or timeout or memory))
     if out is not None:
-        check_out(out, clips, transcript)
+        check_output_path(out, clips, transcript)
     elif sys.stdout is None:
         raise UsageError("Standard output is closed.", hint="Give --out FILE.")
+    from mmperson.inference.batch import score_jobs
     from mmperson.inference.bundle import open_bundle
+    from mmperson.inference.predictor import Predictor
+    from mmperson.inference.scoring import Job, ScoringWorkload
 
-    limits = _bounds(len(clips), workers, timeout, memory)
+    limits = _worker_limits(len(clips), workers, timeout, memory)
     opened = open_bundle(bundle)
     form = format or _form_for(out)
     several = len(clips) > 1 or windows is not None
     is_file = out is not None and (out.is_file() or not out.exists())
-    grows = is_file and form is Format.jsonl and windows is None
+    grows = is_file and form == "jsonl" and windows is None
     others = opened.info.targets[len(TRAITS) :]
     status = RunStatus()
-    ways: tuple[Provider, Decode] = (provider.value, decode.value)
+    work = ScoringWorkload(opened, provider, decode)
     with ExitStack() as held:
         if out is not None and grows:
-            lock = held.enter_context(locked(out))
-            clips = _unsettled(lock, opened, clips, transcript, ways)
-        upcoming = itertools.takewhile(lambda _: not status.asked, clips)
+            held.enter_context(FileLock(out))
+            clips = _resume(out, work, clips, transcript)
         if windows is None:
-            records = _score(opened, upcoming, transcript, ways, limits, ordered=not grows)
+            words = None if transcript is None else str(transcript)
+            upcoming = itertools.takewhile(lambda _: not status.asked, clips)
+            jobs = (Job(clip, words) for clip in upcoming)
+            records = score_jobs(work, jobs, limits, ordered=not grows)
         else:
-            parts = _score_windows(opened, clips[0], transcript, ways, windows, step)
+            predictor = Predictor(opened, provider=provider, decode=decode)
+            parts = predictor.predict_windows(clips[0], transcript, window_s=windows, step_s=step)
             records = itertools.takewhile(lambda _: not status.asked, parts)
         if out is None:
             outlet = to_stdout()
@@ -203,23 +185,20 @@ def predict(
         raise typer.Exit(1)
 
 
-def _unsettled(
-    lock: FileLock,
-    bundle: Bundle,
-    clips: list[str],
-    transcript: Path | None,
-    ways: tuple[Provider, Decode],
+def _resume(
+    out: Path, work: ScoringWorkload, clips: list[str], transcript: Path | None
 ) -> list[str]:
     """Return the clips that a file of lines has no record of."""
     from mmperson.inference.fingerprint import fingerprint
+    from mmperson.inference.resume import remaining_clips
 
-    if not lock.out.stat().st_size:
+    if not out.exists() or not out.stat().st_size:
         return clips
-    provider, decode = ways
-    wanted = {clip: fingerprint(bundle, clip, transcript, (decode, provider)) for clip in clips}
-    remaining = resume(lock, clips, wanted)
+    how = (work.decode, work.provider)
+    seen = {clip: fingerprint(work.bundle, clip, transcript, how) for clip in clips}
+    remaining = remaining_clips(out, clips, seen)
     if len(remaining) < len(clips):
-        info(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {lock.out} already.")
+        info(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {out} already.")
     return remaining
 
 
@@ -246,35 +225,12 @@ def _check_windows(
 def _form_for(out: Path | None) -> Format:
     """Return the format that a file's name asks for, or that suits standard output."""
     if out is None:
-        return Format.text if sys.stdout.isatty() else Format.json
-    return {".jsonl": Format.jsonl, ".csv": Format.csv}.get(out.suffix.lower(), Format.json)
+        return "text" if sys.stdout.isatty() else "json"
+    forms: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv"}
+    return forms.get(out.suffix.lower(), "json")
 
 
-def open_folders(clips: Sequence[str]) -> list[str]:
-    """Put the media files that lie in a folder in its place.
-
-    Raises:
-        UsageError: None lies in it, or it may not be read.
-    """
-    found: list[str] = []
-    for clip in clips:
-        if not os.path.isdir(clip):
-            found.append(clip)
-            continue
-        try:
-            names = sorted(name for name in os.listdir(clip) if name.lower().endswith(_ENDINGS))
-        except OSError as error:
-            raise UsageError(
-                f"The folder {clip!r} cannot be read: {error.strerror or error}.",
-                hint="Give this account the right to read it, or name its clips one by one.",
-            ) from error
-        if not names:
-            raise UsageError(f"In the folder {clip!r} lies no media file.")
-        found += [os.path.join(clip, name) for name in names]
-    return found
-
-
-def _bounds(
+def _worker_limits(
     clips: int, workers: int | None, timeout_s: float | None, memory_mb: float | None
 ) -> WorkerLimits | None:
     """Return what workers may cost; None if the clips are scored in this process."""
@@ -292,45 +248,3 @@ def _bounds(
         DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
         DEFAULT_MEMORY_MB if memory_mb is None else memory_mb,
     )
-
-
-def _score(
-    bundle: Bundle,
-    clips: Iterable[str],
-    transcript: Path | None,
-    ways: tuple[Provider, Decode],
-    limits: WorkerLimits | None,
-    *,
-    ordered: bool,
-) -> Iterator[Prediction]:
-    """Return a record per clip, in this process or from workers."""
-    provider, decode = ways
-    if limits is None:
-        from mmperson.inference.predictor import Predictor
-
-        predictor = Predictor(bundle, provider=provider, decode=decode)
-        return (predictor.predict(clip, transcript) for clip in clips)
-    from mmperson.inference.batch import in_order
-    from mmperson.inference.scoring import Job, ScoringWorkload
-    from mmperson.pool.worker_pool import imap_unordered
-
-    words = None if transcript is None else str(transcript)
-    jobs = (Job(clip, words) for clip in clips)
-    answers = imap_unordered(ScoringWorkload(bundle, provider, decode), jobs, limits)
-    return in_order(answers) if ordered else (record for _, record in answers)
-
-
-def _score_windows(
-    bundle: Bundle,
-    clip: str,
-    transcript: Path | None,
-    ways: tuple[Provider, Decode],
-    window_s: float,
-    step_s: float | None,
-) -> Iterator[Prediction]:
-    """Return a record per window of a recording."""
-    from mmperson.inference.predictor import Predictor
-
-    provider, decode = ways
-    predictor = Predictor(bundle, provider=provider, decode=decode)
-    return predictor.predict_windows(clip, transcript, window_s=window_s, step_s=step_s)

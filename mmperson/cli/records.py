@@ -7,8 +7,7 @@ import io
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
 
@@ -23,13 +22,8 @@ _SHORT = ("openness", "conscient.", "extravers.", "agreeable.", "stability")
 _DISCLAIMER = "Apparent impressions by observers: no diagnosis, not for decisions."
 
 
-class Format(StrEnum):
-    """How records are written."""
-
-    text = "text"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
+Format = Literal["text", "json", "jsonl", "csv"]
+"""How records are written."""
 
 
 def render(
@@ -50,13 +44,13 @@ def render(
         others: Names of scores beyond the traits; CSV has a column for each.
     """
     match form:
-        case Format.text:
+        case "text":
             yield from _text(records, Console(file=stream, highlight=False, soft_wrap=True))
-        case Format.json:
+        case "json":
             yield from _json(records, several=several)
-        case Format.jsonl:
+        case "jsonl":
             yield from (json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
-        case Format.csv:
+        case "csv":
             shown = visible if stream.isatty() else str  # a file keeps names as they are
             head = [*_COLUMNS, "warnings", "error", "start_s", "end_s", *others]
             yield _line(head, shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.markup import escape
 
 
@@ -22,3 +23,8 @@ def plain(text: str) -> str:
 def plain_lines(text: str) -> str:
     """Return text as ``plain`` does, except that its lines stay lines."""
     return "\n".join(map(plain, text.split("\n")))
+
+
+def stderr_console(*, quiet: bool = False) -> Console:
+    """Return where messages for people go, in lines as long as they are."""
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from mmperson.cli.terminal import plain
-from mmperson.errors import MissingExtra, UsageError
+from mmperson.cli.terminal import plain, stderr_console
+from mmperson.errors import UsageError
 
 
 def train(
@@ -34,14 +33,11 @@ def train(
         return
     if out is None:
         raise UsageError("Say where the run goes: --out RUN.")
-    try:
-        from mmperson.training import train as train_recipe
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "torch", "train") from error
+    from mmperson.api import train as train_recipe
 
-    # Under torchrun every process runs this command; one voice is enough.
-    talk = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
-    talk.print(
+    # Under torchrun every process runs this command, and one of them prints.
+    console = stderr_console(quiet=os.environ.get("RANK", "0") != "0")
+    console.print(
         f"Training [bold]{plain(recipe.name)}[/] into {plain(str(out))}; seed {recipe.seed}."
     )
     start = time.monotonic()
@@ -49,16 +45,16 @@ def train(
     def on_epoch(epoch: int, epochs: int, figures: dict[str, float]) -> None:
         spent = time.monotonic() - start
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        talk.print(f"epoch {epoch:>3}/{epochs}  {numbers}  {spent:.0f} s")
+        console.print(f"epoch {epoch:>3}/{epochs}  {numbers}  {spent:.0f} s")
 
     def on_note(sentence: str) -> None:
-        talk.print(f"[yellow]{plain(sentence)}[/]")
+        console.print(f"[yellow]{plain(sentence)}[/]")
 
-    result = train_recipe(recipe, out, on_epoch, on_note)
+    result = train_recipe(recipe, out, on_epoch=on_epoch, on_note=on_note)
     chosen = "the last epoch" if result.best is None else f"selection metric {result.best:.4f}"
-    talk.print(f"Learned from {result.train_rows} rows; kept {chosen}.")
-    talk.print(f"Wrote {plain(str(result.run))}.")
-    talk.print(f"Next: mmperson export {plain(str(result.run))} --out BUNDLE --data MANIFEST")
+    console.print(f"Learned from {result.train_rows} rows; kept {chosen}.")
+    console.print(f"Wrote {plain(str(result.run))}.")
+    console.print(f"Next: mmperson export {plain(str(result.run))} --out BUNDLE --data MANIFEST")
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, str]:

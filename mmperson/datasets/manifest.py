@@ -9,7 +9,6 @@ file's metadata.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError, MissingExtra
+from mmperson.files import atomic_write, write_errors
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
@@ -119,6 +119,7 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
 
     Raises:
         MissingExtra: pyarrow is not installed.
+        UsageError: The file cannot be written.
     """
     pa, pq = _pyarrow()
     path = Path(path)
@@ -140,13 +141,10 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "provenance": dict(manifest.provenance),
     }
     table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(facts)})
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with write_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as unfinished:
         pq.write_table(table, unfinished, compression="zstd")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_manifest(path: str | Path) -> Manifest:

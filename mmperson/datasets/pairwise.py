@@ -18,7 +18,6 @@ Comparisons" (Biometrika 39, 1952), for the model; Gupta et al., "RecruitView" (
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +30,7 @@ from scipy.special import expit
 
 from mmperson.datasets.tables import duplicates, read_csv, refuse
 from mmperson.errors import DataError, did_you_mean
+from mmperson.files import atomic_write, write_errors
 
 Scores = npt.NDArray[np.float64]
 
@@ -230,23 +230,25 @@ def write_scores(fit: PairwiseFit, path: str | Path) -> None:
     Args:
         fit: The scores.
         path: The file to write; its folder is made if absent. A crash leaves no half-written file.
+
+    Raises:
+        UsageError: It cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     rows = zip(
         fit.comparisons.group, fit.comparisons.clip, fit.comparisons.counts().sum(axis=1),
         fit.scores, strict=True,
     )  # fmt: skip
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["group", "clip", "comparisons", *fit.comparisons.traits])
-            for group, clip, count, scores in rows:
-                writer.writerow([group, clip, count, *(f"{score:.6f}" for score in scores)])
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        atomic_write(path) as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["group", "clip", "comparisons", *fit.comparisons.traits])
+        for group, clip, count, scores in rows:
+            writer.writerow([group, clip, count, *(f"{score:.6f}" for score in scores)])
 
 
 def _step(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mmperson.errors import MediaError, UsageError
 from mmperson.media import AudioWindow, read_clip
+from mmperson.media.folders import VIDEO_SUFFIXES
 
 FPS: Final = 12
 SECONDS: Final = 2.0
@@ -32,7 +33,6 @@ _SIZE: Final = (120, 120)  # Height and width of a still.
 _LEAST_CONTRAST: Final = 10.0  # Grey levels; a still with less is blank, as before a fade-in.
 _HEARD_S: Final = 30.0
 _SOUND_BITS_PER_S: Final = 96_000
-_VIDEOS: Final = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".m4v"}
 
 Stills = tuple[npt.NDArray[np.uint8], ...]
 
@@ -67,7 +67,7 @@ def read_footage(folder: Path, most: int, random: np.random.Generator) -> list[F
     """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {str(folder)!r}.", hint="Give a folder of videos.")
-    videos = (path for path in folder.rglob("*") if path.suffix.lower() in _VIDEOS)
+    videos = (path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     # A file and a link to it are one video, or it could be on both sides of a split.
     paths = sorted(
         {path.resolve(): path for path in sorted(videos, reverse=True) if path.is_file()}.values()

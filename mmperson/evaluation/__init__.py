@@ -1,6 +1,12 @@
 """Numbers that people can trust: metrics, protocols, baselines and intervals, in numpy alone."""
 
-from mmperson.evaluation.baselines import BASELINES, constant, source_lookup, word_count
+from mmperson.evaluation.baselines import (
+    BASELINES,
+    constant,
+    score_baselines,
+    source_lookup,
+    word_count,
+)
 from mmperson.evaluation.bootstrap import Difference, bootstrap, paired_difference
 from mmperson.evaluation.evaluate import Evaluation, evaluate, evaluate_split
 from mmperson.evaluation.metrics import METRICS, average, per_trait
@@ -23,6 +29,7 @@ __all__ = [
     "paired_difference",
     "per_trait",
     "read_predictions",
+    "score_baselines",
     "source_lookup",
     "word_count",
     "write_predictions",

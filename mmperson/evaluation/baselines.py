@@ -12,8 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from mmperson.datasets.manifest import Manifest
+from mmperson.datasets.manifest import SPLITS, Manifest
 from mmperson.evaluation.arrays import Array, mean_known
+from mmperson.evaluation.metrics import average, per_trait
+from mmperson.evaluation.protocols import PROTOCOLS
 
 
 def constant(train: Manifest, rows: Manifest) -> Array:
@@ -30,12 +32,12 @@ def word_count(train: Manifest, rows: Manifest) -> Array:
     Clips are about equally long, so this is mostly speaking rate. It scores .8843 on the test
     split.
     """
-    said, known = _talk(train), ~np.isnan(train.targets)
+    said, known = _speech(train), ~np.isnan(train.targets)
     slope = np.full((said.shape[1], known.shape[1]), np.nan)
     for trait in np.flatnonzero(known.any(axis=0)):
         rated = known[:, trait]
         slope[:, trait] = np.linalg.lstsq(said[rated], train.targets[rated, trait], rcond=None)[0]
-    return np.asarray(_talk(rows) @ slope, dtype=np.float64)
+    return np.asarray(_speech(rows) @ slope, dtype=np.float64)
 
 
 def source_lookup(train: Manifest, rows: Manifest) -> Array:
@@ -74,7 +76,39 @@ def baselines_of(protocol: str, split: str) -> tuple[str, ...]:
     return tuple(name for name in BASELINES if name != "source_lookup" or looks_up)
 
 
-def _talk(rows: Manifest) -> Array:
+def score_baselines(
+    manifest: Manifest, metrics: tuple[str, ...] = ("accuracy", "r2", "pcc")
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Score every baseline that learns from the training split on the other splits.
+
+    Args:
+        manifest: All rows; those without any rating are left out.
+        metrics: Names of metrics, see ``mmperson.evaluation.METRICS``.
+
+    Returns:
+        Averages over traits by split, protocol (``official``, ``unseen``), baseline and metric.
+        Splits and protocols without a row are left out.
+    """
+    manifest = manifest.select(np.isfinite(manifest.targets).any(axis=1))
+    train = manifest.where_split("train")
+    results: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for split in SPLITS[1:] if len(train) else ():
+        for protocol in ("official", "unseen"):
+            rows = manifest.where_split(split)
+            rows = rows.select(PROTOCOLS[protocol](train, rows))
+            if not len(rows):
+                continue
+            train_mean = mean_known(train.targets)
+            results.setdefault(split, {})[protocol] = {
+                name: average(
+                    per_trait(BASELINES[name](train, rows), rows.targets, train_mean, metrics)
+                )
+                for name in baselines_of(protocol, split)
+            }
+    return results
+
+
+def _speech(rows: Manifest) -> Array:
     """Return an intercept and the log word count, float64 (row, 2)."""
     words = np.array([len(text.split()) for text in rows.transcript], dtype=np.float64)
     return np.stack([np.ones_like(words), np.log1p(words)], axis=1)

@@ -163,7 +163,7 @@ def evaluate(
         n_sources=len(np.unique(np.asarray(sources))),
         draws=draws,
         seed=seed,
-        folds=None if folds is None else _spread(predictions, targets, train_mean, folds),
+        folds=None if folds is None else _fold_spread(predictions, targets, train_mean, folds),
     )
 
 
@@ -245,7 +245,7 @@ def evaluate_split(
         missing=int(chosen.sum() - scored.sum()),
         baselines=baselines,
         best_baseline=best,
-        given_words=_given_words(scores, targets, rows, folds),
+        given_words=_spearman_given_words(scores, targets, rows, folds),
         difference=paired_difference(
             scores,
             simple[best],
@@ -260,7 +260,7 @@ def evaluate_split(
     )
 
 
-def _given_words(
+def _spearman_given_words(
     scores: npt.NDArray[np.float64],
     targets: npt.NDArray[np.float64],
     rows: Manifest,
@@ -293,7 +293,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _spread(
+def _fold_spread(
     predictions: npt.ArrayLike,
     targets: npt.ArrayLike,
     train_mean: npt.ArrayLike,

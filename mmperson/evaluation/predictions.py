@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from mmperson.errors import DataError
 from mmperson.evaluation.arrays import Array, score_table
+from mmperson.files import atomic_write
+from mmperson.media.folders import VIDEO_SUFFIXES
 from mmperson.traits import LETTERS
 
 MEAN_RANGE: Final = (-1.0, 2.0)
@@ -27,7 +29,6 @@ LARGEST: Final = 1e6
 """Largest score, without its sign: beyond it, squares and sums lose all meaning."""
 
 COLUMNS: Final = ("sample_id", *(f"pred_{letter}" for letter in LETTERS))
-_MEDIA_ENDINGS: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def sample_key(name: str) -> str:
     '--Ymqszjv54.000'
     """
     stem, dot, ending = name.rpartition(".")
-    return stem if (dot + ending).lower() in _MEDIA_ENDINGS else name
+    return stem if (dot + ending).lower() in VIDEO_SUFFIXES else name
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -94,12 +95,12 @@ def read_predictions(path: str | Path) -> Predictions:
     if not lines:
         raise DataError(f"{path} holds no predictions.")
     samples = [(number, _sample(path, number, row)) for number, row in lines]
-    _refuse_repeats(path, samples)
+    _check_repeats(path, samples)
     scores = [
         [_score(path, number, row, column) for column in COLUMNS[1:]] for number, row in lines
     ]
     table = score_table(scores)
-    _refuse_other_scales(path, samples, table)
+    _check_scale(path, samples, table)
     return Predictions(tuple(name for _, name in samples), table)
 
 
@@ -117,21 +118,22 @@ def write_predictions(
         The number of rows written.
 
     Raises:
-        DataError: The lengths differ or the file cannot be written.
+        DataError: The lengths differ.
+        UsageError: The file cannot be written.
     """
     table = score_table(scores)
     if len(sample_id) != len(table):
         raise DataError(f"{len(sample_id)} samples and {len(table)} rows of scores differ.")
     kept = np.asarray(np.isfinite(table).all(axis=1))
-    try:
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for name, values, whole in zip(sample_id, table.tolist(), kept.tolist(), strict=True):
-                if whole:
-                    writer.writerow([str(name), *map(repr, values)])
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    with (
+        atomic_write(Path(path)) as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for name, values, whole in zip(sample_id, table.tolist(), kept.tolist(), strict=True):
+            if whole:
+                writer.writerow([str(name), *map(repr, values)])
     return int(kept.sum())
 
 
@@ -156,7 +158,7 @@ def _score(path: str | Path, number: int, row: dict[str, str | None], column: st
     return value
 
 
-def _refuse_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
+def _check_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
     first: dict[str, int] = {}
     repeats = []
     for number, name in samples:
@@ -169,7 +171,7 @@ def _refuse_repeats(path: str | Path, samples: list[tuple[int, str]]) -> None:
         )
 
 
-def _refuse_other_scales(path: str | Path, samples: list[tuple[int, str]], scores: Array) -> None:
+def _check_scale(path: str | Path, samples: list[tuple[int, str]], scores: Array) -> None:
     hint = "Scores are on [0, 1], as the ratings are."
     for row, trait in np.argwhere(np.abs(scores) > LARGEST):
         number, name = samples[row]

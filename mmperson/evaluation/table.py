@@ -54,7 +54,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         _add(table, name.replace("_", " "), values, "cyan")
     console.print(table)
     if result.given_words:
-        left = _short(result.given_words["mean"], 3)
+        left = _format_number(result.given_words["mean"], 3)
         console.print(f"SRCC given the word count of the transcripts: {left}")
     console.print(verdict(result), soft_wrap=True)
 
@@ -82,10 +82,12 @@ def verdict(result: Evaluation) -> str:
 
 
 def _add(table: Table, label: str, values: dict[str, float], style: str = "") -> None:
-    table.add_row(label, *(_short(v, _DIGITS.get(n, 3)) for n, v in values.items()), style=style)
+    table.add_row(
+        label, *(_format_number(v, _DIGITS.get(n, 3)) for n, v in values.items()), style=style
+    )
 
 
-def _short(value: float, digits: int) -> str:
+def _format_number(value: float, digits: int) -> str:
     """Format without the leading zero, as the field's tables do, so that 80 columns are enough."""
     if math.isnan(value):
         return "–"

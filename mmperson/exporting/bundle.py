@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ import numpy as np
 import onnx
 
 import mmperson
+from mmperson.commit import source_commit
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.datasets.decoding import decoded
 from mmperson.datasets.manifest import Manifest
@@ -26,6 +24,7 @@ from mmperson.exporting.graph import HALF_OPSET, OPSET, export_graph
 from mmperson.exporting.parity import check_parity, score_difference
 from mmperson.exporting.quantize import Precision, convert
 from mmperson.exporting.wrapper import parts
+from mmperson.files import write_folder
 from mmperson.inference.bundle import (
     INFO_FILE,
     SCHEMA_VERSION,
@@ -125,7 +124,7 @@ def export_run(
         precision=precisions,
         recipe=trained.recipe.model_dump(mode="json"),
         recipe_hash=trained.recipe.hash,
-        commit=_commit(),
+        commit=source_commit() or "unknown",
         metrics={},
         parity=parity,
         licence=licence(manifest.provenance),
@@ -140,7 +139,8 @@ def export_run(
     measured = {rows: Quality.model_validate(found) for rows, found in metrics.items()}
     info = info.model_copy(update={"metrics": measured, "files": _facts(files)})
     files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
-    _write_folder(out, files)
+    # Checked again: an export takes minutes, in which files may have come.
+    write_folder(out, files, _check_replaceable)
     return info
 
 
@@ -177,30 +177,6 @@ def _sessions(graphs: dict[str, onnx.ModelProto], trained: Trained) -> dict[str,
     }
 
 
-def _commit() -> str:
-    """Return the commit of the source tree, "-dirty" if it was changed since, or "unknown"."""
-    package = Path(mmperson.__file__).resolve().parent
-    top = _git(package, "rev-parse", "--show-toplevel")
-    # A package that is installed somewhere inside another project is not of that one's commit.
-    if not top or Path(top).resolve() != package.parent:
-        return "unknown"
-    commit = _git(package, "rev-parse", "HEAD")
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
-    if not commit or changes is None:
-        return "unknown"
-    return f"{commit}-dirty" if changes else commit
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git answers in a folder, or None if it cannot."""
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
 def _check_replaceable(out: Path) -> None:
     """Refuse a folder that would lose more than a bundle."""
     if not os.path.lexists(out):
@@ -223,22 +199,3 @@ def _check_replaceable(out: Path) -> None:
             f"{', '.join(sorted(odd))}.",
             hint="Give another --out.",
         )
-
-
-def _write_folder(out: Path, files: dict[str, bytes]) -> None:
-    """Write the folder beside its place and move it there, so that no half bundle is ever seen."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    new, old = beside / "new", beside / "old"
-    try:
-        new.mkdir()
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        _check_replaceable(out)  # an export takes minutes, in which files may have come
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(beside)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmperson.errors import UsageError
 from mmperson.inference.bundle import DEFAULT_BUNDLE, open_bundle
+from mmperson.inference.predictor import Predictor
 from mmperson.inference.providers import Provider
 from mmperson.inference.scoring import Job, ScoringWorkload
 from mmperson.media.decode import Decode
@@ -63,7 +64,34 @@ def predict_many(
         raise UsageError(f"Clips are several paths, not {clips!r}.")
     limits = WorkerLimits(workers, timeout_s, memory_mb)
     work = ScoringWorkload(open_bundle(bundle), provider, decode)
-    return in_order(imap_unordered(work, _jobs(clips), limits))
+    return score_jobs(work, _jobs(clips), limits)
+
+
+def score_jobs(
+    work: ScoringWorkload,
+    jobs: Iterable[Job],
+    limits: WorkerLimits | None,
+    *,
+    ordered: bool = True,
+) -> Iterator[Prediction]:
+    """Score clips in workers, or in this process.
+
+    Args:
+        work: The bundle, and how it scores.
+        jobs: Clips, taken one by one as workers become free.
+        limits: What workers may cost; None to score in this process, without limits.
+        ordered: Whether records come in the order of the clips, or as soon as they are there.
+
+    Returns:
+        A record per clip.
+    """
+    if limits is None:
+        predictor = Predictor(work.bundle, provider=work.provider, decode=work.decode)
+        return (
+            predictor.predict(job.clip, job.transcript and Path(job.transcript)) for job in jobs
+        )
+    answers = imap_unordered(work, jobs, limits)
+    return in_order(answers) if ordered else (record for _, record in answers)
 
 
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:

@@ -1,4 +1,4 @@
-"""What scores clips in a worker of a crew."""
+"""What scores clips in a worker of a pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a crew does that scores clips: jobs in, records out."""
+"""The workload of a pool that scores clips: jobs in, records out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a clip that has ended its worker."""
+"""The error of a clip that ended its worker, by the worker's exit code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from mmperson.errors import MediaError, MediaTooLarge, UnreadableMedia
 from mmperson.pool.worker import OUT_OF_MEMORY, STARTUP_TIMEOUT_S
 
 FAULT_SIGNALS: Final = frozenset(
-    (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS)
+    number
+    for number in signal.Signals
+    if number.name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS")
 )
-"""Signals that a process gets for what it does itself."""
+"""Signals that a process gets for what it does itself; Windows has fewer."""
+TIMED_OUT: Final = -14
+"""Exit code of a worker whose clip took too long: SIGALRM, which is 14 on every system that has it.
+A parent that ends such a worker itself uses the same code."""
 
 
 def error_for_exit(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:
-    """Return what a clip is refused for that has ended its worker.
+    """Return the error of a clip that ended its worker.
 
     Args:
         code: The worker's exit code: minus the signal that ended it, if one did.
@@ -24,7 +29,7 @@ def error_for_exit(code: int, raised: str, timeout_s: float, memory_mb: float) -
         timeout_s: The wall time that the clip was allowed.
         memory_mb: The memory that it was allowed, in MiB.
     """
-    if code == -signal.SIGALRM:
+    if code == TIMED_OUT:
         return MediaTooLarge(
             f"The clip took longer than {timeout_s:g} s.",
             hint="Allow more time (--timeout, timeout_s), or use a shorter clip.",
@@ -43,13 +48,13 @@ def error_for_exit(code: int, raised: str, timeout_s: float, memory_mb: float) -
 
 
 def error_for_startup_exit(code: int) -> MediaError:
-    """Return what a clip is refused for whose worker was ended before it could open the clip.
+    """Return the error of a clip whose worker ended before it could open the clip.
 
     Args:
         code: The worker's exit code: minus the signal that ended it, if one did.
     """
     how = describe_exit(code)
-    if code == -signal.SIGALRM:
+    if code == TIMED_OUT:
         how = f"was not ready after {STARTUP_TIMEOUT_S:g} s"
     return UnreadableMedia(
         f"The process that was to have the clip {how}.",
@@ -58,7 +63,7 @@ def error_for_startup_exit(code: int) -> MediaError:
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process ended."""
+    """Return how a process ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"
     with suppress(ValueError):  # a real-time signal has no name

@@ -1,8 +1,7 @@
-"""What workers are for, and what a clip may cost one."""
+"""What workers do, and what a clip may cost one."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -17,7 +16,7 @@ DoneT = TypeVar("DoneT")
 
 
 class Workload(ABC, Generic[TaskT, DoneT]):
-    """What a crew does with clips: a worker's part is in a module of its own, the parent's is here.
+    """What a pool does with clips: a worker's part is in a module of its own, the parent's is here.
 
     Attributes:
         module: Name of the module whose ``initialize`` a worker calls, see ``serve``.
@@ -76,10 +75,3 @@ class WorkerLimits:
             raise UsageError(f"The time per clip is {self.timeout_s} s; it must be above 0.")
         if not 16 <= self.memory_mb <= 1 << 20:
             raise UsageError(f"The memory of a worker is {self.memory_mb} MB; at least 16 is.")
-
-
-def cpu_count() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

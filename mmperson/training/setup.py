@@ -46,7 +46,7 @@ from mmperson.training.state import TrainingState, load_trainable
 from mmperson.training.step import OnNote, out_of_memory
 
 MANIFEST_FILE = "manifest.sha256"
-_TOLD_ROWS: Final = 100  # Rows that are decoded before the user hears of it again, at least.
+_REPORT_ROWS: Final = 100  # Rows between two reports of progress, at least.
 
 
 @dataclass(frozen=True)
@@ -193,13 +193,13 @@ def _progress(total: int, on_note: OnNote) -> Callable[[int], None]:
     """Return what says how many rows are decoded: at the start, and now and then."""
     due = 0
 
-    def tell(done: int) -> None:
+    def report(done: int) -> None:
         nonlocal due
         if due <= done < total:
             on_note(f"Decoding clips: {done:,} of {total:,} rows are ready.")
-            due = done + max(_TOLD_ROWS, total // 10)
+            due = done + max(_REPORT_ROWS, total // 10)
 
-    return tell
+    return report
 
 
 def score_run(

@@ -26,13 +26,15 @@ def test_every_scenario_is_measured(tiny_bundle, short_clip, monkeypatch):
     monkeypatch.setattr(cold_start, "RUNS", 1)
     told = []
     bundle = open_bundle(tiny_bundle)
-    report = measure(bundle, [short_clip], workers=2, seconds=0.2, bound_s=30.0, tell=told.append)
+    report = measure(
+        bundle, [short_clip], workers=2, seconds=0.2, bound_s=30.0, on_stage=told.append
+    )
     assert [line.split()[0] for line in told] == [
         "Warming",
         "Single",
         "Offline,",
         "Server,",
-        "ColdStart",
+        "Cold",
     ]
     assert report.bundle.reads == ("audio", "text")
     assert report.bundle.frames == 0

@@ -10,7 +10,7 @@ from mmperson.benchmark import scenarios as module
 from mmperson.benchmark.cold_start import ColdStart
 from mmperson.benchmark.latency import latency
 from mmperson.benchmark.memory_growth import MemoryGrowth
-from mmperson.benchmark.offline import Rate
+from mmperson.benchmark.offline import Throughput
 from mmperson.benchmark.server import Probe, Server
 from mmperson.cli.app import app
 from mmperson.cli.benchmark_table import print_report
@@ -86,7 +86,7 @@ def test_every_scenario_has_its_table_and_a_name_gives_no_orders(demo):
         report,
         circumstances=replace(report.circumstances, load=9.0, busy=True),
         clips=[replace(report.clips[0], clip="[red]x\x1b[2J"), *report.clips * 6],
-        offline=[Rate(1, 8, 4.0, 1.0, None, None), Rate(2, 8, 7.9, 1.98, 0.2, 210.4)],
+        offline=[Throughput(1, 8, 4.0, 1.0, None, None), Throughput(2, 8, 7.9, 1.98, 0.2, 210.4)],
         server=Server(2, 1.5, 3.25, wall, [Probe(3.25, 20, True, wall), Probe(9, 20, False, None)]),
         cold=ColdStart(5, 0.4, 0.3, 0.1, 1.0, 0.9, 200.0),
         drift=MemoryGrowth(1000, 200.0, 202.0, 0.01),

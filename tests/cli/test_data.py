@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from mmperson.cli.data import app
 from mmperson.datasets import Manifest, read_manifest, write_manifest
-from mmperson.errors import DataError, UnknownComponent
+from mmperson.errors import DataError, UnknownComponent, UsageError
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
@@ -67,7 +67,7 @@ def test_import_refuses_what_it_does_not_know(tmp_path: Path):
 def test_import_says_where_it_cannot_write(first_impressions: Path, tmp_path: Path):
     (tmp_path / "file").touch()
     result = run("import", "first-impressions", first_impressions, "--out", tmp_path / "file" / "m")
-    assert isinstance(result.exception, DataError)
+    assert isinstance(result.exception, UsageError)
     assert "cannot be written" in str(result.exception)
 
 

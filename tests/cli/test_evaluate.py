@@ -1,6 +1,6 @@
+import importlib
 import json
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -139,8 +139,8 @@ def test_a_file_of_another_corpus_is_an_error(run, file):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((), UsageError, "0 of --bundle, --run and --predictions"),
-        (("--bundle", "b", "--predictions", "p.csv"), UsageError, "2 of --bundle"),
+        ((), UsageError, "0 of bundle, run and predictions"),
+        (("--bundle", "b", "--predictions", "p.csv"), UsageError, "2 of bundle"),
         (("--predictions", "p.csv", "--modalities", "text"), UsageError, "a file has no choice"),
         (("--bundle", "b", "--modalities", "text,sound"), UnknownComponent, "called 'sound'"),
         (("--predictions", "p.csv", "--split", "tests"), UnknownComponent, "Did you mean 'test'"),
@@ -163,7 +163,7 @@ def test_an_unwritable_file_is_named_after_the_result(run, file, tmp_path):
 @pytest.mark.parametrize(
     ("option", "module", "function"),
     [
-        ("--bundle", "mmperson.evaluation.scoring", "score_bundle"),
+        ("--bundle", "mmperson.api", "score_bundle"),
         ("--run", "mmperson.training", "score_run"),
     ],
 )
@@ -176,9 +176,7 @@ def test_a_bundle_or_a_run_scores_the_rows_of_the_split(
         calls.append((str(where), len(rows), modalities))
         return np.where(np.arange(12)[:, None] == 4, np.nan, scores)
 
-    fake = types.ModuleType(module)
-    setattr(fake, function, score)
-    monkeypatch.setitem(sys.modules, module, fake)
+    monkeypatch.setattr(importlib.import_module(module), function, score)
     result = run(option, "somewhere", "--modalities", "text,audio", "--format", "json")
     record = json.loads(result.stdout)
     assert calls == [("somewhere", 12, ("audio", "text"))]

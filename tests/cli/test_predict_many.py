@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from mmperson.cli.app import app
 from mmperson.errors import UsageError
+from mmperson.inference import batch
 from mmperson.inference.predictor import Predictor, load
 from mmperson.pool import worker_pool as pool
 from mmperson.pool.worker import SINGLE_THREAD_ENV
@@ -91,11 +92,11 @@ def test_a_folder_without_clips_is_refused(run, tmp_path):
 
 
 def test_one_clip_needs_no_worker_and_several_get_them(run, demo, monkeypatch):
-    monkeypatch.setattr(pool, "imap_unordered", lambda *arguments: pytest.fail("a worker"))
+    monkeypatch.setattr(batch, "imap_unordered", lambda *arguments: pytest.fail("a worker"))
     assert run(demo).exit_code == 0
     assert run(demo, demo, "--workers", "0").exit_code == 0
     seen = []
-    monkeypatch.setattr(pool, "imap_unordered", lambda *arguments: seen.append(arguments[2]) or [])
+    monkeypatch.setattr(batch, "imap_unordered", lambda *arguments: seen.append(arguments[2]) or [])
     run(demo, demo)
     run(demo, "--timeout", "7")
     run(demo, "--memory", "99")

@@ -19,7 +19,7 @@ from mmperson.datasets.pairwise import (
     read_comparisons,
     write_scores,
 )
-from mmperson.errors import DataError
+from mmperson.errors import DataError, UsageError
 
 HEADER = "group,trait,winner,loser\n"
 
@@ -238,5 +238,5 @@ def test_the_verb(tmp_path: Path):
     (tmp_path / "file").touch()
     command[3] = str(tmp_path / "file" / "scores.csv")
     answer = CliRunner().invoke(app, command)
-    assert isinstance(answer.exception, DataError)
+    assert isinstance(answer.exception, UsageError)
     assert "cannot be written" in str(answer.exception)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmperson.errors import DataError
+from mmperson.errors import DataError, UsageError
 from mmperson.evaluation.predictions import Predictions, read_predictions, write_predictions
 
 HEADER = "sample_id,pred_O,pred_C,pred_E,pred_A,pred_N\n"
@@ -98,7 +98,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 def test_a_missing_file_and_an_unwritable_one_are_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.csv cannot be read"):
         read_predictions(tmp_path / "nowhere.csv")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written"):
         write_predictions(tmp_path / "no" / "p.csv", ["a"], np.zeros((1, 5)))
 
 

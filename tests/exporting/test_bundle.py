@@ -1,5 +1,4 @@
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import mmperson
 from mmperson.datasets import read_manifest, rows
 from mmperson.errors import ExportError
 from mmperson.exporting import bundle as module
 from mmperson.exporting import export_run
+from mmperson.files import write_folder
 from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec
 
 
@@ -21,10 +20,14 @@ def content(*names):
     }
 
 
+def write_bundle(out, files):
+    write_folder(out, files, module._check_replaceable)
+
+
 @pytest.fixture
 def out(tmp_path):
     folder = tmp_path / "bundle"
-    module._write_folder(folder, content("a.onnx", "LICENSE.txt"))
+    write_bundle(folder, content("a.onnx", "LICENSE.txt"))
     return folder
 
 
@@ -33,7 +36,7 @@ def names(folder):
 
 
 def test_a_bundle_is_replaced_and_nothing_is_left_beside_it(out):
-    module._write_folder(out, content("b.onnx"))
+    write_bundle(out, content("b.onnx"))
     assert names(out) == {"b.onnx", "bundle.json"}
     assert names(out.parent) == {"bundle"}
 
@@ -52,7 +55,7 @@ def test_a_folder_with_other_files_is_left_alone(out, tmp_path, kind):
             (out / "a.onnx").unlink()
     before = names(out)
     with pytest.raises(ExportError, match="does not hold exactly"):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert names(out) == before
     assert not list(tmp_path.glob(".bundle-*"))
 
@@ -61,7 +64,7 @@ def test_a_folder_with_other_files_is_left_alone(out, tmp_path, kind):
 def test_a_broken_description_is_left_alone(out, described):
     (out / "bundle.json").write_bytes(described)
     with pytest.raises(ExportError):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert (out / "bundle.json").read_bytes() == described
 
 
@@ -69,7 +72,7 @@ def test_a_link_to_a_bundle_is_left_alone(out, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(out)
     with pytest.raises(ExportError, match="is no bundle"):
-        module._write_folder(link, content("b.onnx"))
+        write_bundle(link, content("b.onnx"))
     assert "a.onnx" in names(out)
 
 
@@ -89,7 +92,7 @@ def test_the_old_bundle_comes_back_if_the_new_one_cannot_be_moved(out, monkeypat
 
     monkeypatch.setattr(Path, "rename", fail_for_new)
     with pytest.raises(OSError, match="moved away"):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert "a.onnx" in names(out)
     assert names(out.parent) == {"bundle"}
 
@@ -100,50 +103,8 @@ def test_a_full_disk_leaves_nothing_behind(out, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        module._write_folder(out, content("b.onnx"))
+        write_bundle(out, content("b.onnx"))
     assert names(out.parent) == {"bundle"}
-
-
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-    """A repository with a package in it, which is what is asked for its commit."""
-    package = tmp_path / "source" / "mmperson"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    git(package.parent, "init", "--quiet")
-    git(package.parent, "add", ".")
-    author = ("-c", "user.name=a", "-c", "user.email=a@b")
-    git(package.parent, *author, "commit", "--quiet", "--message", "first")
-    monkeypatch.setattr(mmperson, "__file__", str(package / "__init__.py"))
-    return package
-
-
-def git(folder, *arguments):
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def test_the_commit_is_that_of_the_source(source):
-    (source / "untracked.txt").write_text("")
-    assert module._commit() == git(source, "rev-parse", "HEAD")
-
-
-def test_a_changed_source_is_dirty(source):
-    (source / "__init__.py").write_text("changed = True")
-    assert module._commit() == git(source, "rev-parse", "HEAD") + "-dirty"
-
-
-def test_the_commit_of_another_project_is_not_taken(source, monkeypatch):
-    inside = source.parent / "site-packages" / "mmperson" / "__init__.py"
-    inside.parent.mkdir(parents=True)
-    inside.write_text("")
-    monkeypatch.setattr(mmperson, "__file__", str(inside))
-    assert module._commit() == "unknown"
-
-
-def test_without_git_the_commit_is_unknown(source, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert module._commit() == "unknown"
 
 
 def test_the_bundle_names_its_columns(tiny_bundle):

@@ -7,14 +7,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mmperson.cli import export as command
 from mmperson.cli.app import app
 from mmperson.config import FramesConfig
 from mmperson.datasets import read_manifest
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.errors import ExportError, ParityExceeded
 from mmperson.exporting import bundle as module
-from mmperson.exporting import export_run
+from mmperson.exporting import export_run, quality
 from mmperson.exporting.graph import HALF_OPSET, export_graph
 from mmperson.exporting.parity import check_parity
 from mmperson.exporting.quantize import convert, to_fp16
@@ -232,7 +231,7 @@ def test_static_int8_is_calibrated_on_training_rows(export, tmp_path, monkeypatc
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_precision_that_costs_accuracy_is_refused(export, precision, monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "MAX_ACCURACY_DRIFT", -1.0)
+    monkeypatch.setattr(quality, "MAX_ACCURACY_LOSS", -1.0)
     with pytest.raises(ExportError, match="Export with --precision fp32"):
         export("--precision", precision)
     assert not (tmp_path / "b").exists()

@@ -2,9 +2,9 @@
 
 import errno
 import os
-import selectors
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +12,8 @@ from typing import ClassVar
 import pytest
 
 from mmperson.errors import DataError, UsageError
-from mmperson.pool import exit_errors as lost
-from mmperson.pool import worker_pool as crew_module
+from mmperson.pool import exit_errors
+from mmperson.pool import worker_pool as pool_module
 from mmperson.pool.worker_pool import WorkerLimits, WorkerPool, Workload, imap_unordered
 
 
@@ -112,7 +112,7 @@ def test_a_worker_leaves_no_core_dump():
 
 
 def test_a_worker_that_was_stopped_is_out_of_time(monkeypatch):
-    monkeypatch.setattr(crew_module, "_GRACE_S", 0.2)
+    monkeypatch.setattr(pool_module, "_GRACE_S", 0.2)
     tasks = ["stop", "a"]
     found = dict(imap_unordered(Toy(), tasks, WorkerLimits(workers=1, timeout_s=0.5)))
     assert found == {0: "stop: The clip took longer than 0.5 s.", 1: "a"}
@@ -134,16 +134,16 @@ def first_start(monkeypatch, tmp_path):
     def patch(what):
         met = str(tmp_path / "met")
         doomed = f"import os, signal; os.path.exists({met!r}) or (open({met!r}, 'x'), {what}); "
-        monkeypatch.setattr(crew_module, "_PROGRAM", doomed + crew_module._PROGRAM)
+        monkeypatch.setattr(pool_module, "_PROGRAM", doomed + pool_module._PROGRAM)
 
     return patch
 
 
 @pytest.mark.slow
 def test_a_worker_that_was_stopped_as_it_started_costs_one_clip(first_start, monkeypatch):
-    for module in (crew_module, lost):
+    for module in (pool_module, exit_errors):
         monkeypatch.setattr(module, "STARTUP_TIMEOUT_S", 5.0)
-    monkeypatch.setattr(crew_module, "_GRACE_S", 0.2)
+    monkeypatch.setattr(pool_module, "_GRACE_S", 0.2)
     first_start("os.kill(os.getpid(), signal.SIGSTOP)")
     found = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1)))
     assert found[0] == "a: The process that was to have the clip was not ready after 5 s."
@@ -182,6 +182,18 @@ def test_a_system_that_gives_no_room_for_workers_is_a_typed_error(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", full)
     with pytest.raises(UsageError, match=r"Too many open files\. Use fewer \(--workers"):
         list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=3)))
-    monkeypatch.setattr(selectors, "DefaultSelector", full)
-    with pytest.raises(UsageError, match="No further worker can be started, of 3"):
+
+
+def test_a_system_that_gives_no_thread_ends_the_worker_again(monkeypatch):
+    def full(_):
+        raise RuntimeError("can't start new thread")
+
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[0]
+    )
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(UsageError, match=r"of 3: can't start new thread\. Use fewer"):
         list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=3)))
+    assert started[0].returncode == -signal.SIGKILL

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmperson.cli.data import Format, stats
+from mmperson.cli.data import stats
 from mmperson.datasets import Manifest, check_manifest, import_corpus, read_manifest, write_manifest
 from mmperson.datasets.tables import MAX_FINDINGS
 from mmperson.errors import DataError
@@ -237,7 +237,7 @@ def test_stats_need_no_test_split(folder: Path, tmp_path: Path, capsys: pytest.C
         "a.mp4,train,.1,.2,.3,.4,.5\nb.mov,train,.5,.5,.5,.5,.4\ndeep/c.mp4,validation,0,0,0,0,0\n"
     )
     write_manifest(import_table(folder, header + rows), tmp_path / "mine.parquet")
-    stats(tmp_path / "mine.parquet", Format.json)
+    stats(tmp_path / "mine.parquet", "json")
     baselines = json.loads(capsys.readouterr().out)["baselines"]
     assert baselines.keys() == {"validation"}
     assert baselines["validation"].keys() == {"official", "unseen"}

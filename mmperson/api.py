@@ -1,0 +1,236 @@
+"""Training, evaluation and export as functions, as the verbs of the command line are.
+
+What needs torch is imported within, so that evaluating a bundle does without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.config import Recipe, load_recipe
+from mmperson.datasets.manifest import SPLITS, Manifest, read_manifest
+from mmperson.errors import DataError, MissingExtra, UnknownComponent, UsageError
+from mmperson.evaluation.evaluate import Evaluation, evaluate_split
+from mmperson.evaluation.predictions import Predictions, read_predictions
+from mmperson.evaluation.protocols import PROTOCOLS
+from mmperson.evaluation.scoring import score_bundle
+from mmperson.inference.predictor import Predictor
+from mmperson.schema import MODALITIES
+from mmperson.traits import TRAITS
+
+if TYPE_CHECKING:
+    from mmperson.exporting.quantize import Precision
+    from mmperson.inference.bundle import BundleInfo
+    from mmperson.training import RunResult
+
+FilePath = str | Path
+Scores = npt.NDArray[np.float64]
+
+
+def train(
+    recipe: Recipe | FilePath,
+    out: FilePath,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    on_epoch: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> RunResult:
+    """Train a recipe into a run folder; an interrupted run of the same recipe resumes.
+
+    Args:
+        recipe: A recipe, or the path of its YAML file.
+        out: Folder for the recipe, the log, the state and the network.
+        overrides: Settings to change in a recipe file, such as ``{"optim.lr": "1e-4"}``.
+        on_epoch: Called after every epoch with its number from 1, the number of epochs, and its
+            figures by name.
+        on_note: Called with sentences that the user should read.
+
+    Returns:
+        The run folder, the number of rows, and the best selection metric.
+
+    Raises:
+        ConfigError: The recipe cannot be read or is invalid.
+        DataError: The manifest cannot be used.
+        MissingExtra: The train extra is not installed.
+        TrainingError: Training diverged, ran out of memory, or the folder holds another run.
+        UsageError: The folder or the cache cannot be written.
+    """
+    with _extra("train"):
+        from mmperson.training import train as train_recipe
+
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise UsageError("Overrides are for a recipe file; a loaded recipe was given.")
+        resolved = recipe
+    else:
+        resolved = load_recipe(Path(recipe), dict(overrides or {}))
+    return train_recipe(resolved, Path(out), on_epoch, on_note)
+
+
+def evaluate(
+    data: Manifest | FilePath,
+    split: str,
+    *,
+    bundle: Predictor | FilePath | None = None,
+    run: FilePath | None = None,
+    predictions: Predictions | FilePath | None = None,
+    protocol: str = "official",
+    modalities: Sequence[str] | None = None,
+    draws: int = 2_000,
+    seed: int = 0,
+    on_note: Callable[[str], object] = lambda _: None,
+    on_scores: Callable[[Manifest, Scores], object] = lambda *_: None,
+) -> Evaluation:
+    """Judge a bundle, a run or predictions beside simple baselines, with 95 % intervals.
+
+    Give exactly one of ``bundle``, ``run`` and ``predictions``.
+
+    Args:
+        data: A manifest, or the path of its file.
+        split: Rows to judge: ``train``, ``validation`` or ``test``.
+        bundle: An open predictor, or the name or folder of a bundle.
+        run: Folder of a training run; it needs the train extra.
+        predictions: Predictions, or the path of their CSV file.
+        protocol: ``official``, ``unseen`` or ``folds``.
+        modalities: Modalities to score with; None for all that are read.
+        draws: Bootstrap draws of source videos.
+        seed: Seed of the draws.
+        on_note: Called with sentences that the user should read.
+        on_scores: Called before the judgement with the rows of the split and their scores, float64
+            (row, trait), NaN where a row has none.
+
+    Returns:
+        Metrics, intervals, baselines and the paired comparison with the best of them.
+
+    Raises:
+        UsageError: Not exactly one of the three is given, or modalities for predictions.
+        UnknownComponent: There is no such split, protocol or modality.
+        DataError: The manifest or the predictions cannot be used, or no row is rated and scored.
+        BundleError: The bundle cannot be used.
+        MissingExtra: A run is to be judged, and the train extra is not installed.
+    """
+    given = [name for name in (bundle, run, predictions) if name is not None]
+    if len(given) != 1:
+        raise UsageError(
+            f"{len(given)} of bundle, run and predictions were given.", hint="Give exactly one."
+        )
+    if modalities is not None and predictions is not None:
+        raise UsageError("Modalities choose what a bundle or a run reads; a file has no choice.")
+    wanted = None if modalities is None else _in_order(modalities)
+    # Checked before the scoring, which may take minutes.
+    for kind, name, choices in (("split", split, SPLITS), ("protocol", protocol, PROTOCOLS)):
+        if name not in choices:
+            raise UnknownComponent(kind, name, choices)
+    manifest = _manifest(data)
+    rows = manifest.where_split(split)
+    if bundle is not None:
+        scores = score_bundle(bundle, rows, wanted)
+    elif run is not None:
+        scores = _score_run(run, rows, wanted)
+    else:
+        assert predictions is not None
+        file = _predictions(predictions)
+        if unknown := file.unknown(manifest.sample_id):
+            on_note(
+                f"{len(unknown)} of {len(file.sample_id)} predictions are for samples that the "
+                f"manifest lacks, {unknown[0]!r} among them; they are left out."
+            )
+        scores = file.align(rows.sample_id)
+    on_scores(rows, scores)
+    return evaluate_split(scores, manifest, split, protocol=protocol, draws=draws, seed=seed)
+
+
+def export(
+    run: FilePath,
+    out: FilePath,
+    data: Manifest | FilePath,
+    *,
+    split: str = "validation",
+    precision: Precision = "int8",
+    on_note: Callable[[str], object] = lambda _: None,
+) -> BundleInfo:
+    """Export a run to a bundle, compare its graphs with the network, and measure its quality.
+
+    Args:
+        run: Folder of a training run.
+        out: Bundle folder to make; a bundle there is replaced, anything else is refused.
+        data: A manifest, or the path of its file.
+        split: Rows that the graphs are compared on and the quality is measured on.
+        precision: What graphs are converted to, see ``mmperson.exporting.quantize.Precision``.
+        on_note: Called with sentences that the user should read.
+
+    Returns:
+        The facts of the bundle, with its metrics.
+
+    Raises:
+        DataError: The manifest cannot be used, or has no rows in the split.
+        ParityExceeded: The graphs compute something else than the network.
+        ExportError: The network cannot be exported, the conversion costs more than
+            ``mmperson.exporting.quality.MAX_ACCURACY_LOSS``, or the folder holds something else.
+        MissingExtra: The train or export extra is not installed.
+    """
+    with _extra("train,export"):
+        from mmperson.exporting import export_run
+        from mmperson.exporting.quality import measure_quality
+
+    manifest = _manifest(data)
+    rows = manifest.where_split(split)
+    if not len(rows):
+        raise DataError(
+            f"The manifest has no rows in the split {split!r}.",
+            hint="Give another split: the graphs are compared with the network on its rows.",
+        )
+    learned = manifest.where_split("train")
+    return export_run(
+        run,
+        out,
+        rows,
+        precision=precision,
+        calibration=learned if len(learned) else None,
+        measure=partial(
+            measure_quality,
+            manifest=manifest,
+            split=split,
+            score_network=partial(_score_run, run),
+            on_note=on_note,
+        ),
+    )
+
+
+def _score_run(run: FilePath, rows: Manifest, modalities: tuple[str, ...] | None = None) -> Scores:
+    """Return the scores of a run's network for the traits, float64 (row, trait)."""
+    with _extra("train"):
+        from mmperson.training import score_run
+
+    return score_run(Path(run), rows, modalities)[:, : len(TRAITS)]
+
+
+def _in_order(modalities: Sequence[str]) -> tuple[str, ...]:
+    for name in modalities:
+        if name not in MODALITIES:
+            raise UnknownComponent("modality", name, MODALITIES)
+    return tuple(name for name in MODALITIES if name in modalities)
+
+
+def _manifest(data: Manifest | FilePath) -> Manifest:
+    return data if isinstance(data, Manifest) else read_manifest(Path(data))
+
+
+def _predictions(given: Predictions | FilePath) -> Predictions:
+    return given if isinstance(given, Predictions) else read_predictions(given)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Raise a ``MissingExtra`` if a package cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "torch", name) from error
