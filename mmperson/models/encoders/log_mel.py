@@ -69,6 +69,11 @@ class LogMelEncoder(BackboneEncoder):
             trainable=config.trainable,
         )
 
+    @classmethod
+    def spec(cls, config: LogMelConfig) -> LogMelSpec:
+        """Return the spectrogram of the window."""
+        return LogMelSpec(window_s=config.window_s, n_mels=config.mels)
+
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a spectrogram.
 
