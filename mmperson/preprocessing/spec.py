@@ -79,7 +79,7 @@ class InputSpec(Record):
 
     def subset(self, modalities: Collection[str]) -> InputSpec:
         """Return the spec of some modalities alone."""
-        return InputSpec(**{name: getattr(self, name) for name in modalities})
+        return self.model_copy(update=dict.fromkeys(set(self.parts) - set(modalities)))
 
     def read_options(self) -> dict[str, Any]:
         """Return the arguments of ``read_clip`` that decode what is read, and nothing else."""

@@ -1,13 +1,15 @@
+import importlib.util
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
-from mmperson.errors import BundleCorrupt
+from mmperson.errors import BundleCorrupt, MissingExtra
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.predictor import Predictor, load
 from mmperson.inference.validation import validate_graphs
+from mmperson.preprocessing import InputSpec, LibrosaSpec
 from tests.inference.test_predictor import changed
 
 
@@ -84,6 +86,14 @@ def test_tokens_must_be_few_floats_with_three_axes(tiny_bundle, shape, problem):
         validate_graphs(predictor.bundle.info, sessions)
     odd.outputs = said | {"audio_tokens": (None, "token", 8)}
     validate_graphs(predictor.bundle.info, sessions)
+
+
+def test_a_bundle_that_needs_an_extra_says_so_when_it_is_opened(tiny_bundle, monkeypatch):
+    info = load(tiny_bundle).bundle.info
+    needy = InputSpec(audio=LibrosaSpec(features=("rms",)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="librosa"):
+        validate_graphs(info.model_copy(update={"spec": needy}), {})
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from mmperson.config.encoders import LibrosaConfig
 from mmperson.models.encoders.encoder import Encoder, InputBatch
-from mmperson.models.layers.masked import average_groups
-from mmperson.models.tokens import Tokens
+from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import LibrosaSpec
 
 _MAX_TOKENS: Final = 16
@@ -79,4 +78,4 @@ class LibrosaEncoder(Encoder):
         """
         standard = ((x - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
         tokens = Tokens(self.body(standard * mask.unsqueeze(-1)), mask)
-        return average_groups(tokens, self.group)
+        return average_tokens(tokens, self.group)

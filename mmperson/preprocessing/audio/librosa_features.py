@@ -8,11 +8,11 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmperson.errors import MissingExtra, did_you_mean
 from mmperson.preprocessing.audio.sound import SoundSpec
@@ -93,12 +93,11 @@ class LibrosaSettings(Record):
     def _known_statistics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return _known(names, STATISTICS, "statistic")
 
-    @field_validator("n_mfcc")
-    @classmethod
-    def _no_more_than_bands(cls, n_mfcc: int, info: Any) -> int:
-        if n_mfcc > info.data.get("n_mels", n_mfcc):
-            raise ValueError(f"n_mfcc must not exceed n_mels ({info.data['n_mels']})")
-        return n_mfcc
+    @model_validator(mode="after")
+    def _no_more_coefficients_than_bands(self) -> Self:
+        if "mfcc" in self.features and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc ({self.n_mfcc}) must not exceed n_mels ({self.n_mels})")
+        return self
 
 
 class LibrosaSpec(LibrosaSettings, SoundSpec):
