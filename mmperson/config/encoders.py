@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mmperson.config.section import Section, named
+from mmperson.preprocessing.audio.librosa_features import LibrosaSettings
 
 _Dropout = Annotated[float, Field(ge=0, lt=1)]
 
@@ -191,6 +192,19 @@ class ResidualAudioConfig(Section):
     window_s: float = Field(15.0, ge=1, le=120)
 
 
+class LibrosaConfig(LibrosaSettings, Section):
+    """Any features of librosa, as a token sequence or as statistics of the clip.
+
+    Attributes:
+        dim: Width of a token.
+        dropout: Dropout inside the encoder.
+    """
+
+    name: Literal["librosa"] = "librosa"
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
 class TransformerConfig(Section):
     """A transformer over the transcript's tokens; its token states are the output.
 
@@ -278,6 +292,7 @@ AudioConfig = Annotated[
     | LogMelConfig
     | WaveformConfig
     | ResidualAudioConfig
+    | LibrosaConfig
     | ColumnsConfig,
     Field(discriminator="name"),
     BeforeValidator(named("descriptors")),

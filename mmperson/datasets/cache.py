@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mmperson.errors import DataError
 from mmperson.files import atomic_write, remove_stale, write_errors
-from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec, SoundSpec, WaveformSpec
+from mmperson.preprocessing.spec import InputSpec
 
 SPEC_FILE = "spec.sha256"
 MISSING = ".missing"
@@ -152,11 +152,8 @@ class FeatureCache:
         found = read_header(path)
         if found is None:
             return False
-        part = getattr(self._spec, modality)
-        dtype, shape = found
-        return dtype == (np.uint8 if isinstance(part, FrameSpec) else np.float32) and _fits(
-            shape, part
-        )
+        part = self._spec.parts.get(modality)
+        return part is not None and part.fits(*found)
 
 
 def read_header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
@@ -192,14 +189,6 @@ def file_identity(clip: str | Path) -> str:
     # A clip that was replaced by another file of the same name has another size or time.
     status = Path(clip).stat()
     return f"{Path(clip).resolve()}|{status.st_size}|{status.st_mtime_ns}"
-
-
-def _fits(shape: tuple[int, ...], part: FrameSpec | SoundSpec) -> bool:
-    """Return whether an array has the shape of a part of a spec, or of a shorter sound."""
-    if isinstance(part, LogMelSpec | WaveformSpec):
-        most, *rest = part.shape
-        return shape[1:] == tuple(rest) and len(shape) > 0 and 0 < shape[0] <= most
-    return shape == part.shape
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:

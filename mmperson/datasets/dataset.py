@@ -26,6 +26,7 @@ from mmperson.traits import TRAITS
 Batch = dict[str, Tensor]
 
 _POOL = 16  # Batches whose rows are sorted by length together, so that little padding is computed.
+_TEXTS = 64  # Texts of a batch of one modality.
 _IN_MEMORY_BYTES = 64 * 1024  # Larger inputs of a clip stay on the disk until a batch needs them.
 
 
@@ -87,7 +88,8 @@ class ClipDataset:
         """
         require_clips(manifest, spec)
         lazy = PreparedRows(manifest, spec, tokenizer, cache)
-        small = cache is None or _bytes(spec) <= _IN_MEMORY_BYTES
+        sizes = [part.nbytes for part in spec.parts.values() if part.source != "transcript"]
+        small = cache is None or sum(sizes) <= _IN_MEMORY_BYTES
         kept: list[ClipInputs] = []
         present = np.zeros((len(manifest), 3), dtype=np.float32)
         lengths = np.zeros(len(manifest), dtype=np.int64)
@@ -109,7 +111,7 @@ class ClipDataset:
         )
 
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
-        """Collate rows, see ``inputs.batch.collate``.
+        """Collate rows, see ``preprocessing.collate``.
 
         What a frozen encoder has said stands in for its input: ``<name>_features``, float (batch,
         token, dim), and ``<name>_features_mask``.
@@ -156,19 +158,28 @@ class ClipDataset:
             },
         )
 
+    def inputs_of(self, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield what is read of one modality, batch by batch, texts of similar length together.
+
+        Yields:
+            Its array and its mask, as in ``batch``, and float (batch,), 1 where it is present.
+        """
+        only = self.spec.subset([name])
+        by_row = np.array_split(np.arange(len(self)), len(self) // 256 + 1)
+        for rows in self.by_length(_TEXTS) if name == "text" else by_row:
+            arrays = collate([self.inputs[row] for row in rows], only)
+            present = self.present[rows, MODALITIES.index(name)]
+            x, mask = (torch.from_numpy(arrays[key]) for key in (name, f"{name}_mask"))
+            yield x, mask, torch.from_numpy(present)
+
     def vectors(self, name: str) -> tuple[Tensor, Tensor]:
         """Return a modality of one vector per clip, and what of it is known.
 
         Returns:
             Two tensors, float (row, feature): the values, zero where unknown, and 1 where known.
         """
-        only = InputSpec(**{name: getattr(self.spec, name)})
-        chunks = np.array_split(np.arange(len(self)), len(self) // 256 + 1)
-        parts = [collate([self.inputs[row] for row in rows], only) for rows in chunks]
-        here = self.present[:, MODALITIES.index(name), np.newaxis]
-        values = np.concatenate([part[name] for part in parts])
-        known = np.concatenate([part[f"{name}_mask"] for part in parts]) * here
-        return torch.from_numpy(values), torch.from_numpy(known)
+        values, masks, present = map(torch.cat, zip(*self.inputs_of(name), strict=True))
+        return values, masks * present.unsqueeze(1)
 
     def with_audio(self, audio: npt.NDArray[np.float32]) -> ClipDataset:
         """Return the same rows with another sound where there is one; float32 (row, feature)."""
@@ -254,12 +265,6 @@ def _extra(manifest: Manifest, name: str) -> npt.NDArray[np.generic]:
 
 def _numbered(names: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
-def _bytes(spec: InputSpec) -> int:
-    """Size of a clip's video and audio, in bytes if a number takes four."""
-    parts = [part for part in (spec.video, spec.audio) if part is not None]
-    return 4 * sum(int(np.prod(part.shape)) for part in parts)
 
 
 def _mask(lengths: list[int]) -> Tensor:

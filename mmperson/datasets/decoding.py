@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from mmperson.datasets.cache import FeatureCache
 from mmperson.datasets.manifest import Manifest
 from mmperson.datasets.rows import published, read_unchanged, require_clips
@@ -21,7 +19,6 @@ from mmperson.errors import DataError, MediaError, UsageError
 from mmperson.files import temp_folder
 from mmperson.pool.worker import TaskFunction
 from mmperson.pool.worker_pool import WorkerLimits, Workload, imap_unordered
-from mmperson.preprocessing.clip import preload
 from mmperson.preprocessing.spec import InputSpec
 
 _HEADER_BYTES = 4096
@@ -55,8 +52,7 @@ class DecodingWorkload(Workload[ClipRequest, bool]):
     @property
     def largest_file(self) -> int:
         """Bytes of the largest array."""
-        parts = [getattr(self.spec, name) for name in self.spec.modalities if name != "text"]
-        return max(4 * int(np.prod(part.shape)) for part in parts) + _HEADER_BYTES
+        return max(part.nbytes for part in self.spec.parts.values()) + _HEADER_BYTES
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -171,7 +167,7 @@ def initialize(settings: dict[str, Any]) -> TaskFunction:
     """Open the cache, in a worker; a task is a ``ClipRequest``."""
     spec = InputSpec.model_validate(settings["spec"])
     cache = FeatureCache(Path(settings["folder"]), spec)
-    preload(spec)
+    spec.preload()
 
     def decode(task: tuple[str, list[str]]) -> dict[str, Any]:
         clip, modalities = task

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
@@ -18,9 +17,7 @@ from mmperson.errors import DataError, MediaError
 from mmperson.media import read_clip
 from mmperson.media.decode import Threads
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
-from mmperson.preprocessing.spec import ColumnSpec, DescriptorSpec, InputSpec
-
-_CLIP_MODALITIES = ("video", "audio")
+from mmperson.preprocessing.spec import InputSpec
 
 
 def prepare_row(
@@ -70,14 +67,14 @@ def published(manifest: Manifest, row: int, spec: InputSpec) -> tuple[dict[str, 
     """
     found: dict[str, Any] = {}
     wanted = []
-    for name in _CLIP_MODALITIES:
-        part = getattr(spec, name)
-        if isinstance(part, ColumnSpec):
-            found[name] = _columns(manifest, row, part)
-        elif isinstance(part, DescriptorSpec) and np.isfinite(manifest.descriptors[row]).all():
-            found[name] = manifest.descriptors[row].astype(np.float32)
-        elif part is not None:
+    for name, part in spec.parts.items():
+        if part.source == "transcript":
+            continue
+        array = part.published(manifest, row)
+        if array is None and part.source == "clip":
             wanted.append(name)
+        else:
+            found[name] = array
     return found, wanted
 
 
@@ -89,8 +86,7 @@ def require_clips(manifest: Manifest, spec: InputSpec) -> None:
     Raises:
         DataError: A clip is missing.
     """
-    decoded = (part for part in (spec.video, spec.audio) if part is not None)
-    if all(isinstance(part, ColumnSpec) for part in decoded):
+    if all(part.source != "clip" for part in spec.parts.values()):
         return
     named = [clip for clip in manifest.clip if clip is not None]
     missing = [clip for clip in named if not os.path.isfile(clip)]  # Path fails on odd names
@@ -128,17 +124,6 @@ class PreparedRows(Sequence[ClipInputs]):
 
     def __iter__(self) -> Iterator[ClipInputs]:
         return (self[row] for row in range(len(self)))
-
-
-def _columns(manifest: Manifest, row: int, spec: ColumnSpec) -> npt.NDArray[np.float32] | None:
-    missing = [name for name in spec.columns if name not in manifest.extras]
-    if missing:
-        raise DataError(
-            f"The manifest has no column {', '.join(map(repr, missing))}.",
-            hint=f"It has {', '.join(sorted(manifest.extras)) or 'no extra columns'}.",
-        )
-    values = np.array([manifest.extras[name][row] for name in spec.columns], dtype=np.float32)
-    return values if np.isfinite(values).any() else None
 
 
 def _read_clip(

@@ -119,7 +119,7 @@ def model_card(
     others = recipe.data.targets[5:]
     return _CARD.format(
         name=recipe.name,
-        reads=" and ".join(_source(name, spec) for name in spec.modalities),
+        reads=" and ".join(f"{name} ({part.description})" for name, part in spec.parts.items()),
         unread=" and ".join(unread) or "nothing is left out",
         others=f";\n  besides, in the corpus's units, {', '.join(others)}" if others else "",
         corpus=corpus,
@@ -137,21 +137,6 @@ def _gate(gate: str, parity: Mapping[str, float]) -> str:
     """Say which graphs were held to the network."""
     when = "before conversion" if gate == "fp32" and len(parity) > 1 else "as shipped"
     return f"{when}, scores differ from the trained network's by at most"
-
-
-def _source(name: str, spec: InputSpec) -> str:
-    """Say what is read of a modality."""
-    kind = getattr(getattr(spec, name), "kind", "transcript")
-    said = {
-        "columns": "published features",
-        "frames": "frames",
-        "librosa26": "26 acoustic descriptors",
-        "prosody": "prosody",
-        "log_mel": "log-mel spectrogram",
-        "waveform": "waveform",
-        "transcript": "transcript",
-    }
-    return f"{name} ({said[kind]})"
 
 
 def _metrics(metrics: dict[str, Any]) -> str:

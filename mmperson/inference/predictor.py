@@ -28,7 +28,6 @@ from mmperson.media import Clip, Decode, read_clip, read_windows
 from mmperson.media.decode import Threads, check_profile
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import collate
-from mmperson.preprocessing.spec import DialogueSpec
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.schema import MODALITIES, Engine, Prediction
 
@@ -248,7 +247,7 @@ class Predictor:
         assert builder.clip is not None
         builder.warnings += builder.clip.warnings
         with builder.stage("inputs"):
-            words = resolved.turns if isinstance(self.spec.text, DialogueSpec) else resolved.text
+            words = resolved.turns if self.spec.reads_turns else resolved.text
             builder.inputs = prepare_clip(builder.clip, words, self.spec, self.tokenizer)
             builder.warnings += builder.inputs.warnings
             if resolved.unusable is not None:

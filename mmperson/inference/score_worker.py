@@ -8,7 +8,6 @@ from typing import Any
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.predictor import Predictor
 from mmperson.pool.worker import TaskFunction
-from mmperson.preprocessing.clip import preload
 
 
 def initialize(settings: dict[str, Any]) -> TaskFunction:
@@ -19,7 +18,7 @@ def initialize(settings: dict[str, Any]) -> TaskFunction:
         decode=settings["decode"],
         decode_threads="none",
     )
-    preload(predictor.spec)
+    predictor.spec.preload()
 
     def score(task: tuple[str, str | None]) -> dict[str, Any]:
         clip, transcript = task

@@ -33,9 +33,9 @@ class Session:
 
     Attributes:
         name: File name.
-        inputs: Names of what it is fed with.
-        outputs: Shape of what it says, by name; an axis that varies is a name or None.
-        types: Type of what it says, by name, such as ``tensor(float)``.
+        inputs: Shape of what it is fed with, by name; an axis that varies is a name or None.
+        outputs: Shape of what it says, by name.
+        types: Type of both, by name, such as ``tensor(float)``.
 
     Raises:
         BundleCorrupt: The graph cannot be loaded or was made for another input spec.
@@ -55,10 +55,10 @@ class Session:
         if facts.get("mmperson.spec_hash") != spec_hash:
             raise BundleCorrupt(f"{name} does not carry the input spec {spec_hash[:12]}.")
         self.name = name
-        self.inputs = tuple(entry.name for entry in self._session.get_inputs())
-        outputs = self._session.get_outputs()
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs = {entry.name: tuple(entry.shape) for entry in inputs}
         self.outputs = {entry.name: tuple(entry.shape) for entry in outputs}
-        self.types = {entry.name: str(entry.type) for entry in outputs}
+        self.types = {entry.name: str(entry.type) for entry in (*inputs, *outputs)}
         self._device = "cuda" if provider == "cuda" else "cpu"
 
     def run(self, inputs: Mapping[str, GraphValue]) -> dict[str, ort.OrtValue]:

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from mmperson.errors import BundleCorrupt
 from mmperson.inference.bundle import BundleInfo
 from mmperson.inference.session import GraphValue, Session
+from mmperson.preprocessing.modality import ModalitySpec
 
 _ADVICE: Final = "Export the bundle again, or use another one."
 _FLOATS: Final = ("tensor(float)", "tensor(float16)", "tensor(double)")
+_TENSORS: Final = {"float32": _FLOATS[0], "uint8": "tensor(uint8)", "int64": "tensor(int64)"}
 _MOST_NUMBERS: Final = 1 << 24
 
 
@@ -26,8 +28,10 @@ def validate_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
         sessions: Its graphs by name: ``fusion``, and an encoder per modality.
 
     Raises:
-        BundleCorrupt: One is missing or too many, or gives something else.
+        BundleCorrupt: One is missing or too many, or reads or gives something else.
+        MissingExtra: What the bundle reads cannot be prepared here.
     """
+    info.spec.require()
     wanted = {
         f"encoder_{name}": {f"{name}_tokens", f"{name}_tokens_mask"}
         for name in info.spec.modalities
@@ -39,6 +43,8 @@ def validate_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
             f"The bundle {info.name!r} should have the graphs {', '.join(wanted)}, with their "
             f"outputs; missing, too many or with other outputs: {', '.join(sorted(odd))}."
         )
+    for name, part in info.spec.parts.items():
+        _check_input(sessions[f"encoder_{name}"], name, part)
     for session in sessions.values():
         for output in session.outputs:
             _check_output(session, output)
@@ -88,6 +94,24 @@ def validate_scores(
 def _is_finite(value: GraphValue) -> bool:
     array = value if isinstance(value, np.ndarray) else value.numpy()
     return bool(np.isfinite(array).all())
+
+
+def _check_input(session: Session, name: str, part: ModalitySpec) -> None:
+    """Hold what a graph reads to what is prepared for it."""
+    kind, shape = session.types.get(name), session.inputs.get(name, ())
+    pairs = zip(shape[1:], part.graph_shape, strict=False)
+    fixed = [(axis, size) for axis, size in pairs if isinstance(axis, int) and size is not None]
+    if (
+        kind != _TENSORS[part.dtype]
+        or len(shape) != 1 + len(part.graph_shape)
+        or any(axis != size for axis, size in fixed)
+    ):
+        axes = ", ".join("any" if size is None else str(size) for size in part.graph_shape)
+        raise BundleCorrupt(
+            f"{session.name} reads {name} as {kind} of shape {shape}; "
+            f"{_TENSORS[part.dtype]} of shape (batch, {axes}) is prepared for it.",
+            hint=_ADVICE,
+        )
 
 
 def _check_output(session: Session, output: str) -> None:

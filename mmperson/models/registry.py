@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from torch import nn
 
 from mmperson.errors import UnknownComponent
 from mmperson.models.encoders.contours import ContourEncoder
 from mmperson.models.encoders.dialogue import DialogueEncoder
+from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.frames import FramesEncoder
+from mmperson.models.encoders.librosa import LibrosaEncoder
 from mmperson.models.encoders.log_mel import LogMelEncoder
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
 from mmperson.models.encoders.text import TextEncoder
-from mmperson.models.encoders.vector import VectorEncoder
+from mmperson.models.encoders.vector import (
+    ColumnsEncoder,
+    DescriptorsEncoder,
+    ProsodyEncoder,
+)
 from mmperson.models.encoders.video_network import VideoNetworkEncoder
 from mmperson.models.encoders.waveform import WaveformEncoder
 from mmperson.models.fusion.concat import ConcatFusion
@@ -32,21 +38,23 @@ from mmperson.models.fusion.ttfn_published import PublishedTextCentricFusion
 from mmperson.models.heads import EnsembleHead, PerTraitHead
 
 Builder = Callable[..., nn.Module]
+_Component = TypeVar("_Component")
 
-ENCODERS: Mapping[str, Mapping[str, Builder]] = {
+ENCODERS: Mapping[str, Mapping[str, type[Encoder]]] = {
     "video": {
         "frames": FramesEncoder,
         "video_network": VideoNetworkEncoder,
         "residual": ResidualVideoEncoder,
-        "columns": VectorEncoder,
+        "columns": ColumnsEncoder,
     },
     "audio": {
-        "descriptors": VectorEncoder,
-        "prosody": VectorEncoder,
+        "descriptors": DescriptorsEncoder,
+        "prosody": ProsodyEncoder,
         "log_mel": LogMelEncoder,
         "waveform": WaveformEncoder,
         "residual": ResidualAudioEncoder,
-        "columns": VectorEncoder,
+        "librosa": LibrosaEncoder,
+        "columns": ColumnsEncoder,
     },
     "text": {
         "transformer": TextEncoder,
@@ -72,9 +80,7 @@ TAUGHT_FUSIONS: Mapping[str, Callable[..., Fusion]] = {
 HEADS: Mapping[str, Builder] = {"ensemble": EnsembleHead, "per_trait": PerTraitHead}
 
 
-def component(
-    kind: str, registry: Mapping[str, Callable[..., Any]], name: str
-) -> Callable[..., Any]:
+def component(kind: str, registry: Mapping[str, _Component], name: str) -> _Component:
     """Look a component up.
 
     Raises:

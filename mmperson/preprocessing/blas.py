@@ -1,32 +1,36 @@
 """Matrix products on one thread, whatever numpy was set to.
 
 On several threads BLAS adds in another order, so that a clip's scores would differ in their last
-bits from machine to machine; and for products as small as these its threads cost twice the
+bits from machine to machine; and for products as small as these its threads cost three times the
 processor time and save none.
+
+The number of threads belongs to the process, so that to set and restore it around every clip would
+need a lock under which threads prepare their clips one after the other. So it is set for good.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
-
-# The number of threads is the process's: who leaves must not take the limit from who is inside.
-_INSIDE: Final = threading.Lock()
+from typing import Any
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let numpy's matrix products run on one thread inside the block; one block at a time."""
-    with _INSIDE, _controller().limit(limits=1, user_api="blas"):
-        yield
+def limit_blas_threads() -> None:
+    """Let numpy's matrix products run on one thread from now on, in the whole process.
+
+    Where more are set afterwards, the next call takes them back.
+    """
+    for library in _libraries():
+        if library.num_threads != 1:
+            # threadpoolctl from 3.7 on ignores all threads but the first that set a number.
+            release = getattr(library, "clear_controlling_thread", None)
+            if release is not None:
+                release(force=True)
+            library.set_num_threads(1)
 
 
 @functools.cache
-def _controller() -> Any:
+def _libraries() -> list[Any]:
     """Find the libraries that compute, once: numpy has loaded its own by now."""
     from threadpoolctl import ThreadpoolController  # Here: text alone need not wait for it.
 
-    return ThreadpoolController()
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)

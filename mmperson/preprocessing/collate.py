@@ -35,22 +35,8 @@ def collate(clips: Sequence[ClipInputs], spec: InputSpec) -> Arrays:
         axis is real. Text with prompts has a mask (batch, prompt, token).
     """
     batch: Arrays = {"present": np.stack([clip.present for clip in clips]).astype(np.float32)}
-    for name in spec.modalities:
-        parts = [getattr(clip, name) for clip in clips]
-        if name == "text":
-            prompts = len(spec.text.prompts) if spec.text is not None else 0
-            longest = max((part.shape[-1] for part in parts if part is not None), default=1)
-            shape: tuple[int, ...] = (prompts, longest) if prompts else (longest,)
-            axes, kind = len(shape), "int64"
-        else:
-            part_spec = getattr(spec, name)
-            shape = part_spec.shape
-            axes, kind = 1, "uint8" if part_spec.kind == "frames" else "float32"
-        batch[name] = np.zeros((len(clips), *shape), dtype=kind)
-        mask = np.zeros((len(clips), *shape[:axes]), dtype=np.float32)
-        for array, real, part in zip(batch[name], mask, parts, strict=True):
-            _place(array, real, part)
-        batch[f"{name}_mask"] = mask
+    for name, part in spec.parts.items():
+        batch[name], batch[f"{name}_mask"] = part.collate([getattr(clip, name) for clip in clips])
     return batch
 
 
@@ -79,17 +65,3 @@ def deduplicate_frames(batch: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     for target, clip, chosen in zip(pictures, frames, kept, strict=True):
         target[: len(chosen)] = clip[chosen]
     return {"video": pictures, VIDEO_SHOWN: shown}
-
-
-def _place(array: npt.NDArray[Any], real: npt.NDArray[np.float32], part: Any) -> None:
-    """Fill one row of a batch and of its mask."""
-    if part is None:
-        real[..., 0] = 1.0
-        return
-    inside = tuple(slice(0, size) for size in part.shape)
-    array[inside] = part
-    real[inside[: real.ndim]] = 1.0
-    if part.ndim == real.ndim and part.size:
-        known = part >= 0 if part.dtype == np.int64 else np.isfinite(part)
-        array[inside] = np.where(known, part, 0)
-        real[inside] = known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 import torchaudio.functional as sound
@@ -27,21 +28,37 @@ def augment(batch: Batch, spec: InputSpec, config: AugmentConfig, random: torch.
         random: Where chance comes from.
     """
     batch = dict(batch)
-    if isinstance(spec.video, FrameSpec) and "video" in batch:
-        if config.frames is not None:
-            batch |= _draw_frames(batch, spec.video, config.frames, random)
-        batch["video"] = torch.stack([_film(clip, config, random) for clip in batch["video"]])
-    if "audio" in batch and isinstance(spec.audio, WaveformSpec):
-        pairs = zip(batch["audio"], batch["audio_mask"], strict=True)
-        rate_hz = spec.audio.source_rate_hz
-        heard = [_waveform(x, mask, rate_hz, config, random) for x, mask in pairs]
-        batch["audio"], batch["audio_mask"] = map(torch.stack, zip(*heard, strict=True))
-        longest = max(1, int(batch["audio_mask"].sum(dim=1).max()))
-        batch |= {key: batch[key][:, :longest] for key in ("audio", "audio_mask")}
-    if "audio" in batch and isinstance(spec.audio, LogMelSpec):
-        gains_db = 2 * torch.rand(len(batch["audio"]), 1, 1, generator=random) - 1
-        batch["audio"] = batch["audio"] + gains_db * config.gain_db * math.log(10) / 10
+    for name, part in spec.parts.items():
+        if part.augmentation is not None and name in batch:
+            batch |= _AUGMENTATIONS[part.augmentation](batch, part, config, random)
     return batch
+
+
+def _frames(batch: Batch, spec: FrameSpec, config: AugmentConfig, random: torch.Generator) -> Batch:
+    """Draw some frames, and crop, mirror and light them."""
+    if config.frames is not None:
+        batch = _draw_frames(batch, spec, config.frames, random)
+    video = torch.stack([_film(clip, config, random) for clip in batch["video"]])
+    return {"video": video, "video_mask": batch["video_mask"]}
+
+
+def _waveforms(
+    batch: Batch, spec: WaveformSpec, config: AugmentConfig, random: torch.Generator
+) -> Batch:
+    """Draw a part of every waveform, change its level and add noise."""
+    pairs = zip(batch["audio"], batch["audio_mask"], strict=True)
+    heard = [_waveform(x, mask, spec.source_rate_hz, config, random) for x, mask in pairs]
+    audio, mask = map(torch.stack, zip(*heard, strict=True))
+    longest = max(1, int(mask.sum(dim=1).max()))
+    return {"audio": audio[:, :longest], "audio_mask": mask[:, :longest]}
+
+
+def _log_power(
+    batch: Batch, spec: LogMelSpec, config: AugmentConfig, random: torch.Generator
+) -> Batch:
+    """Change the level of logarithmic spectra."""
+    gains_db = 2 * torch.rand(len(batch["audio"]), 1, 1, generator=random) - 1
+    return {"audio": batch["audio"] + gains_db * config.gain_db * math.log(10) / 10}
 
 
 def _draw_frames(batch: Batch, spec: FrameSpec, count: int, random: torch.Generator) -> Batch:
@@ -86,3 +103,11 @@ def _waveform(
         noise = torch.randn(real, generator=random) * config.noise * level
         x = torch.cat([x[:real] + noise, x[real:]])
     return x, mask
+
+
+_AUGMENTATIONS: Mapping[str, Callable[..., Batch]] = {
+    "frames": _frames,
+    "waveform": _waveforms,
+    "log_power": _log_power,
+}
+"""By the name that a spec gives."""

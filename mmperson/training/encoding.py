@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ from mmperson.datasets.cache import read_header, save_array
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.files import remove_stale, write_errors
 from mmperson.models.checkpoint import read_tensors, write_tensors
+from mmperson.models.encoders.encoder import InputBatch
 from mmperson.models.network import PersonalityNetwork
-from mmperson.training.distillation.teacher import mean_states
 
 _BATCH = 64
-_PROJECTION_ROWS = 2000  # Clips that choose the principal components of the text.
+_SAMPLED_ROWS = 2000  # Clips that choose, for example, the principal components of the text.
 
 
 def encode_rows(
@@ -57,28 +58,31 @@ def encode_rows(
     return rows.with_kept_features(name, kept)
 
 
-def fit_text_projection(network: PersonalityNetwork, rows: ClipDataset, folder: Path) -> None:
-    """Fit the principal components of the text encoder's states to some of the rows.
+def fit_encoder(network: PersonalityNetwork, name: str, rows: ClipDataset, folder: Path) -> None:
+    """Fit what an encoder takes from training rows and not from gradients.
 
     Args:
-        network: Its text encoder is changed.
-        rows: Training rows.
-        folder: Where the components are kept; made if absent.
+        network: Its encoder of this modality is changed.
+        name: The modality.
+        rows: Training rows; costly buffers are fitted to a sample of them.
+        folder: Where costly buffers are kept; made if absent.
     """
-    encoder = network.encoders["text"]
-    if encoder.dim == encoder.width:
-        return  # Nothing is left out, so there is nothing to choose.
-    drawn = np.random.default_rng(0).permutation(len(rows))[:_PROJECTION_ROWS]
-    rows = rows.select(drawn)
-    read = hashlib.sha256("".join(rows.digests("text")).encode()).hexdigest()[:16]
-    path = folder / f"projection_{_digest(encoder)}_{read}.safetensors"
+    encoder = network.encoders[name].eval()
+    if not encoder.fitted:
+        with torch.no_grad():
+            encoder.fit(starmap(InputBatch, rows.inputs_of(name)))
+        return
+    rows = rows.select(np.random.default_rng(0).permutation(len(rows))[:_SAMPLED_ROWS])
+    read = hashlib.sha256("".join(rows.digests(name)).encode()).hexdigest()[:16]
+    path = folder / f"fitted_{_digest(encoder)}_{read}.safetensors"
+    state = encoder.state_dict()
     if not path.is_file():
-        encoder.fit_projection(mean_states(network, rows))
-        state = encoder.state_dict()
-        write_tensors(path, {name: state[name] for name in ("mean", "basis")}, {})
+        with torch.inference_mode():
+            encoder.fit(starmap(InputBatch, rows.inputs_of(name)))
+        write_tensors(path, {key: state[key] for key in encoder.fitted}, {})
     tensors, _ = read_tensors(path)
-    encoder.mean.copy_(tensors["mean"])
-    encoder.basis.copy_(tensors["basis"])
+    for key in encoder.fitted:
+        state[key].copy_(tensors[key])
 
 
 def _digest(encoder: nn.Module) -> str:

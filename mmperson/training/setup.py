@@ -29,9 +29,6 @@ from mmperson.models.checkpoint import (
     member_folder,
     save_network,
 )
-from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
-from mmperson.models.encoders.text import TextEncoder
-from mmperson.models.encoders.vector import VectorEncoder
 from mmperson.models.input_spec import TOKENIZER_FILE, input_spec, tokenizer_file
 from mmperson.models.network import PersonalityNetwork
 from mmperson.pool.worker_pool import WorkerLimits
@@ -39,7 +36,7 @@ from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.schema import MODALITIES
 from mmperson.training.distillation.teacher import epoch_rows, fit_teacher
 from mmperson.training.distributed import DistributedContext, distributed_context
-from mmperson.training.encoding import encode_rows, fit_text_projection
+from mmperson.training.encoding import encode_rows, fit_encoder
 from mmperson.training.loop import OnEpoch, Teach, fit, score
 from mmperson.training.optim import build_optimizer
 from mmperson.training.state import TrainingState, load_trainable
@@ -293,11 +290,8 @@ def _prepare(
     targets = torch.from_numpy(rows.targets)
     network.labels.fit(targets)
     network.heads.fit_scale(network.labels(targets))
-    for name, encoder in network.encoders.items():
-        if isinstance(encoder, VectorEncoder):
-            encoder.fit_scale(*rows.vectors(name))
-        if isinstance(encoder, TextEncoder):
-            fit_text_projection(network, rows, folder)
+    for name in network.encoders:
+        fit_encoder(network, name, rows, folder)
     frozen = [
         name
         for name, encoder in network.encoders.items()
@@ -306,10 +300,8 @@ def _prepare(
     for name in frozen:
         rows = encode_rows(network, rows, name, folder)
         select = select and encode_rows(network, select, name, folder)
-        if isinstance(network.encoders[name], QuestionnaireEncoder):
-            here = rows.present[:, MODALITIES.index(name)] > 0
-            answers = torch.stack(rows.features[name])[..., 0].float()
-            network.encoders[name].fit_answers(answers[torch.from_numpy(here)])
+        here = np.flatnonzero(rows.present[:, MODALITIES.index(name)])
+        network.encoders[name].fit_features([rows.features[name][row] for row in here])
     if recipe.teacher is None:
         return rows, select, None
     known = rows

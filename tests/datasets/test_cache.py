@@ -9,6 +9,7 @@ from mmperson.preprocessing.spec import (
     DescriptorSpec,
     FrameSpec,
     InputSpec,
+    LibrosaSpec,
     LogMelSpec,
     ProsodySpec,
     WaveformSpec,
@@ -103,6 +104,8 @@ def test_an_array_that_does_not_fit_is_missing(tmp_path, clip, array):
         InputSpec(audio=ProsodySpec(window_s=2.0)),
         InputSpec(audio=LogMelSpec(window_s=2.0)),
         InputSpec(audio=WaveformSpec(window_s=2.0)),
+        InputSpec(audio=LibrosaSpec(features=("mfcc", "rms"), window_s=2.0)),
+        InputSpec(audio=LibrosaSpec(features=("rms",), statistics=("mean",), window_s=2.0)),
         InputSpec(
             video=FrameSpec(views=("scene", "motion"), count=3, short_side=32, height=32, width=24)
         ),

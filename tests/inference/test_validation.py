@@ -1,13 +1,15 @@
+import importlib.util
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
-from mmperson.errors import BundleCorrupt
+from mmperson.errors import BundleCorrupt, MissingExtra
 from mmperson.inference.bundle import open_bundle
 from mmperson.inference.predictor import Predictor, load
 from mmperson.inference.validation import validate_graphs
+from mmperson.preprocessing import InputSpec, LibrosaSpec
 from tests.inference.test_predictor import changed
 
 
@@ -76,13 +78,40 @@ def test_scores_must_be_floats_with_two_axes(tiny_bundle):
 def test_tokens_must_be_few_floats_with_three_axes(tiny_bundle, shape, problem):
     predictor = load(tiny_bundle)
     said = {"audio_tokens": shape, "audio_tokens_mask": ("batch", "token")}
-    kinds = dict.fromkeys(said, "tensor(float)")
-    odd = SimpleNamespace(name="encoder_audio.onnx", outputs=said, types=kinds)
+    read = {"audio": ("batch", 26), "audio_mask": ("batch", 26)}
+    kinds = dict.fromkeys([*read, *said], "tensor(float)")
+    odd = SimpleNamespace(name="encoder_audio.onnx", inputs=read, outputs=said, types=kinds)
     sessions = predictor._sessions | {"encoder_audio": odd}
     with pytest.raises(BundleCorrupt, match=rf"encoder_audio\.onnx gives audio_tokens .*{problem}"):
         validate_graphs(predictor.bundle.info, sessions)
     odd.outputs = said | {"audio_tokens": (None, "token", 8)}
     validate_graphs(predictor.bundle.info, sessions)
+
+
+def test_a_bundle_that_needs_an_extra_says_so_when_it_is_opened(tiny_bundle, monkeypatch):
+    info = load(tiny_bundle).bundle.info
+    needy = InputSpec(audio=LibrosaSpec(features=("rms",)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="librosa"):
+        validate_graphs(info.model_copy(update={"spec": needy}), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("tensor(uint8)", ("batch", 26)),
+        ("tensor(float)", ("batch", 25)),
+        ("tensor(float)", ("batch", 26, 1)),
+        ("tensor(float)", ()),
+    ],
+)
+def test_a_graph_must_read_what_is_prepared_for_it(tiny_bundle, kind, shape):
+    predictor = load(tiny_bundle)
+    real = predictor._sessions["encoder_audio"]
+    read, kinds = {**real.inputs, "audio": shape}, {**real.types, "audio": kind}
+    odd = SimpleNamespace(name=real.name, inputs=read, outputs=real.outputs, types=kinds)
+    with pytest.raises(BundleCorrupt, match=r"reads audio as .* \(batch, 26\) is prepared"):
+        validate_graphs(predictor.bundle.info, predictor._sessions | {"encoder_audio": odd})
 
 
 def test_what_a_graph_declares_must_be_what_it_gives(tiny_bundle, demo):

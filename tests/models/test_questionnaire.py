@@ -60,7 +60,7 @@ def test_only_what_stands_behind_the_language_model_learns(network):
 def test_training_begins_at_standard_scores(network):
     random = np.random.default_rng(0)
     answers = torch.from_numpy(random.normal(0.3, 0.02, size=(40, len(ITEMS)))).float()
-    network.fit_answers(answers)
+    network.fit_features(list(answers.unsqueeze(-1)))
     standard = (network.log_gain.exp() * answers + network.shift).detach()
     torch.testing.assert_close(standard.mean(dim=0), torch.zeros(len(ITEMS)), atol=1e-4, rtol=0)
     torch.testing.assert_close(

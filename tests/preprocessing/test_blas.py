@@ -1,11 +1,13 @@
-"""Who limits the threads of numpy, and for how long."""
+"""Matrix products run on one thread, and clips are prepared side by side."""
 
 import threading
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mmperson.preprocessing.blas import one_thread
+from mmperson.preprocessing import DescriptorSpec, InputSpec, LogMelSpec, ProsodySpec, prepare_clip
+from mmperson.preprocessing.blas import limit_blas_threads
 
 
 def threads():
@@ -13,36 +15,47 @@ def threads():
 
 
 @pytest.fixture(autouse=True)
-def two():
-    with threadpool_limits(2, user_api="blas"):
-        assert threads() == 2
+def several():
+    with threadpool_limits(3, user_api="blas"):
+        assert threads() == 3
         yield
 
 
-def test_the_limit_goes_with_the_block():
-    with one_thread():
-        assert threads() == 1
-    assert threads() == 2
-    with pytest.raises(ZeroDivisionError), one_thread():
-        raise ZeroDivisionError
-    assert threads() == 2
-
-
-def test_nobody_takes_the_limit_from_another():
-    inside, seen = threading.Event(), []
-
-    def come_in():
-        inside.set()
-        with one_thread():
-            seen.append("in")
-
-    other = threading.Thread(target=come_in)
-    with one_thread():
+def test_what_is_set_afterwards_is_taken_back_by_any_thread():
+    limit_blas_threads()
+    assert threads() == 1
+    for number in (2, 3):
+        limit = threadpool_limits(number, user_api="blas")
+        assert threads() == number
+        other = threading.Thread(target=limit_blas_threads)
         other.start()
-        assert inside.wait(10)
-        other.join(0.05)
-        assert not seen
+        other.join()
         assert threads() == 1
-    other.join(10)
-    assert seen == ["in"]
-    assert threads() == 2
+        limit.restore_original_limits()
+
+
+@pytest.mark.parametrize("spec", [DescriptorSpec(), LogMelSpec(), ProsodySpec()])
+def test_two_threads_prepare_sound_at_once_and_to_the_same_bits(spec, make_clip, monkeypatch):
+    noise = np.random.default_rng(0).normal(scale=0.1, size=3 * spec.source_rate_hz)
+    clip = make_clip(noise.astype(np.float32), rate_hz=spec.source_rate_hz)
+    alone = prepare_clip(clip, None, InputSpec(audio=spec), None).audio
+    both, measure, found = threading.Barrier(2, timeout=10), type(spec).measure, []
+
+    def wait_for_the_other(self, waveform, *, mono):
+        both.wait()
+        measured = measure(self, waveform, mono=mono)
+        both.wait()
+        return measured
+
+    monkeypatch.setattr(type(spec), "measure", wait_for_the_other)
+    pair = [
+        threading.Thread(
+            target=lambda: found.append(prepare_clip(clip, None, InputSpec(audio=spec), None))
+        )
+        for _ in range(2)
+    ]
+    for thread in pair:
+        thread.start()
+    for thread in pair:
+        thread.join()
+    assert [inputs.audio.tobytes() for inputs in found] == [alone.tobytes()] * 2

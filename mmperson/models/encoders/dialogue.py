@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmperson.config import DialogueConfig
-from mmperson.models.encoders.text import TextEncoder
+from mmperson.config import DialogueConfig, TransformerConfig
+from mmperson.models.encoders.text import TextEncoder, token_spec, tokenizer_file
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.preprocessing.spec import DialogueSpec
+from mmperson.preprocessing.text.encode import load_tokenizer
 
 
 class DialogueEncoder(TextEncoder):
@@ -43,6 +44,12 @@ class DialogueEncoder(TextEncoder):
         self.among, self.context = _Attention(self.dim), _Attention(self.dim)
         self.mix = nn.Linear(2 * self.dim, self.dim)
         self.norm = nn.LayerNorm(self.dim)
+
+    @classmethod
+    def spec(cls, config: TransformerConfig) -> DialogueSpec:
+        """Return the tokens of utterances; markers lie beyond the tokenizer's vocabulary."""
+        vocabulary = load_tokenizer(tokenizer_file(config)).get_vocab_size()
+        return DialogueSpec(**token_spec(config).model_dump(), marker=vocabulary)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode utterances.

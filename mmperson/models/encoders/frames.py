@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from mmperson.config import FramesConfig
+from mmperson.config import FramesConfig, ResidualVideoConfig, VideoNetworkConfig
 from mmperson.errors import ConfigError, did_you_mean
 from mmperson.models.layers.attention import Attention
 from mmperson.models.layers.masked import pad_end
@@ -53,6 +53,14 @@ class FramesEncoder(BackboneEncoder):
         if self.views > 1:
             self.view = nn.Parameter(0.02 * torch.randn(self.views, config.dim))
         self.attend = TemporalAttention(config.dim) if config.attention else None
+
+    @classmethod
+    def spec(cls, config: FramesConfig) -> FrameSpec:
+        """Return frames on the scale that the backbone was pretrained with."""
+        import timm  # Slow to import, and only its list of models is needed.
+
+        known = timm.get_pretrained_cfg(config.backbone, allow_unregistered=False)
+        return frame_spec(config, known)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode every frame by itself.
@@ -144,6 +152,22 @@ class NormaliseFrames(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise. uint8 (batch, frame, 3, height, width) to float of the same shape."""
         return x.to(self.scale.dtype) * self.scale + self.shift
+
+
+def frame_spec(
+    config: FramesConfig | VideoNetworkConfig | ResidualVideoConfig,
+    known: Any = None,
+) -> FrameSpec:
+    """Return square frames.
+
+    Args:
+        config: Views, number and size.
+        known: What a network was pretrained with, its ``mean`` and ``std`` for each colour on the
+            [0, 1] scale; None takes the usual ones.
+    """
+    scale = {} if known is None else {"mean": tuple(known.mean), "std": tuple(known.std)}
+    size = dict.fromkeys(("short_side", "height", "width"), config.size)
+    return FrameSpec(views=config.views, count=config.frames, **size, **scale)
 
 
 def encode_each(network: nn.Module, frames: Tensor, mask: Tensor, dim: int) -> Tensor:

@@ -67,6 +67,11 @@ class LogMelEncoder(BackboneEncoder):
         tokens = -(-spec.shape[0] // network.spectra_per_token)
         self.stride = -(-tokens // MAX_TOKENS)
 
+    @classmethod
+    def spec(cls, config: LogMelConfig) -> LogMelSpec:
+        """Return the spectrogram of the window."""
+        return LogMelSpec(window_s=config.window_s, n_mels=config.mels)
+
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a spectrogram.
 

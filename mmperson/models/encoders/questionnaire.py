@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from transformers import AutoConfig
 from mmperson.config import QuestionnaireConfig, TransformerConfig
 from mmperson.errors import ConfigError
 from mmperson.models.encoders.encoder import Encoder
-from mmperson.models.encoders.text import TextEncoder, text_weights_folder
+from mmperson.models.encoders.text import TextEncoder, text_weights_folder, token_spec
 from mmperson.models.pretrained import WEIGHTS_FILE
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import TextSpec
@@ -82,18 +83,20 @@ class QuestionnaireEncoder(Encoder):
         self.weight = nn.Parameter(torch.randn(len(ITEMS), config.dim))
         self.bias = nn.Parameter(torch.zeros(len(ITEMS), config.dim))
 
+    @classmethod
+    def spec(cls, config: QuestionnaireConfig) -> TextSpec:
+        """Return the tokens of the language model's own tokenizer."""
+        return token_spec(config)
+
     def train(self, mode: bool = True) -> QuestionnaireEncoder:
         """Switch to training mode, the language model excepted."""
         super().train(mode)
         self.reader.eval()
         return self
 
-    def fit_answers(self, answers: Tensor) -> None:
-        """Let training begin at standard scores, for answers differ little between transcripts.
-
-        Args:
-            answers: float (row, item), of training rows.
-        """
+    def fit_features(self, features: Sequence[Tensor]) -> None:
+        """Let training begin at standard scores, for answers differ little between transcripts."""
+        answers = torch.stack(list(features))[..., 0].float()
         scale = answers.std(dim=0, correction=0).clamp_min(1e-4)
         with torch.no_grad():
             self.log_gain.copy_(-scale.log())

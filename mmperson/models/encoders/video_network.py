@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmperson.config import VideoNetworkConfig
 from mmperson.errors import ConfigError
-from mmperson.models.encoders.frames import NormaliseFrames
+from mmperson.models.encoders.frames import NormaliseFrames, frame_spec
 from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import FrameSpec
@@ -50,6 +50,13 @@ class VideoNetworkEncoder(BackboneEncoder):
             trainable=config.trainable,
         )
         self.normalise = NormaliseFrames(spec)
+
+    @classmethod
+    def spec(cls, config: VideoNetworkConfig) -> FrameSpec:
+        """Return frames on the scale that the network was pretrained with."""
+        from torchvision.models import get_model_weights  # Here: it takes a second to import.
+
+        return frame_spec(config, get_model_weights(config.network).DEFAULT.transforms())
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a clip.

@@ -43,6 +43,11 @@ class WaveformEncoder(BackboneEncoder):
         )
         self.layers, self.stride = (config.layer,), config.stride
 
+    @classmethod
+    def spec(cls, config: WaveformConfig) -> WaveformSpec:
+        """Return the waveform of the window."""
+        return WaveformSpec(window_s=config.window_s)
+
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode a waveform.
 

@@ -7,13 +7,15 @@ librosa's; the code needs numpy alone, shares one spectrum between all of them a
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
+from pydantic import Field, model_validator
 
 from mmperson.preprocessing.audio.pitch_tuning import estimate_tuning
+from mmperson.preprocessing.audio.sound import SoundSpec
 from mmperson.preprocessing.audio.spectrum import (
     Float32,
     Float64,
@@ -24,8 +26,8 @@ from mmperson.preprocessing.audio.spectrum import (
     overlapping_frames,
     power_spectrum,
 )
-from mmperson.preprocessing.audio.waveform import check_waveform
-from mmperson.preprocessing.spec import DescriptorSpec
+from mmperson.preprocessing.audio.waveform import check_waveform, to_analysis_rate
+from mmperson.preprocessing.modality import FeatureTable
 
 DESCRIPTORS: Final = (
     "chroma_stft",
@@ -43,6 +45,73 @@ _NEAR_ZERO: Final = 1e-10  # A sample this close to zero has no sign.
 _LEAST_POWER: Final = 1e-10  # -100 dB
 _RANGE_DB: Final = 80.0
 _TINY: Final = np.finfo(np.float32).tiny
+
+
+class DescriptorSpec(SoundSpec):
+    """How a waveform becomes 26 clip-level acoustic descriptors.
+
+    Means over time of librosa's chroma, RMS, spectral centroid, bandwidth, roll-off, zero-crossing
+    rate and 20 mel-frequency cepstral coefficients, in that order. The defaults are the settings
+    behind the published features of First Impressions V2: a 16-bit stereo file at 44,100 Hz, halved
+    in rate and measured by a librosa before version 0.10.
+
+    Attributes:
+        kind: Name of the set.
+        source_rate_hz: Rate at which sound is read, a multiple of ``sample_rate_hz``.
+        sample_rate_hz: Rate that the waveform is resampled to.
+        window_s: Only the first seconds count, as in the published features.
+        n_fft: Samples per analysis frame.
+        hop_length: Samples between frames.
+        n_mels: Mel bands under the cepstral coefficients.
+        n_mfcc: Number of cepstral coefficients.
+        padding: What lies before the start and after the end of the sound. librosa mirrored the
+            sound (``reflect``) before version 0.10 and takes zeros (``constant``) since then.
+        mono_gain: Factor for recordings with one channel. FFmpeg spreads one channel over two at
+            constant power, so that the published features measured those 3 dB lower.
+    """
+
+    kind: Literal["librosa26"] = "librosa26"
+    source_rate_hz: int = Field(44_100, ge=8_000, le=192_000)
+    sample_rate_hz: int = Field(22_050, ge=8_000, le=48_000)
+    window_s: float = Field(7.0, gt=0, le=600)
+    n_fft: int = Field(2048, ge=64, le=16_384)
+    hop_length: int = Field(512, ge=16, le=16_384)
+    n_mels: int = Field(128, ge=8, le=512)
+    n_mfcc: int = Field(20, ge=1, le=128)
+    padding: Literal["reflect", "constant"] = "reflect"
+    mono_gain: float = Field(0.5**0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source_rate_hz % self.sample_rate_hz:
+            raise ValueError(
+                f"source_rate_hz ({self.source_rate_hz}) must be a multiple of "
+                f"sample_rate_hz ({self.sample_rate_hz})"
+            )
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc ({self.n_mfcc}) must not exceed n_mels ({self.n_mels})")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(descriptor,)."""
+        return (6 + self.n_mfcc,)
+
+    @property
+    def description(self) -> str:
+        """What the model card says is read."""
+        return "26 acoustic descriptors"
+
+    def published(self, table: FeatureTable, row: int) -> npt.NDArray[np.float32] | None:
+        """Return the descriptors of a row, unless some are unknown."""
+        found = table.descriptors[row]
+        return found.astype(np.float32) if np.isfinite(found).all() else None
+
+    def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
+        """Measure a waveform at the rate of the published features, float32 (descriptor,)."""
+        if mono:
+            waveform = waveform * np.float32(self.mono_gain)
+        return acoustic_descriptors(to_analysis_rate(waveform, self), self)
 
 
 def acoustic_descriptors(waveform: npt.NDArray[Any], spec: DescriptorSpec) -> Float32:
@@ -92,7 +161,7 @@ def _mean_rms(frames: Float32) -> float:
 
 def _mean_centroid_and_bandwidth(magnitude: Float32, spec: DescriptorSpec) -> tuple[float, float]:
     """Mean and standard deviation of frequency, weighted by magnitude."""
-    frequency = bin_frequencies_hz(spec)
+    frequency = bin_frequencies_hz(spec.sample_rate_hz, spec.n_fft)
     # Double precision, because the bandwidth is the difference of two large numbers.
     moments = magnitude @ np.stack([np.ones_like(frequency), frequency, frequency**2], axis=1)
     total, first, second = moments.T
@@ -106,7 +175,7 @@ def _mean_rolloff(magnitude: Float32, spec: DescriptorSpec) -> float:
     """Lowest frequency at which the magnitudes up to it make 85 % of all."""
     cumulative = np.cumsum(magnitude, axis=1)
     reached = cumulative >= _ROLLOFF_SHARE * cumulative[:, -1:]
-    return float(bin_frequencies_hz(spec)[reached.argmax(axis=1)].mean())
+    return float(bin_frequencies_hz(spec.sample_rate_hz, spec.n_fft)[reached.argmax(axis=1)].mean())
 
 
 def _mean_zero_crossing_rate(waveform: Float32, spec: DescriptorSpec) -> float:
@@ -120,7 +189,7 @@ def _mean_zero_crossing_rate(waveform: Float32, spec: DescriptorSpec) -> float:
 
 def _mean_mfcc(power: Float32, spec: DescriptorSpec) -> Float64:
     """Cosine transform of the mel spectrum in decibels, at most 80 dB below its peak."""
-    mel = power @ mel_filters(spec)
+    mel = power @ mel_filters(spec.sample_rate_hz, spec.n_fft, spec.n_mels)
     decibel = 10.0 * np.log10(np.maximum(mel, _LEAST_POWER))
     decibel = np.maximum(decibel, decibel.max() - _RANGE_DB)
     # The transform is linear: that of the mean over time is the mean of the transforms.

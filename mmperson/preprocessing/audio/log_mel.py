@@ -6,18 +6,54 @@ Nothing is normalised per clip, so that loudness stays visible. Frames and mel b
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
+from pydantic import Field
 
+from mmperson.preprocessing.audio.sound import SoundSpec
 from mmperson.preprocessing.audio.spectrum import Float32, mel_filters
 from mmperson.preprocessing.audio.waveform import check_waveform
-from mmperson.preprocessing.spec import DescriptorSpec, LogMelSpec
 
 _LEAST_POWER: Final = np.float32(1e-6)  # Keeps silence finite, and its noise from being magnified.
 _FRAMES_AT_ONCE: Final = 128  # Their intermediate values fit the processor's cache.
+
+
+class LogMelSpec(SoundSpec):
+    """How a waveform becomes a log-mel spectrogram.
+
+    Attributes:
+        kind: Name of the representation.
+        window_length: Samples of the analysis window, 25 ms.
+        n_fft: Samples per analysis frame, the window in their middle.
+        hop_length: Samples between frames, 10 ms.
+        n_mels: Mel bands.
+    """
+
+    may_be_shorter: ClassVar[bool] = True
+    augmentation: ClassVar[str | None] = "log_power"
+
+    kind: Literal["log_mel"] = "log_mel"
+    window_length: int = Field(400, ge=16, le=16_384)
+    n_fft: int = Field(512, ge=64, le=16_384)
+    hop_length: int = Field(160, ge=16, le=16_384)
+    n_mels: int = Field(64, ge=8, le=512)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(time, mel)."""
+        return (1 + self.samples // self.hop_length, self.n_mels)
+
+    @property
+    def description(self) -> str:
+        """What the model card says is read."""
+        return "log-mel spectrogram"
+
+    def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
+        """Measure the spectrogram, float32 (time, mel)."""
+        return log_mel(waveform, self)
 
 
 def log_mel(waveform: npt.NDArray[Any], spec: LogMelSpec) -> Float32:
@@ -40,14 +76,14 @@ def log_mel(waveform: npt.NDArray[Any], spec: LogMelSpec) -> Float32:
         pitch, Journal of the Acoustical Society of America 8, 1937; the bands are Slaney's.
     """
     check_waveform(waveform)
-    waveform = waveform[: round(spec.window_s * spec.source_rate_hz)].astype(np.float32)
+    waveform = waveform[: spec.samples].astype(np.float32)
     # Only samples under the window matter: the zeros around it are appended by the transform, which
     # shifts the phase and leaves the power.
     before = spec.n_fft // 2 - (spec.n_fft - spec.window_length) // 2
     padded = np.pad(waveform, (before, spec.window_length - before))
     frames = sliding_window_view(padded, spec.window_length)[:: spec.hop_length]
     window = np.hanning(spec.window_length + 1)[:-1].astype(np.float32)
-    filters = mel_filters(_filter_spec(spec))
+    filters = mel_filters(spec.source_rate_hz, spec.n_fft, spec.n_mels)
     mel = np.empty((len(frames), spec.n_mels), dtype=np.float32)
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
         rows = slice(start, start + _FRAMES_AT_ONCE)
@@ -55,15 +91,3 @@ def log_mel(waveform: npt.NDArray[Any], spec: LogMelSpec) -> Float32:
         mel[rows] = (spectrum.real**2 + spectrum.imag**2) @ filters
     np.log(mel + _LEAST_POWER, out=mel)
     return mel
-
-
-def _filter_spec(spec: LogMelSpec) -> DescriptorSpec:
-    """Say what the filter bank depends on in the terms that it is built from."""
-    rate_hz = spec.source_rate_hz
-    return DescriptorSpec(
-        source_rate_hz=rate_hz,
-        sample_rate_hz=rate_hz,
-        n_fft=spec.n_fft,
-        n_mels=spec.n_mels,
-        n_mfcc=1,
-    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mmperson.preprocessing.audio.spectrum import A0_HZ, PITCH_CLASSES, Float32, bin_frequencies_hz
-from mmperson.preprocessing.spec import DescriptorSpec
+
+if TYPE_CHECKING:
+    from mmperson.preprocessing.audio.descriptors import DescriptorSpec
 
 _LOWEST_HZ: Final = 150.0
 _HIGHEST_HZ: Final = 4000.0
@@ -51,7 +53,7 @@ def spectral_peaks(power: Float32, spec: DescriptorSpec) -> tuple[Float32, Float
     Source:
         Smith, Spectral Audio Signal Processing, "Quadratic interpolation of spectral peaks", 2011.
     """
-    frequency = bin_frequencies_hz(spec)
+    frequency = bin_frequencies_hz(spec.sample_rate_hz, spec.n_fft)
     first, end = np.searchsorted(frequency, [_LOWEST_HZ, min(_HIGHEST_HZ, frequency[-1])])
     band = power[:, first - 1 : end + 1]  # A peak needs a neighbour on either side.
     floor = _PEAK_SHARE * power.max(axis=1, keepdims=True)

@@ -6,10 +6,11 @@ the recording is. The code needs numpy alone and takes about 40 ms for 15 s of s
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from mmperson.preprocessing.audio.pitch import (
     HIGHEST_HZ,
@@ -19,9 +20,9 @@ from mmperson.preprocessing.audio.pitch import (
     runs,
     track_pitch,
 )
+from mmperson.preprocessing.audio.sound import SoundSpec
 from mmperson.preprocessing.audio.spectrum import A0_HZ, Float32, Float64
 from mmperson.preprocessing.audio.waveform import check_waveform
-from mmperson.preprocessing.spec import ProsodySpec
 
 PROSODY: Final = (
     "speaking_rate",
@@ -69,6 +70,34 @@ _QUEFRENCY_FROM_S: Final = 1e-3  # Below it lies the vocal tract; Hillenbrand et
 _HIGHEST_PERIODICITY: Final = 1.0 - 1e-5  # 50 dB: more than any voice has.
 _FRAMES_AT_ONCE: Final = 128  # Their intermediate values fit the processor's cache.
 _TINY: Final = 1e-30
+
+
+class ProsodySpec(SoundSpec):
+    """How a waveform becomes cues of pitch, energy, voice quality, rate and pauses.
+
+    Attributes:
+        kind: Name of the set.
+        window_s: Only the first seconds count: long enough for pauses and phrases.
+        features: Number of cues.
+    """
+
+    kind: Literal["prosody"] = "prosody"
+    window_s: float = Field(60.0, gt=0, le=600)
+    features: Literal[21] = 21
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(feature,)."""
+        return (self.features,)
+
+    @property
+    def description(self) -> str:
+        """What the model card says is read."""
+        return "prosody"
+
+    def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
+        """Measure how somebody speaks, float32 (feature,)."""
+        return prosody(waveform, self)
 
 
 def prosody(waveform: npt.NDArray[Any], spec: ProsodySpec) -> Float32:

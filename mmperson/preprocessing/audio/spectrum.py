@@ -1,20 +1,21 @@
 """Overlapping frames, their spectra, and the filter banks over them, after librosa's definitions.
 
 Time is the first axis throughout: frames are rows, so that a filter bank is one matrix product.
-Filter banks depend on the spec alone and are kept.
+Filter banks depend on the settings alone and are kept.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mmperson.preprocessing.spec import DescriptorSpec
+if TYPE_CHECKING:
+    from mmperson.preprocessing.audio.descriptors import DescriptorSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -65,17 +66,19 @@ def power_spectrum(frames: Float32) -> Float32:
     return power
 
 
-def bin_frequencies_hz(spec: DescriptorSpec) -> Float64:
+def bin_frequencies_hz(rate_hz: int, n_fft: int) -> Float64:
     """Return the frequency of every bin, float64 (bin,)."""
-    return np.arange(spec.n_fft // 2 + 1, dtype=np.float64) * (spec.sample_rate_hz / spec.n_fft)
+    return np.arange(n_fft // 2 + 1, dtype=np.float64) * (rate_hz / n_fft)
 
 
 @functools.cache
-def mel_filters(spec: DescriptorSpec) -> Float32:
+def mel_filters(rate_hz: int, n_fft: int, n_mels: int) -> Float32:
     """Build triangular filters that are evenly spaced on the mel scale, each of unit area.
 
     Args:
-        spec: Sample rate, frame length and number of bands.
+        rate_hz: Samples per second.
+        n_fft: Samples per frame.
+        n_mels: Number of bands.
 
     Returns:
         float32 (bin, mel), read-only; multiplies a power spectrum from the right.
@@ -83,10 +86,10 @@ def mel_filters(spec: DescriptorSpec) -> Float32:
     Source:
         Slaney, Auditory Toolbox, Technical Report 1998-010, Interval Research, 1998.
     """
-    top = _hz_to_mel(spec.sample_rate_hz / 2)
-    edges_hz = _mel_to_hz(np.linspace(0.0, top, spec.n_mels + 2))
+    top = _hz_to_mel(rate_hz / 2)
+    edges_hz = _mel_to_hz(np.linspace(0.0, top, n_mels + 2))
     lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-    frequency = bin_frequencies_hz(spec)[:, np.newaxis]
+    frequency = bin_frequencies_hz(rate_hz, n_fft)[:, np.newaxis]
     rising = (frequency - lower) / (centre - lower)
     falling = (upper - frequency) / (upper - centre)
     triangles = np.maximum(0.0, np.minimum(rising, falling))

@@ -9,7 +9,7 @@ deviations of the corpus. So the same filter is applied here.
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mmperson.errors import UsageError
 from mmperson.preprocessing.audio.spectrum import Float32
-from mmperson.preprocessing.spec import DescriptorSpec
+
+if TYPE_CHECKING:
+    from mmperson.preprocessing.audio.descriptors import DescriptorSpec
 
 # Filter "kaiser_best" of resampy before version 0.4: a sinc that is cut off at this share of the
 # new band, under a Kaiser window of this shape that ends at this zero crossing.

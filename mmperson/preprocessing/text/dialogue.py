@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from tokenizers import Tokenizer
+
+from mmperson.preprocessing.text.encode import (
+    CHARACTERS_PER_TOKEN,
+    TextSpec,
+    clean_text,
+    tokenize,
+)
 
 SPEAKER: Final = "speaker"
 """Name, in any case, of the person who is judged; without it that is who says the most words."""
@@ -23,6 +35,30 @@ class Utterance(NamedTuple):
 
     own: bool
     words: str
+
+
+class DialogueSpec(TextSpec):
+    """How a transcript becomes the token ids of utterances, one behind the other.
+
+    Attributes:
+        marker: Id that begins an utterance of the person who is judged, beyond the vocabulary; the
+            next id begins an utterance of somebody else.
+    """
+
+    reads_turns: ClassVar[bool] = True
+
+    marker: int = Field(ge=1)
+
+    def encode(self, text: str, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+        """Encode a transcript by utterances, each with special tokens and a marker before them."""
+        ids: list[int] = []
+        # Where names are all that has letters, they are the words.
+        for own, words in read_utterances(text) or [Utterance(True, text)]:
+            if len(ids) + 1 >= self.max_tokens:
+                break  # A marker alone says nothing.
+            words = clean_text(words)[: CHARACTERS_PER_TOKEN * self.max_tokens]
+            ids += [self.marker if own else self.marker + 1, *tokenize(words, tokenizer).ids]
+        return np.array(ids[: self.max_tokens], dtype=np.int64)
 
 
 def read_utterances(text: str) -> list[Utterance]:

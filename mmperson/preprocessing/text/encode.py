@@ -6,19 +6,23 @@ import hashlib
 import itertools
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from tokenizers import Encoding, Tokenizer
 
-from mmperson.errors import BundleCorrupt, BundleError
-from mmperson.preprocessing.spec import DialogueSpec, TextSpec
-from mmperson.preprocessing.text.dialogue import Utterance, read_utterances
+from mmperson.errors import BundleCorrupt, BundleError, UsageError
+from mmperson.preprocessing.modality import ModalitySpec, Prepared
+
+if TYPE_CHECKING:
+    from mmperson.media import Clip
 
 # Of a long text, so many characters are tried first: real words have about five a token.
-_CHARACTERS_PER_TOKEN: Final = 32
+CHARACTERS_PER_TOKEN: Final = 32
 
 _JOINER: Final = "\u034f"
 _LONG_RUN: Final = re.compile(rb"[^\0]{30}(?=[^\0])")
@@ -29,6 +33,80 @@ _HIDDEN_MARKS: Final = {
     0x0F81: "\u0f71\u0f80",
 }
 """The only characters that count as letters and decompose into marks; NFC never composes them."""
+
+
+class TextSpec(ModalitySpec):
+    """How a transcript becomes token ids.
+
+    Attributes:
+        reads_turns: Whether the transcript must say who speaks.
+        tokenizer_sha256: Hash of the ``tokenizer.json`` that the ids belong to.
+        max_tokens: Longest sequence, special tokens included; later words are cut.
+        prompts: Instructions that the transcript is wrapped in, one sequence each; none gives the
+            transcript alone.
+    """
+
+    source: ClassVar[Literal["clip", "manifest", "transcript"]] = "transcript"
+    dtype: ClassVar[str] = "int64"
+    reads_turns: ClassVar[bool] = False
+
+    tokenizer_sha256: str
+    max_tokens: int = Field(128, ge=8, le=8192)
+    prompts: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(token,), or with prompts (prompt, token)."""
+        return (len(self.prompts), self.max_tokens) if self.prompts else (self.max_tokens,)
+
+    @property
+    def graph_shape(self) -> tuple[int | None, ...]:
+        """The same; any number of tokens will do."""
+        return (*self.shape[:-1], None)
+
+    @property
+    def mask_axes(self) -> int:
+        """All of them."""
+        return len(self.shape)
+
+    @property
+    def description(self) -> str:
+        """What the model card says is read."""
+        return "transcript"
+
+    def batch_shape(self, arrays: Sequence[npt.NDArray[Any] | None]) -> tuple[int, ...]:
+        """Return the axes of the longest text."""
+        longest = max((array.shape[-1] for array in arrays if array is not None), default=1)
+        return (*self.shape[:-1], longest)
+
+    def prepare(
+        self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
+    ) -> Prepared:
+        """Encode the transcript, unless no word is in it.
+
+        Raises:
+            UsageError: There is no tokenizer.
+        """
+        if transcript is None:
+            return Prepared(None, "There is no transcript.")
+        if not has_words(transcript):
+            warning = "The transcript has no word: it is not used."
+            return Prepared(None, "The transcript has no word.", (warning,))
+        if tokenizer is None:
+            raise UsageError(
+                "The spec reads text, and no tokenizer was given.",
+                hint="Load one with load_tokenizer(path).",
+            )
+        return Prepared(self.encode(transcript, tokenizer))
+
+    def encode(self, text: str, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+        """Encode a transcript, see ``encode_text``."""
+        text = clean_text(text)
+        if not self.prompts:
+            return _encode(text, tokenizer, self.max_tokens)
+        rows = [_encode(f"{prompt} {text}", tokenizer, self.max_tokens) for prompt in self.prompts]
+        longest = max(map(len, rows))
+        return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows])
 
 
 def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
@@ -128,27 +206,7 @@ def encode_text(text: str, tokenizer: Tokenizer, spec: TextSpec) -> npt.NDArray[
         BundleCorrupt: The tokenizer fails on the text, or adds more special tokens than there may
             be tokens.
     """
-    if isinstance(spec, DialogueSpec):
-        return _encode_utterances(text, tokenizer, spec)
-    text = clean_text(text)
-    if not spec.prompts:
-        return _encode(text, tokenizer, spec.max_tokens)
-    rows = [_encode(f"{prompt} {text}", tokenizer, spec.max_tokens) for prompt in spec.prompts]
-    longest = max(map(len, rows))
-    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows])
-
-
-def _encode_utterances(
-    text: str, tokenizer: Tokenizer, spec: DialogueSpec
-) -> npt.NDArray[np.int64]:
-    ids: list[int] = []
-    # Where names are all that has letters, they are the words.
-    for own, words in read_utterances(text) or [Utterance(True, text)]:
-        if len(ids) + 1 >= spec.max_tokens:
-            break  # A marker alone says nothing.
-        words = clean_text(words)[: _CHARACTERS_PER_TOKEN * spec.max_tokens]
-        ids += [spec.marker if own else spec.marker + 1, *_tokens(words, tokenizer).ids]
-    return np.array(ids[: spec.max_tokens], dtype=np.int64)
+    return spec.encode(text, tokenizer)
 
 
 def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.int64]:
@@ -173,17 +231,22 @@ def _tokenize(text: str, tokenizer: Tokenizer, max_tokens: int) -> Encoding:
 
     A cut changes no word but the one that it goes through, which must lie behind what is kept.
     """
-    size = _CHARACTERS_PER_TOKEN * max_tokens
+    size = CHARACTERS_PER_TOKEN * max_tokens
     while size < len(text):
-        encoding = _tokens(text[:size], tokenizer)
+        encoding = tokenize(text[:size], tokenizer)
         words = [word for word in encoding.word_ids if word is not None]
         if len(words) >= max_tokens and words[max_tokens - 1] != words[-1]:
             return encoding
         size *= 4
-    return _tokens(text, tokenizer)
+    return tokenize(text, tokenizer)
 
 
-def _tokens(text: str, tokenizer: Tokenizer) -> Encoding:
+def tokenize(text: str, tokenizer: Tokenizer) -> Encoding:
+    """Encode a text as it is.
+
+    Raises:
+        BundleCorrupt: The tokenizer fails on it.
+    """
     try:
         return tokenizer.encode(text)
     except Exception as error:  # the library raises nothing more specific

@@ -3,16 +3,120 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from mmperson.errors import UsageError
-from mmperson.preprocessing.spec import FrameSpec
+from mmperson.preprocessing.modality import ModalitySpec, Prepared
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from mmperson.media import Clip
 
 # Beyond this ratio the ends, which no centre crop keeps, are cut before resizing.
 _LONGEST_ASPECT: Final = 8
+
+
+class FrameSpec(ModalitySpec):
+    """How a video becomes a stack of frames.
+
+    Attributes:
+        kind: Name of the representation.
+        views: What is seen of each frame: ``scene`` is its middle, ``face`` the aligned face of the
+            speaker, ``motion`` how much each pixel of the scene differs in the next frame. The
+            stack holds all frames of the first view, then those of the next.
+        count: Frames per clip, spread evenly over its length.
+        short_side: Pixels that the shorter side is resized to.
+        height: Pixels of the centre crop.
+        width: Pixels of the centre crop.
+        mean: Channel means (red, green, blue) on the [0, 1] scale, which the network takes away.
+        std: Channel standard deviations on the [0, 1] scale, which it divides by.
+    """
+
+    dtype: ClassVar[str] = "uint8"
+    augmentation: ClassVar[str | None] = "frames"
+
+    kind: Literal["frames"] = "frames"
+    views: tuple[Literal["scene", "face", "motion"], ...] = Field(
+        ("scene",), min_length=1, max_length=3
+    )
+    count: int = Field(16, ge=1, le=1024)
+    short_side: int = Field(256, ge=16, le=2048)
+    height: int = Field(224, ge=16, le=2048)
+    width: int = Field(224, ge=16, le=2048)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if max(self.height, self.width) > self.short_side:
+            raise ValueError(
+                f"the crop ({self.height} x {self.width}) must fit short_side ({self.short_side})"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, not {self.std}")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(frame, 3, height, width)."""
+        return (len(self.views) * self.count, 3, self.height, self.width)
+
+    @property
+    def graph_shape(self) -> tuple[int | None, ...]:
+        """(picture, 3, height, width): a picture that is shown again may be left out."""
+        return (None, *self.shape[1:])
+
+    @property
+    def description(self) -> str:
+        """What the model card says is read."""
+        return "frames"
+
+    def read_options(self) -> dict[str, Any]:
+        """Return the number of frames."""
+        return {"frames": self.count}
+
+    def preload(self) -> None:
+        """Load OpenCV, and the face detector where faces are read."""
+        import cv2  # noqa: F401
+
+        if "face" in self.views:
+            from mmperson.preprocessing.video.faces import face_detector
+
+            face_detector()
+
+    def prepare(
+        self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
+    ) -> Prepared:
+        """Stack the frames of every view; a frame that stands in for several is prepared once.
+
+        Raises:
+            UsageError: The clip was read with another number of frames.
+        """
+        if clip is None or clip.frames is None:
+            return Prepared(None, "The clip has no usable video.")
+        frames = clip.frames
+        if len(frames) != self.count:
+            raise UsageError(f"The clip was read with {len(frames)} frames, not with {self.count}.")
+        shown = np.arange(len(frames))
+        if clip.frame_times_s is not None:
+            _, first, shown = np.unique(clip.frame_times_s, return_index=True, return_inverse=True)
+            frames = frames if len(first) == len(frames) else frames[first]
+        views, warnings = [], []
+        for view in self.views:
+            if view == "face":
+                faces, found = _prepare_faces(frames, self)
+                views.append(faces[shown])
+                warnings += found
+            elif view == "motion":
+                views.append(difference_frames(prepare_frames(frames, self)[shown]))
+            else:
+                views.append(prepare_frames(frames, self)[shown])
+        return Prepared(np.concatenate(views), "", tuple(warnings))
 
 
 def prepare_frames(frames: npt.NDArray[np.uint8], spec: FrameSpec) -> npt.NDArray[np.uint8]:
@@ -60,6 +164,19 @@ def difference_frames(prepared: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return np.zeros_like(prepared)
     difference = np.abs(np.diff(prepared.astype(np.int16), axis=0)).astype(np.uint8)
     return np.concatenate([difference, difference[-1:]])
+
+
+def _prepare_faces(
+    frames: npt.NDArray[np.uint8], spec: FrameSpec
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Cut the speaker's face out; where none is found, the middle of the frame stands in."""
+    from mmperson.preprocessing.video.faces import face_detector
+    from mmperson.preprocessing.video.tracking import crop_faces, track_speaker
+
+    track = track_speaker(frames, face_detector())
+    if track.boxes is not None:
+        frames = crop_faces(frames, track, spec.short_side)
+    return prepare_frames(frames, spec), list(track.warnings)
 
 
 def _limit_aspect(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

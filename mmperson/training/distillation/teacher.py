@@ -146,21 +146,6 @@ def epoch_rows(
     return rows.with_audio(raw.numpy()), teacher.score(features, present)
 
 
-def mean_states(network: PersonalityNetwork, rows: ClipDataset) -> Tensor:
-    """Average the text encoder's hidden states over each row's tokens.
-
-    Returns:
-        float (row, layers * hidden), in the order of ``rows.by_length``.
-    """
-    encoder = network.encoders["text"].eval()
-    means = []
-    with torch.inference_mode():
-        for chosen in rows.by_length(64):
-            batch = rows.batch(chosen)
-            means.append(encoder.pooled_states(batch["text"], batch["text_mask"]))
-    return torch.cat(means).clone()
-
-
 def _neighbours(
     sound: npt.NDArray[np.float32], heard: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:

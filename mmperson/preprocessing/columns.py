@@ -1,0 +1,61 @@
+"""Feature columns of a manifest, for corpora that publish features instead of clips."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mmperson.errors import DataError
+from mmperson.preprocessing.modality import FeatureTable, ModalitySpec, Prepared
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from mmperson.media import Clip
+
+
+class ColumnSpec(ModalitySpec):
+    """Feature columns of a manifest; no clip has them.
+
+    Attributes:
+        kind: Name of the representation.
+        columns: Their names.
+    """
+
+    source: ClassVar[Literal["clip", "manifest", "transcript"]] = "manifest"
+
+    kind: Literal["columns"] = "columns"
+    columns: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(column,)."""
+        return (len(self.columns),)
+
+    @property
+    def description(self) -> str:
+        """What the model card says is read."""
+        return "published features"
+
+    def published(self, table: FeatureTable, row: int) -> npt.NDArray[np.float32] | None:
+        """Return the values of a row, NaN where unknown; None if none is known.
+
+        Raises:
+            DataError: The manifest lacks a column.
+        """
+        missing = [name for name in self.columns if name not in table.extras]
+        if missing:
+            raise DataError(
+                f"The manifest has no column {', '.join(map(repr, missing))}.",
+                hint=f"It has {', '.join(sorted(table.extras)) or 'no extra columns'}.",
+            )
+        values = np.array([table.extras[name][row] for name in self.columns], dtype=np.float32)
+        return values if np.isfinite(values).any() else None
+
+    def prepare(
+        self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
+    ) -> Prepared:
+        """Say that a clip has no columns."""
+        return Prepared(None, "It is read from columns of a manifest, not from clips.")
