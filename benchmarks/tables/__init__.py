@@ -199,6 +199,10 @@ TABLES = {
         lambda result: [result],
     ),
     "fuzz": Table(_same("target", "runs", "edges", "stopped"), _fuzz_rows),
+    "mutation": Table(
+        {"room": "name"} | _same("drawn", "killed", "timeout", "survived", "killed_share"),
+        _named("rooms"),
+    ),
     "crash-safety": Table(
         _same("name", "interruptions", "runs", "most_unfinished_files", "orphans")
         | _same("corrupt", "gone", "left", "differences"),

@@ -295,7 +295,7 @@ def test_a_full_disk_under_any_output_is_no_traceback(project_root, manifest_fil
     assert answer.returncode == 3
     assert "Traceback" not in answer.stderr
     assert "Exception" not in answer.stderr
-    assert "OSError: The system refuses: No space left on device (ENOSPC)." in answer.stderr
+    assert re.search(r"OSError: .*\(ENOSPC\)", answer.stderr)
 
 
 def test_a_folder_that_may_not_be_read_is_refused(run, tmp_path, monkeypatch):

@@ -242,7 +242,7 @@ def test_a_full_disk_keeps_whole_lines(tiny_bundle, demo, tmp_path, project_root
     )
     assert answer.returncode == 2
     assert "cannot be written" in answer.stderr
-    assert f"What was scored so far is in {out}" in answer.stderr
+    assert str(out) in answer.stderr
     assert "Traceback" not in answer.stderr
     kept = len(rows(out))
     assert 0 < kept < 9
@@ -292,6 +292,6 @@ def test_a_second_run_to_the_same_file_is_refused_and_loses_nothing(
     second = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
     assert first.wait() == 0
     assert second.returncode == 2
-    assert "is being written by another run. Wait until that one has ended" in second.stderr
+    assert "another run" in second.stderr
     assert len(rows(out)) == 60
     assert sorted(os.listdir(tmp_path)) == [out.name]

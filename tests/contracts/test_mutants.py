@@ -32,6 +32,7 @@ def test_every_mutant_gives_a_value_or_a_typed_error(found):
     assert names <= {"a value", *errors}
 
 
+@pytest.mark.slow
 def test_of_every_kind_some_are_refused(found):
     assert set(found["outcomes"]) == set(mutants.SHARES)
     assert all(set(outcomes) - {"a value"} for outcomes in found["outcomes"].values())

@@ -35,7 +35,7 @@ def test_a_clip_with_a_transcript_beside_it_uses_both(predictor, demo):
     assert record.error is None
     assert record.modalities.audio.use == record.modalities.text.use == "used"
     assert record.modalities.video.use == "unread"
-    assert "This bundle does not read video." in record.warnings
+    assert any("video" in warning for warning in record.warnings)
     assert record.duration_s == pytest.approx(8.24, abs=0.1)
     assert record.neuroticism == 1 - record.scores.emotional_stability
     assert set(record.timing_ms) == {"decode", "inputs", "encode", "fuse", "total"}
@@ -105,8 +105,8 @@ def test_a_transcript_beside_the_clip_that_cannot_be_read_is_no_transcript(predi
     record = predictor.predict(clip)
     assert record.scores == predictor.predict(clip, transcript="").scores
     assert record.modalities.text.use == "absent"
-    assert "beside the clip cannot be read" in record.modalities.text.why
-    assert "'-clip é\\n.json', beside the clip, is not used" in record.warnings[0]
+    assert "cannot be read" in record.modalities.text.why
+    assert "'-clip é\\n.json'" in record.warnings[0]
     named = predictor.predict(clip, transcript=clip.with_suffix(".json"))
     assert named.error.type == "TranscriptError"
 

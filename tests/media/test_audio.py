@@ -181,7 +181,7 @@ def test_samples_far_beyond_full_scale_are_set_to_zero(
     assert np.abs(clip.waveform[:15_900]).max() == pytest.approx(0.5, abs=0.02)
     assert np.abs(clip.waveform[16_100:]).max() < 0.01  # the filter rings on
     (warning,) = clip.warnings
-    assert "beyond 64 times full scale; they were set to zero" in warning
+    assert "64 times full scale" in warning
 
 
 @pytest.mark.parametrize("rate_hz", [10, 48_000])

@@ -27,14 +27,13 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import coverage
 
-from mmperson.benchmark import environment
 from tests.mutation.mutations import Mutation, find_mutations
+from tests.stress.results import describe_run, write_result
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
@@ -179,12 +178,13 @@ def judge(mutation: Mutation, tree: Path, covering: Coverage) -> dict[str, Any]:
 def summarize(done: list[dict[str, Any]]) -> dict[str, Any]:
     """Count outcomes; what ran out of time counts as killed."""
     found = Counter(row["outcome"] for row in done)
+    counts = {name: found[name] for name in ("killed", "timeout", "survived")}
     share = 1 - found["survived"] / max(1, len(done))
-    return {"drawn": len(done), **found, "killed_share": round(share, 4)}
+    return {"drawn": len(done), **counts, "killed_share": round(share, 4)}
 
 
 def report(
-    done: list[dict[str, Any]], candidates: int, commit: str, given: argparse.Namespace
+    done: list[dict[str, Any]], candidates: int, facts: dict[str, Any], given: argparse.Namespace
 ) -> None:
     """Print the survivors, and write the result."""
     notes = json.loads(given.notes.read_text(encoding="utf-8")) if given.notes else {}
@@ -193,27 +193,21 @@ def report(
         name = f"{row['path']}:{row['line']}:{row['text']}"
         row["note"] = notes.get(name, "")
         print("\n".join(["", name, *row["diff"], row["note"]]))
-    by_kind = {
-        kind: [row for row in done if row["kind"] == kind] for kind in {r["kind"] for r in done}
-    }
-    by_room = {room: [row for row in done if room_of(row["path"]) == room] for room in ROOMS}
-    now = datetime.now(UTC)
-    content = {
-        "made": now.isoformat(timespec="seconds"),
-        "command": f"python -m tests.mutation.sample --count {given.count} --seed {given.seed}",
-        "commit": commit,
-        "versions": environment.versions(["pytest", "coverage", "numpy", "onnxruntime"]),
-        "processor": environment.processor(),
+    kinds = sorted({row["kind"] for row in done})
+    figures = {
+        "seed": given.seed,
         "candidates": candidates,
         **summarize(done),
-        "rooms": {room: summarize(rows) for room, rows in by_room.items()},
-        "kinds": {kind: summarize(rows) for kind, rows in sorted(by_kind.items())},
+        "rooms": {
+            room: summarize([row for row in done if room_of(row["path"]) == room]) for room in ROOMS
+        },
+        "kinds": {kind: summarize([row for row in done if row["kind"] == kind]) for kind in kinds},
         "survivors": survivors,
     }
-    host = re.sub(r"[^a-z0-9]", "", environment.processor().lower()) + f"{os.cpu_count()}c"
-    path = given.out / f"{now:%Y-%m-%d-%H%M}-{commit}-{host}-mutation.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(summarize(done)), f"Wrote {path}.", sep="\n")
+    print(json.dumps(summarize(done)))
+    if not given.dry:
+        command = f"python -m tests.mutation.sample --count {given.count} --seed {given.seed}"
+        write_result("mutation", facts | {"command": command}, figures)
 
 
 def main() -> None:
@@ -222,13 +216,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="mutations tried at a time")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "mutation", help="kept state")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--dry", action="store_true", help="write no result")
     parser.add_argument("--notes", type=Path, help="JSON: PATH:LINE:TEXT of a survivor to a reason")
     given = parser.parse_args()
-    commit = environment.commit() or "unversioned"
-    if commit.endswith("-dirty"):
-        parser.error("a result names its commit: commit the changes first")
-    folder = given.work.resolve() / f"{commit}-{given.seed}"
+    facts = describe_run(["pytest", "coverage", "hypothesis", "numpy", "onnxruntime"])
+    folder = given.work.resolve() / f"{facts['commit']}-{given.seed}"
     trees = [folder / f"tree{number}" for number in range(given.workers)]
     if not trees[0].exists():
         copy_tree(trees[0])
@@ -259,7 +251,7 @@ def main() -> None:
             file.flush()
             where = f"{row['path']}:{row['line']} {row['seconds']} s"
             print(f"{len(done)}/{len(drawn)} {row['outcome']} {where} {row['by']}", flush=True)
-    report(done, candidates, commit, given)
+    report(done, candidates, facts, given)
 
 
 if __name__ == "__main__":
