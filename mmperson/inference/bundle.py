@@ -7,7 +7,6 @@ before any part of it is used, and what is used are the bytes that were checked.
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 import os
 import stat
@@ -26,6 +25,7 @@ from mmperson.errors import (
     did_you_mean,
 )
 from mmperson.preprocessing.spec import InputSpec
+from mmperson.shipped import weight_folders
 from mmperson.traits import TRAITS
 
 SCHEMA_VERSION: Final = 1
@@ -185,9 +185,9 @@ def find_bundle(name: str | Path) -> Path:
             hint=f"The shipped bundles are {', '.join(shipped_bundles())}.",
         )
     if isinstance(name, str) and Path(name).name == name and not name.startswith("."):
-        for shelf in _bundle_folders():
-            if os.path.isfile(shelf / name / INFO_FILE):
-                return shelf / name
+        for folder in weight_folders():
+            if os.path.isfile(folder / name / INFO_FILE):
+                return folder / name
     try:
         if stat.S_ISREG(os.stat(Path(name) / INFO_FILE).st_mode):
             return Path(name)
@@ -206,14 +206,8 @@ def find_bundle(name: str | Path) -> Path:
 def shipped_bundles() -> list[str]:
     """Return the names of the bundles that came with this installation."""
     return sorted(
-        {path.parent.name for shelf in _bundle_folders() for path in shelf.glob("*/bundle.json")}
+        {path.parent.name for folder in weight_folders() for path in folder.glob("*/bundle.json")}
     )
-
-
-def _bundle_folders() -> list[Path]:
-    """Folders of shipped bundles: inside the wheel, and in a source tree."""
-    package = Path(str(importlib.resources.files("mmperson")))
-    return [shelf for shelf in (package / "weights", package.parent / "weights") if shelf.is_dir()]
 
 
 def _unreadable(path: Path, error: OSError) -> BundleCorrupt:

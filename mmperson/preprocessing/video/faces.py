@@ -11,7 +11,6 @@ https://arxiv.org/abs/1911.03599.
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import BundleCorrupt, BundleNotFound, UsageError
+from mmperson.shipped import weight_folders
 
 Floats = npt.NDArray[np.float32]
 
@@ -186,8 +186,7 @@ def _merge(boxes: Floats, scores: Floats, landmarks: Floats) -> list[Face]:
 
 def find_model() -> Path:
     """Return where the model file lies or should lie: inside the wheel, or in a source tree."""
-    package = Path(str(importlib.resources.files("mmperson")))
-    places = [root / "weights" / "face-detector" / MODEL_FILE for root in (package, package.parent)]
+    places = [folder / "face-detector" / MODEL_FILE for folder in weight_folders()]
     return next((path for path in places if os.path.isfile(path)), places[0])
 
 
