@@ -84,7 +84,7 @@ class Prediction(_Record):
         fingerprint: Hash of what the scores were made from: bundle, clip, transcript and
             provider.
         model: Name and version of the bundle.
-        engine: What computed the scores; None in records from before it was told.
+        engine: What computed the scores; None in records that are older than this field.
         timing_ms: Wall time per stage in milliseconds.
         warnings: What the reader of the scores should know.
         error: Why there are no scores.

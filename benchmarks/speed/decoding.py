@@ -85,7 +85,7 @@ def compare_profiles(path: Path, predictor: Predictor) -> dict[str, Any]:
     for profile in PROFILES[1:]:
         clip = clips[profile]
         off_s = np.abs(clip.frame_times_s - exact.frame_times_s)
-        ratios = psnr_db(clip.frames, exact.frames)
+        ratios = psnr_db(np.asarray(clip.frames), np.asarray(exact.frames))
         found[profile] = {
             "off_ms_median": round(1e3 * float(np.median(off_s)), 1),
             "off_ms_largest": round(1e3 * float(off_s.max()), 1),

@@ -97,12 +97,12 @@ def score_jobs(
 def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
     """Yield records by their number, from 0."""
     early: dict[int, Prediction] = {}
-    wanted = 0
+    following = 0
     for number, record in answers:
         early[number] = record
-        while wanted in early:
-            yield early.pop(wanted)
-            wanted += 1
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def _jobs(clips: Iterable[str | os.PathLike[str]]) -> Iterator[Job]:

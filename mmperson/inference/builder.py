@@ -1,4 +1,4 @@
-"""A record in the making: what is known of a clip while it is being scored."""
+"""A record in progress: what is known of a clip while it is being scored."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ from mmperson.schema import (
 from mmperson.traits import TRAITS, by_trait, neuroticism
 
 if TYPE_CHECKING:
-    from mmperson.media import Clip
+    from mmperson.inference.bundle import Bundle
+    from mmperson.media import Span
 
 
 @dataclass
 class PredictionBuilder:
-    """Collects what the record of a clip, or of a part of it, will say.
+    """Collects the facts of the record of a clip or of a part of it.
 
     Attributes:
         name: The clip as the caller named it.
-        fingerprint: What it is scored from, see ``fingerprint``.
-        clip: What was decoded, None before it is.
+        fingerprint: Hash of what it is scored from, see ``fingerprint``.
+        duration_s: Length of the clip in seconds, None before it is decoded.
+        span: Which part of the clip is scored, None for all of it.
         inputs: What the network reads of it.
         scores: float64 (target,), None if the clip could not be scored.
         warnings: What the reader of the scores should know.
@@ -46,7 +48,8 @@ class PredictionBuilder:
 
     name: str
     fingerprint: str | None = None
-    clip: Clip | None = None
+    duration_s: float | None = None
+    span: Span | None = None
     inputs: ClipInputs = field(default_factory=ClipInputs)
     scores: npt.NDArray[np.float64] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -73,34 +76,30 @@ class PredictionBuilder:
             except MMPersonError as problem:
                 self.error = error_info(problem)
 
-    def record(
-        self, model: str, reads: Sequence[str], targets: Sequence[str], engine: Engine
-    ) -> Prediction:
+    def record(self, bundle: Bundle, engine: Engine) -> Prediction:
         """Return the record.
 
         Args:
-            model: Name and version of the bundle.
-            reads: Modalities that it reads.
-            targets: Names of its scores, the traits first.
-            engine: What computes them.
+            bundle: The bundle that scores.
+            engine: What computes the scores.
         """
+        reads, targets = bundle.info.modalities, bundle.info.targets
         unread = [name for name in MODALITIES if name not in reads]
         if self.scores is not None and unread:
             self.warnings.append(f"This bundle does not read {' or '.join(unread)}.")
         named = None if self.scores is None else by_trait(self.scores[: len(TRAITS)].clip(0.0, 1.0))
         others = [] if self.scores is None else self.scores[len(TRAITS) :].tolist()
-        span = None if self.clip is None else self.clip.span
         return Prediction(
             clip=self.name,
-            start_s=None if span is None else span.start_s,
-            end_s=None if span is None else span.end_s,
+            start_s=None if self.span is None else self.span.start_s,
+            end_s=None if self.span is None else self.span.end_s,
             scores=None if named is None else Scores(**named),
             neuroticism=None if named is None else neuroticism(named["emotional_stability"]),
             other_scores=dict(zip(targets[len(TRAITS) :], others, strict=False)),
             modalities=Modalities(**{name: self._use(name, reads) for name in MODALITIES}),
-            duration_s=None if self.clip is None else self.clip.info.duration_s,
+            duration_s=self.duration_s,
             fingerprint=self.fingerprint,
-            model=model,
+            model=bundle.model,
             engine=engine,
             timing_ms={stage: round(value, 2) for stage, value in self.timing_ms.items()},
             warnings=tuple(dict.fromkeys(self.warnings)),

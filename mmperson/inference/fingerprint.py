@@ -10,42 +10,57 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmperson.inference.bundle import Bundle
-from mmperson.media.transcripts.transcript import find_transcript
+from mmperson.media.transcripts.resolve import (
+    TranscriptIdentity,
+    TranscriptSource,
+    identify_transcript,
+)
 
 
 def fingerprint(
     bundle: Bundle,
     clip: str,
-    transcript: str | os.PathLike[str] | None = None,
-    how: Sequence[str | float | None] = ("exact", "cpu"),
+    transcript: TranscriptSource = None,
+    settings: Sequence[str | float | None] = ("exact", "cpu"),
 ) -> str | None:
-    """Return the hash of what a clip is scored from.
+    """Return the hash of what a clip would be scored from now.
 
     Args:
         bundle: The bundle that scores.
         clip: Path of the clip.
         transcript: The text itself as str, a file as Path, or None for the file beside the clip.
-        how: What else decides the scores: decode profile, provider, and length and step of windows.
+        settings: What else decides the scores: decode profile, provider, and length and step of
+            windows.
 
     Returns:
         32 hex digits; None if the clip or a transcript that was named is not there.
     """
+    reads_text = "text" in bundle.info.modalities
+    identity = identify_transcript(clip, transcript, reads_text=reads_text)
+    return hash_sources(bundle, clip, identity, settings)
+
+
+def hash_sources(
+    bundle: Bundle,
+    clip: str,
+    transcript: TranscriptIdentity | None,
+    settings: Sequence[str | float | None],
+) -> str | None:
+    """Return the hash of what a clip is scored from; see ``fingerprint``.
+
+    Args:
+        bundle: The bundle that scores.
+        clip: Path of the clip, which is not read before this.
+        transcript: What was resolved; None if a transcript that was named is not there.
+        settings: What else decides the scores.
+    """
+    if transcript is None:
+        return None
     try:
-        if transcript is None and "text" in bundle.info.modalities:
-            transcript = find_transcript(clip)
-        words = transcript if isinstance(transcript, str) else None
-        named = None if isinstance(transcript, str | None) else Path(transcript)
-        file = named and [named.suffix, *_state(named)]
-        facts = [bundle.hash, _state(Path(clip)), words, file, *how]
+        status = os.stat(clip)
+        facts = [bundle.hash, (status.st_size, status.st_mtime_ns), *transcript, *settings]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Return size in bytes and time of the last change in nanoseconds."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns

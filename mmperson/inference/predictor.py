@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,17 @@ from mmperson.errors import (
 )
 from mmperson.inference.builder import PredictionBuilder
 from mmperson.inference.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
-from mmperson.inference.fingerprint import fingerprint
+from mmperson.inference.fingerprint import hash_sources
 from mmperson.inference.providers import Provider
 from mmperson.inference.session import GraphValue, Session
-from mmperson.inference.transcript import ResolvedTranscript, TranscriptSource, resolve_transcript
 from mmperson.inference.validation import validate_graphs, validate_scores
-from mmperson.media import Clip, Decode, read_clip, read_windows
+from mmperson.media import Clip, Decode, read_clip
 from mmperson.media.decode import Threads, check_profile
+from mmperson.media.transcripts.resolve import (
+    ResolvedTranscript,
+    TranscriptSource,
+    resolve_transcript,
+)
 from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import collate
 from mmperson.preprocessing.text.encode import load_tokenizer
@@ -55,7 +59,7 @@ def load(
         provider: Where graphs run: ``cpu`` or ``cuda``, which needs ``onnxruntime-gpu`` in the
             place of ``onnxruntime``.
         decode: Which frames of a video are decoded: ``exact`` all that it takes for the
-            frames of training; ``fast`` those that others refer to; ``key`` keyframes alone.
+            frames of training; ``fast`` reference frames only; ``key`` keyframes only.
 
     Raises:
         BundleError: There is no such bundle, or it cannot be used.
@@ -91,7 +95,7 @@ class Predictor:
         decode_threads: Threads = "auto",
     ) -> None:
         check_profile(decode)
-        self.bundle = bundle
+        self.bundle = replace(bundle, files={})  # the sessions hold what they need of them
         self.decode: Decode = decode
         self.engine = Engine(provider=provider, precision=bundle.info.precision)
         self._decode_threads: Threads = decode_threads
@@ -104,7 +108,7 @@ class Predictor:
             if name.endswith(".onnx")
         }
         validate_graphs(bundle.info, self._sessions)
-        self.tokenizer = None if self.spec.text is None else self._read_tokenizer()
+        self.tokenizer = None if self.spec.text is None else _read_tokenizer(bundle)
         self._absent_tokens = self._make_absent_tokens()
 
     @overload
@@ -122,8 +126,8 @@ class Predictor:
 
         Args:
             clip: Path of a clip, or several paths.
-            transcript: What is said: the text as str, a file as Path, or None to look for a file
-                beside the clip (same name with .txt, .srt, .vtt or .json). For one clip only.
+            transcript: The text as str, a file as Path, or None for a file beside the clip
+                (same name with .txt, .srt, .vtt or .json). For one clip only.
 
         Returns:
             A record, or a list of records in the order of the clips.
@@ -131,8 +135,7 @@ class Predictor:
         Raises:
             UsageError: A transcript is given for several clips, or something is no path or text.
         """
-        if transcript is not None and not isinstance(transcript, str):
-            _check_path(transcript, _TRANSCRIPT_RULE)
+        _check_transcript(transcript)
         if isinstance(clip, str | bytes | os.PathLike) or not isinstance(clip, Iterable):
             return self._predict_one(_check_path(clip, _CLIP_RULE), transcript)
         if transcript is not None:
@@ -155,7 +158,7 @@ class Predictor:
         Raises:
             UsageError: There is no such modality, or the inputs are no ``ClipInputs``.
             MissingStream: Nothing that the bundle reads is there.
-            BundleCorrupt: A graph fails, or says what are no scores.
+            BundleCorrupt: A graph fails, or returns what are no scores.
         """
         if not isinstance(inputs, ClipInputs):
             raise UsageError(f"Inputs are made by prepare_clip; {inputs!r} was given.")
@@ -177,7 +180,7 @@ class Predictor:
         """Score a recording window by window, in one pass and in memory that does not grow.
 
         A window is scored as the clip that would be cut out there: frames are spread over it, the
-        sound counts from its start, and it has the words that are said in it. Words are timed by a
+        sound counts from its start, and it has the words spoken in it. Words are timed by a
         transcript's segments, evenly within each; a transcript without times is not used.
 
         Args:
@@ -194,121 +197,102 @@ class Predictor:
         Raises:
             UsageError: A window that is too short, too small a step, or no path.
         """
-        name = os.fspath(_check_path(clip, _CLIP_RULE))
-        if transcript is not None and not isinstance(transcript, str):
-            _check_path(transcript, _TRANSCRIPT_RULE)
-        clips = read_windows(
-            name,
-            window_s,
-            step_s,
-            decode=self.decode,
-            threads=self._decode_threads,
-            **self.spec.read_options(),
-        )
-        how = (self.decode, self.engine.provider, window_s, step_s)
-        seen = fingerprint(self.bundle, name, transcript, how)
-        return self._predict_windows(name, clips, transcript, seen)
+        from mmperson.inference.windows import predict_windows  # One clip needs none of it.
 
-    def _predict_windows(
-        self, name: str, clips: Iterator[Clip], transcript: TranscriptSource, seen: str | None
-    ) -> Iterator[Prediction]:
-        resolved: ResolvedTranscript | None = None
-        while True:
-            builder = PredictionBuilder(name, seen)
-            with builder.attempt():
-                with builder.stage("decode"):
-                    if resolved is None:
-                        resolved = self._resolve(builder, transcript)
-                    builder.clip = next(clips, None)
-                if builder.clip is None:
-                    return
-                assert builder.clip.span is not None
-                part = resolved.within(builder.clip.span)
-                builder.warnings += part.warnings
-                self._score(builder, part)
-            yield self._record(builder)
-            if builder.clip is None:
-                return
+        name = os.fspath(_check_path(clip, _CLIP_RULE))
+        _check_transcript(transcript)
+        return predict_windows(self, name, transcript, window_s, step_s)
 
     def _predict_one(self, path: ClipPath, transcript: TranscriptSource) -> Prediction:
-        name = os.fspath(path)
-        how = (self.decode, self.engine.provider)
-        seen = fingerprint(self.bundle, name, transcript, how)  # before they are read
-        builder = PredictionBuilder(name, seen)
+        builder = PredictionBuilder(os.fspath(path))
         with builder.attempt():
             with builder.stage("decode"):
-                resolved = self._resolve(builder, transcript)
-                builder.clip = self._read(builder.name)
-            self._score(builder, resolved)
-        return self._record(builder)
+                resolved = self.resolve(builder, transcript)
+                clip = read_clip(builder.name, **self.read_options())
+            self.prepare(builder, clip, resolved)
+            del clip  # frames take more memory than what is cut out of them
+            self.run(builder)
+        return self.record(builder)
 
-    def _score(self, builder: PredictionBuilder, resolved: ResolvedTranscript) -> None:
-        """Score what was decoded."""
-        assert builder.clip is not None
-        builder.warnings += builder.clip.warnings
+    def resolve(
+        self,
+        builder: PredictionBuilder,
+        transcript: TranscriptSource,
+        settings: Sequence[str | float | None] = (),
+    ) -> ResolvedTranscript:
+        """Find the transcript and take the fingerprint, before the clip is read.
+
+        Args:
+            builder: Takes the fingerprint and the warnings.
+            transcript: What the caller gives.
+            settings: What decides the scores beside the decode profile and the provider.
+
+        Raises:
+            TranscriptError: A file that the caller gives cannot be read.
+        """
+        reads_text = self.spec.text is not None
+        resolved = resolve_transcript(builder.name, transcript, reads_text=reads_text)
+        settings = (self.decode, self.engine.provider, *settings)
+        builder.fingerprint = hash_sources(self.bundle, builder.name, resolved.identity, settings)
+        builder.warnings += resolved.warnings
+        if resolved.error is not None:
+            raise resolved.error
+        return resolved
+
+    def read_options(self) -> dict[str, Any]:
+        """Return the arguments of ``read_clip`` that decode what the bundle reads, and no more."""
+        return {
+            "decode": self.decode,
+            "threads": self._decode_threads,
+            **self.spec.read_options(),
+        }
+
+    def prepare(self, builder: PredictionBuilder, clip: Clip, resolved: ResolvedTranscript) -> None:
+        """Prepare the network's inputs from what was decoded."""
+        builder.duration_s, builder.span = clip.info.duration_s, clip.span
+        builder.warnings += clip.warnings
         with builder.stage("inputs"):
             words = resolved.turns if self.spec.reads_turns else resolved.text
-            builder.inputs = prepare_clip(builder.clip, words, self.spec, self.tokenizer)
+            builder.inputs = prepare_clip(clip, words, self.spec, self.tokenizer)
             builder.warnings += builder.inputs.warnings
             if resolved.unusable is not None:
                 absent = {**builder.inputs.absent, "text": resolved.unusable}
                 builder.inputs = replace(builder.inputs, absent=absent)
+
+    def run(self, builder: PredictionBuilder) -> None:
+        """Run the graphs on what was prepared."""
         with builder.stage("encode"):
             tokens = self._encode(builder.inputs, MODALITIES)
         with builder.stage("fuse"):
             builder.scores = self._fuse(tokens)
 
-    def _resolve(
-        self, builder: PredictionBuilder, transcript: TranscriptSource
-    ) -> ResolvedTranscript:
-        resolved = resolve_transcript(
-            builder.name, transcript, reads_text=self.spec.text is not None
-        )
-        builder.warnings += resolved.warnings
-        return resolved
-
-    def _record(self, builder: PredictionBuilder) -> Prediction:
-        info = self.bundle.info
-        return builder.record(self.bundle.model, self.spec.modalities, info.targets, self.engine)
-
-    def _read_tokenizer(self) -> Tokenizer:
-        """Build the tokenizer from the bytes that were checked."""
-        content = self.bundle.files.get(TOKENIZER_FILE)
-        if content is None:
-            raise BundleCorrupt(
-                f"The bundle {self.bundle.info.name!r} reads text and has no {TOKENIZER_FILE}."
-            )
-        return load_tokenizer(content)
-
-    def _read(self, path: str) -> Clip:
-        """Decode what the bundle reads, and nothing else."""
-        return read_clip(
-            path, decode=self.decode, threads=self._decode_threads, **self.spec.read_options()
-        )
+    def record(self, builder: PredictionBuilder) -> Prediction:
+        """Return the record of what was scored."""
+        return builder.record(self.bundle, self.engine)
 
     def _encode(self, inputs: ClipInputs, modalities: Sequence[str]) -> dict[str, GraphValue]:
-        """Run the encoder of every modality that is there; the others say nothing."""
-        wanted = [name in modalities and name in self.spec.modalities for name in MODALITIES]
-        active = inputs.present & np.array(wanted)
+        """Run the encoder of every modality that is present; tokens of the others are zeros."""
+        read = [name in modalities and name in self.spec.modalities for name in MODALITIES]
+        active = inputs.present & np.array(read)
         if not active.any():
-            read = " or ".join(self.spec.modalities)
+            names = " or ".join(self.spec.modalities)
             why = " ".join(inputs.absent.values())
-            raise MissingStream(f"There is no usable {read}. {why}".strip())
-        fed: dict[str, GraphValue] = {
+            raise MissingStream(f"There is no usable {names}. {why}".strip())
+        values: dict[str, GraphValue] = {
             **self._absent_tokens,
             "present": active[np.newaxis].astype(np.float32),
         }
         batch = collate([inputs], self.spec)
-        for name, here in zip(MODALITIES, active, strict=True):
-            if here:
-                fed |= self._sessions[f"encoder_{name}"].run(batch)
-        return fed
+        for name, is_active in zip(MODALITIES, active, strict=True):
+            if is_active:
+                values |= self._sessions[f"encoder_{name}"].run(batch)
+        return values
 
     def _fuse(self, tokens: dict[str, GraphValue]) -> npt.NDArray[np.float64]:
         scores = self._sessions["fusion"].run(tokens)["scores"].numpy()
         validate_scores(scores, tokens, self._sessions)
-        found: npt.NDArray[np.float64] = scores[0].astype(np.float64)
-        return found
+        row: npt.NDArray[np.float64] = scores[0].astype(np.float64)
+        return row
 
     def _make_absent_tokens(self) -> dict[str, npt.NDArray[np.float32]]:
         """Tokens of absent modalities: one zero each, which presence takes out of the sum."""
@@ -327,3 +311,18 @@ def _check_path(path: object, rule: str) -> ClipPath:
     if isinstance(path, str | os.PathLike) and isinstance(os.fspath(path), str):
         return path
     raise UsageError(f"{rule}; {path!r} ({type(path).__name__}) was given.")
+
+
+def _check_transcript(transcript: TranscriptSource) -> None:
+    if transcript is not None and not isinstance(transcript, str):
+        _check_path(transcript, _TRANSCRIPT_RULE)
+
+
+def _read_tokenizer(bundle: Bundle) -> Tokenizer:
+    """Build the tokenizer from the bytes that were checked."""
+    content = bundle.files.get(TOKENIZER_FILE)
+    if content is None:
+        raise BundleCorrupt(
+            f"The bundle {bundle.info.name!r} reads text and has no {TOKENIZER_FILE}."
+        )
+    return load_tokenizer(content)

@@ -69,7 +69,7 @@ def start(
     """Start a session on a provider.
 
     Args:
-        graph: Content of an ``.onnx`` file. External data files are not looked for.
+        graph: Content of an ``.onnx`` file. External data files are not read.
         provider: Where it runs.
         threads: CPU threads.
         more: Options of CUDA beside ``CUDA_OPTIONS``.
@@ -82,11 +82,17 @@ def start(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Activations of a hundred frames, which the arena would hold on to and round up.
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # what it would print, names of nodes included, it also raises
     if provider == "cuda":
         ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* packages, if they are installed
-    wanted = (_NAMES[provider], {**CUDA_OPTIONS, **more} if provider == "cuda" else {})
-    session = ort.InferenceSession(graph, options, providers=[wanted])
+    entry = (_NAMES[provider], {**CUDA_OPTIONS, **more} if provider == "cuda" else {})
+    session = ort.InferenceSession(graph, options, providers=[entry])
+    if provider == "cpu":
+        # Kept to start the session anew on other providers, of which there is none; as large as the
+        # graph.
+        vars(session).pop("_model_bytes", None)
     used = session.get_providers()
     if used[0] != _NAMES[provider]:
         raise UsageError(
@@ -111,4 +117,4 @@ def probe(provider: Provider) -> str | None:
         (answer,) = session.run(["y"], {"x": np.ones(1, dtype=np.float32)})
     except Exception as error:  # onnxruntime's exceptions share no public base class
         return str(error) or type(error).__name__
-    return None if answer.tolist() == [2.0] else f"it says that 1 + 1 is {answer.tolist()}"
+    return None if answer.tolist() == [2.0] else f"it computes 1 + 1 = {answer.tolist()}"

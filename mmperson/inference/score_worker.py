@@ -1,4 +1,4 @@
-"""What scores clips in a worker of a pool."""
+"""Scores clips in a worker process."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from mmperson.errors import BundleError, MediaError
+from mmperson.inference.builder import PredictionBuilder
 from mmperson.inference.bundle import Bundle
 from mmperson.inference.providers import Provider, check_provider
 from mmperson.media.decode import Decode, check_profile
 from mmperson.pool.worker_pool import WorkerPool, Workload
-from mmperson.schema import MODALITIES, Engine, Modalities, ModalityUse, Prediction, error_info
+from mmperson.schema import Engine, Prediction, error_info
 
 
 class Job(NamedTuple):
@@ -18,7 +19,7 @@ class Job(NamedTuple):
 
     Attributes:
         clip: Its path, as its record shows it.
-        transcript: Path of what is said; None for the file beside the clip.
+        transcript: Path of the transcript; None for the file beside the clip.
     """
 
     clip: str
@@ -70,25 +71,10 @@ class ScoringWorkload(Workload[Job, Prediction]):
         return record
 
     def on_crash(self, task: Job, error: MediaError) -> Prediction:
-        """Return the record of a clip that has ended its worker."""
-        read = self.bundle.info.modalities
-        uses = {
-            name: ModalityUse(use="absent", why="The clip could not be scored.")
-            if name in read
-            else ModalityUse(use="unread", why=f"The bundle does not read {name}.")
-            for name in MODALITIES
-        }
-        return Prediction(
-            clip=task.clip,
-            scores=None,
-            neuroticism=None,
-            modalities=Modalities(**uses),
-            duration_s=None,
-            model=self.bundle.model,
-            engine=Engine(provider=self.provider, precision=self.bundle.info.precision),
-            error=error_info(error),
-        )
+        """Return the record of a clip that ended its worker."""
+        engine = Engine(provider=self.provider, precision=self.bundle.info.precision)
+        return PredictionBuilder(task.clip, error=error_info(error)).record(self.bundle, engine)
 
     def on_startup_error(self, problem: str) -> BundleError:
-        """Return the error that says why the bundle cannot be opened."""
+        """Return the error for a bundle that cannot be opened."""
         return BundleError(problem)

@@ -14,18 +14,18 @@ from mmperson.inference.providers import Provider, start
 from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
 
 GraphValue: TypeAlias = npt.NDArray[Any] | ort.OrtValue
-"""What a graph is fed with: an array, or what another graph has said."""
+"""Input of a graph: an array, or the output of another graph."""
 
 
 _NO_MEMORY: Final = ("Failed to allocate memory", "bad allocation", "bad_alloc")
-"""What onnxruntime says where it is refused memory; it has no exception of that kind."""
+"""Messages of onnxruntime where it is refused memory; it has no exception of that kind."""
 
 
 class Session:
     """A graph in ONNX Runtime.
 
     Args:
-        graph: The ``.onnx`` file's content. External data files are not looked for.
+        graph: The ``.onnx`` file's content. External data files are not read.
         name: File name, for errors.
         spec_hash: Hash of the input spec that the graph must carry.
         threads: CPU threads.
@@ -33,9 +33,9 @@ class Session:
 
     Attributes:
         name: File name.
-        inputs: Shape of what it is fed with, by name; an axis that varies is a name or None.
-        outputs: Shape of what it says, by name.
-        types: Type of both, by name, such as ``tensor(float)``.
+        inputs: Shapes of its inputs by name; an axis that varies is a name or None.
+        outputs: Shapes of its outputs by name.
+        types: Types of both by name, such as ``tensor(float)``.
 
     Raises:
         BundleCorrupt: The graph cannot be loaded or was made for another input spec.
@@ -64,10 +64,10 @@ class Session:
     def run(self, inputs: Mapping[str, GraphValue]) -> dict[str, ort.OrtValue]:
         """Run the graph on its inputs by name; others are ignored.
 
-        A graph that looks at each picture by itself gets every one of them once.
+        A framewise graph gets every distinct picture once.
 
         Args:
-            inputs: Of ``collate``, or what other graphs have said.
+            inputs: From ``collate``, or outputs of other graphs.
 
         Returns:
             Outputs by name. They stay where they were computed, so that tokens go from a GPU's

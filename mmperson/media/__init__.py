@@ -1,18 +1,23 @@
 """Bytes to decoded arrays: frames, waveform and transcript of a clip."""
 
+from typing import TYPE_CHECKING, Any
+
 from mmperson.media.audio import AudioWindow
-from mmperson.media.clip import Clip
+from mmperson.media.clip import AudioInfo, Clip, ClipInfo, Span, VideoInfo
 from mmperson.media.decode import Decode
 from mmperson.media.limits import LONG_LIMITS, MediaLimits
-from mmperson.media.probe import AudioInfo, ClipInfo, VideoInfo, probe_clip
-from mmperson.media.read import read_clip, read_windows
+from mmperson.media.open import probe_clip
+from mmperson.media.read import read_clip
 from mmperson.media.transcripts.transcript import (
     Segment,
     Transcript,
     find_transcript,
     read_transcript,
 )
-from mmperson.media.windows import Span
+from mmperson.media.video import FrameStack
+
+if TYPE_CHECKING:
+    from mmperson.media.windows import read_windows
 
 __all__ = [
     "LONG_LIMITS",
@@ -21,6 +26,7 @@ __all__ = [
     "Clip",
     "ClipInfo",
     "Decode",
+    "FrameStack",
     "MediaLimits",
     "Segment",
     "Span",
@@ -32,3 +38,12 @@ __all__ = [
     "read_transcript",
     "read_windows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what reads long recordings on first use: one clip needs none of it."""
+    if name != "read_windows":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mmperson.media.windows import read_windows
+
+    return read_windows

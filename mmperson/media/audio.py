@@ -1,4 +1,4 @@
-"""Gather a window of decoded audio as a mono waveform at the wanted rate.
+"""Collect a window of decoded audio as a mono waveform at one sample rate.
 
 Time is the clip's clock, the one that the frames use. A stream that starts late yields a waveform
 that starts late (``start_s`` of the result says when): no silence is invented before it or after
@@ -21,11 +21,11 @@ import numpy.typing as npt
 import soxr
 
 from mmperson.errors import UsageError
-from mmperson.media.windows import Span
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
+    from mmperson.media.clip import Span
     from mmperson.media.limits import MediaLimits
 
 Waveform = npt.NDArray[np.float32]
@@ -46,7 +46,7 @@ _LARGEST = 64.0
 
 @dataclass(frozen=True)
 class AudioWindow:
-    """The part of the audio that is wanted.
+    """Which part of the audio to read.
 
     Attributes:
         sample_rate_hz: Samples per second of the waveform.
@@ -125,11 +125,11 @@ class WaveformCollector:
     """Collect the samples of a window from frames that arrive in order.
 
     Args:
-        window: What is wanted.
+        window: Which part of the audio to collect.
         limits: Samples and seconds beyond which the clip is refused.
 
     Attributes:
-        window: What is wanted.
+        window: Which part of the audio to collect.
         done: Whether nothing more is needed.
         problem: Why the audio is incomplete or unusable, None if it is fine.
     """
@@ -147,7 +147,7 @@ class WaveformCollector:
 
     def skips(self, begin_s: float, end_s: float) -> bool:
         """Return whether a packet ends so far before the window that it need not be decoded."""
-        # Packets round their length: which frame comes first is for ``add`` to say.
+        # Packets round their length: ``add`` decides which frame comes first.
         return end_s < self.window.start_s - _RUN_UP_S - _JITTER_S
 
     def add(self, frame: AudioFrame, time_s: float | None) -> None:
@@ -178,20 +178,20 @@ class WaveformCollector:
 
         at = self._position(frame.sample_rate, time_s)
         self._rate_hz = frame.sample_rate
-        wanted = self._wanted()
+        length = self._window_length()
         if self._chunks and at > self._next:
-            until = at if wanted is None else min(at, wanted)
+            until = at if length is None else min(at, length)
             self._limits.check("max_samples", until)
             self._chunks.append(np.zeros(until - self._next, dtype=np.float32))
         begin = max(at, 0)
-        end = None if wanted is None else max(wanted - at, 0)
+        end = None if length is None else max(length - at, 0)
         mono = to_mono(frame)[begin - at : end]
         if mono.size:
             if not self._chunks:
                 self._first = begin
             self._chunks.append(mono)
         self._next = at + frame.samples
-        self.done = wanted is not None and self._next >= wanted
+        self.done = length is not None and self._next >= length
 
     def finish(self) -> tuple[Waveform, float] | None:
         """Return what was collected, resampled.
@@ -218,7 +218,7 @@ class WaveformCollector:
         np.clip(waveform, -1.0, 1.0, out=waveform)  # lossy codecs overshoot full scale
         return waveform, self.window.start_s + self._first / self._rate_hz
 
-    def _wanted(self) -> int | None:
+    def _window_length(self) -> int | None:
         """Return the window's length in the file's own samples."""
         duration_s = self.window.duration_s
         return None if duration_s is None else max(round(duration_s * self._rate_hz), 1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar, get_args
 
 import av
 from av.stream import Discard
 
 from mmperson.errors import UnknownComponent
-from mmperson.media.fanout import ReaderT, WindowFanout
 from mmperson.media.open import packets
 
 if TYPE_CHECKING:
@@ -28,11 +27,10 @@ Decode = Literal["exact", "fast", "key"]
 """Which frames of the video are decoded.
 
 ``exact``: all that it takes for the very frames that decoding every one would give: a frame that is
-not chosen is left out where no other refers to it. ``fast``: those that others refer to, without
-the filter that smoothes the edges of blocks. ``key``: keyframes alone. A codec that cannot leave
-frames out decodes every one.
+not chosen is left out where no other refers to it. ``fast``: reference frames only, without
+deblocking. ``key``: keyframes only. A codec that cannot leave frames out decodes every one.
 """
-SPARING: Final = frozenset({"h264", "hevc"})
+SKIPPING_CODECS: Final = frozenset({"h264", "hevc"})
 """Decoders that can leave out single frames to which no other refers."""
 
 _SKIPPED: Final[Mapping[Decode, Literal["NONREF", "NONKEY"]]] = {"fast": "NONREF", "key": "NONKEY"}
@@ -48,20 +46,37 @@ def check_profile(profile: str) -> None:
         raise UnknownComponent("decode profile", str(profile), get_args(Decode))
 
 
-class StreamDecoder(Generic[ReaderT]):
-    """A stream on its way to the readers of its spans.
+class FrameSink(Protocol):
+    """What takes the decoded frames of one stream."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is needed."""
+
+    def skips(self, begin_s: float, end_s: float) -> bool:
+        """Return whether the sink needs nothing between these times."""
+
+    def add(self, frame: Any, time_s: float | None) -> None:
+        """Take the next frame, with its time on the clip's clock or None."""
+
+
+SinkT = TypeVar("SinkT", bound=FrameSink)
+
+
+class StreamDecoder(Generic[SinkT]):
+    """Decodes one stream, packet by packet, into a sink.
 
     Args:
         stream: The stream.
-        fanout: What takes its frames.
+        sink: What takes its frames.
         packets: How many packets the stream has; None if unknown.
-        wanted: When the frames are shown that readers will choose, in ticks of the stream's time
+        chosen: When the frames are shown that the sink will choose, in ticks of the stream's time
             base: others are left out if no frame refers to them. None to leave out none.
 
     Attributes:
         kind: ``"video"`` or ``"audio"``.
-        fed: Packets that were handed to the decoder.
-        skipped: Packets that no reader needed.
+        fed: Packets that were given to the decoder.
+        skipped: Packets that the sink did not need.
         failed: Packets that the decoder refused.
         decoded: Frames that it returned.
         last_s: Time of the last one, in seconds on the clip's clock.
@@ -71,16 +86,16 @@ class StreamDecoder(Generic[ReaderT]):
     def __init__(
         self,
         stream: VideoStream | AudioStream,
-        fanout: WindowFanout[ReaderT],
+        sink: SinkT,
         packets: int | None = None,
-        wanted: Set[int] | None = None,
+        chosen: Set[int] | None = None,
     ) -> None:
         self.stream = stream
         self.kind = stream.type
-        self.fanout = fanout
-        self._left = packets
-        self._wanted = wanted
-        self._told = (0, 0)
+        self.sink = sink
+        self._packets_left = packets
+        self._chosen = chosen
+        self._reported = (0, 0)
         self._tick_s = float(stream.time_base or 0)  # products of fractions cost more than AAC
         self._next_s: float | None = None  # when the frame after the last one begins
         self.fed = 0
@@ -91,32 +106,32 @@ class StreamDecoder(Generic[ReaderT]):
         self.drained = False
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing more comes for the earliest span that has not been taken."""
-        return self.drained or self.fanout.ready
+    def finished(self) -> bool:
+        """Whether nothing more comes, or nothing more is needed."""
+        return self.drained or self.sink.done
 
     def feed(self, packet: Packet[Any], origin_s: float) -> None:
         """Decode a packet; after the stream's last one, also what the decoder holds back."""
         begin, end = packet.pts, (packet.pts or 0) + (packet.duration or 0)
-        if begin is not None and self.fanout.skips(
+        if begin is not None and self.sink.skips(
             begin * self._tick_s - origin_s, end * self._tick_s - origin_s
         ):
             self.skipped += 1
         else:
             self.fed += 1
-            if self._wanted is not None:
-                spared = begin is not None and begin not in self._wanted
-                self.stream.codec_context.skip_frame = "NONREF" if spared else "DEFAULT"
+            if self._chosen is not None:
+                is_unused = begin is not None and begin not in self._chosen
+                self.stream.codec_context.skip_frame = "NONREF" if is_unused else "DEFAULT"
             self._decode(packet, origin_s)
-        if self._left is not None:
-            self._left -= 1
-            if self._left == 0:
+        if self._packets_left is not None:
+            self._packets_left -= 1
+            if self._packets_left == 0:
                 self.drain(origin_s)
 
     def failures(self) -> tuple[int, int]:
-        """Return how many packets failed, of how many, since this was last asked."""
-        failed, fed = self.failed - self._told[0], self.fed - self._told[1]
-        self._told = (self.failed, self.fed)
+        """Return how many packets failed, of how many, since the last call."""
+        failed, fed = self.failed - self._reported[0], self.fed - self._reported[1]
+        self._reported = (self.failed, self.fed)
         return failed, fed
 
     def drain(self, origin_s: float) -> None:
@@ -142,13 +157,13 @@ class StreamDecoder(Generic[ReaderT]):
             time_s = self._next_s
             if stamp is not None and self._tick_s:
                 time_s = self.last_s = stamp * self._tick_s - origin_s
-            self.fanout.add(frame, time_s)
+            self.sink.add(frame, time_s)
             if time_s is not None:
                 self._next_s = time_s + _length_s(frame)
 
 
 def _length_s(frame: VideoFrame | AudioFrame) -> float:
-    """Return how long sound lasts; pictures do not say."""
+    """Return how long an audio frame lasts; 0 for a video frame, whose length is unknown."""
     if isinstance(frame, av.AudioFrame) and frame.sample_rate:
         return frame.samples / frame.sample_rate
     return 0.0
@@ -164,14 +179,14 @@ def decode(
     limits: MediaLimits,
     faults: list[str],
 ) -> Iterator[None]:
-    """Run through the file once and feed every decoder until its readers are done.
+    """Demultiplex the file once and feed every decoder until its sink is done.
 
-    Packets of other streams are not decoded, nor are those of a stream whose readers are done, and
-    reading stops as soon as no decoder needs more.
+    Packets of other streams are not decoded, nor are those of a stream whose sink is done, and
+    reading stops as soon as every decoder is finished.
 
     Args:
         container: An open container, at its start.
-        decoders: One per stream that is wanted.
+        decoders: One per stream.
         origin_s: Container time at which the clip's clock reads zero, in seconds.
         threads: FFmpeg's threading for video.
         profile: Which frames of the video are decoded.
@@ -193,15 +208,15 @@ def decode(
 
     for packet in packets(container, [decoder.stream for decoder in decoders], faults):
         decoder = by_index[packet.stream_index]
-        if decoder.fanout.done:
+        if decoder.sink.done:
             decoder.stream.discard = Discard.all
         elif not decoder.drained:
             decoder.feed(packet, origin_s)
             yield
-        if all(decoder.fanout.done for decoder in decoders):
+        if all(decoder.finished for decoder in decoders):
             return
     for decoder in decoders:
-        if not decoder.fanout.done:
+        if not decoder.sink.done:
             decoder.drain(origin_s)
 
 

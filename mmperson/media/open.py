@@ -1,9 +1,7 @@
-"""Open media files safely, and turn every foreign error into one of ours.
+"""Open media files safely, describe them, and turn every foreign error into one of ours.
 
-Four rules keep hostile files out. Only regular local files are opened. Only self-contained formats
-are accepted: playlists and descriptions (ffconcat, HLS, DASH, SDP) make FFmpeg read other files or
-the network, whatever the file is called, and a whitelist of protocols does not stop that. An index
-of MP4 is checked, or the file is not read as MP4. Limits are checked before anything is decoded.
+Three rules keep hostile files out. Only regular local files are opened. ``safety.check_file`` reads
+a file before FFmpeg does. Limits are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -12,15 +10,23 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 from av.stream import Disposition
 
-from mmperson.errors import EmptyMedia, MediaError, MediaTooLarge, UnreadableMedia
-from mmperson.media.safety.mp4_index import check_index
-from mmperson.media.safety.tags import check_riff_tags, leading_tags
+from mmperson.errors import (
+    EmptyMedia,
+    MediaError,
+    MediaTooLarge,
+    MissingStream,
+    UnreadableMedia,
+)
+from mmperson.media.clip import AudioInfo, ClipInfo, VideoInfo, upright_deg
+from mmperson.media.limits import DEFAULT_LIMITS, MediaLimits
+from mmperson.media.safety import check_file
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -28,13 +34,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
     from av.video.stream import VideoStream
-
-    from mmperson.media.limits import MediaLimits
-
-# No playlists, no descriptions of other files.
-FORMATS = "matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
-# Only where the index was checked: FFmpeg finds MP4 behind a first box of any name.
-MP4_FORMATS = f"mov,mp4,m4a,3gp,3g2,mj2,{FORMATS}"
 
 # PyAV 19 dropped the argument; before, undecodable metadata raises without it.
 _METADATA: dict[str, Any] = (
@@ -109,13 +108,9 @@ def open_container(
     with translate_errors(clip):
         limits.check("max_bytes", size_bytes)
         with open(clip, "rb") as file:
-            is_mp4 = check_index(file, size_bytes)
-            tags = leading_tags(file)
-            check_riff_tags(file, tags, size_bytes)
-        options["format_whitelist"] = MP4_FORMATS if is_mp4 else FORMATS
-        if tags:
-            options["skip_initial_bytes"] = str(tags)
-        if is_mp4 and not pictures:
+            checked = check_file(file, size_bytes)
+        options |= checked.options
+        if checked.is_mp4 and not pictures:
             options["skip_frame"] = "all"  # to sound it means nothing
         with av.open(f"file:{clip}", "r", options=options, **_METADATA) as container:
             check_declared(container, limits)
@@ -177,3 +172,82 @@ def packets(
                 yield packet
     except av.FFmpegError as error:
         faults.append(error.strerror or str(error))
+
+
+def probe_clip(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> ClipInfo:
+    """Describe a clip; one video frame is decoded, because only frames carry their rotation.
+
+    Args:
+        path: A local file.
+        limits: What is refused.
+
+    Returns:
+        The description.
+
+    Raises:
+        MediaError: The file cannot be opened, is beyond a limit, or has no video or audio.
+    """
+    with open_container(path, limits) as container:
+        info = describe(container, path)
+        stream, _ = usable_streams(container)
+        rotation_deg = None if stream is None else _first_rotation(container, stream)
+        if info.video is None or rotation_deg is None:
+            return info
+        return replace(info, video=info.video.turned(rotation_deg))
+
+
+def describe(container: InputContainer, path: str | os.PathLike[str]) -> ClipInfo:
+    """Describe an open container.
+
+    Raises:
+        MissingStream: It has neither video nor audio that can be decoded.
+    """
+    video, audio = usable_streams(container)
+    if video is None and audio is None:
+        raise MissingStream(
+            f"{Path(path).name!r} has no video or audio stream that can be decoded.",
+            clip=os.fspath(path),
+        )
+    return ClipInfo(
+        path=Path(path),
+        container=container.format.name,
+        duration_s=None if container.duration is None else container.duration / av.time_base,
+        video=None
+        if video is None
+        else VideoInfo(
+            codec=video.codec_context.name,
+            width=video.width,
+            height=video.height,
+            rotation_deg=None,
+            fps=float(video.average_rate) if video.average_rate else None,
+            frames=video.frames or None,
+            duration_s=_duration_s(video),
+        ),
+        audio=None
+        if audio is None
+        else AudioInfo(
+            codec=audio.codec_context.name,
+            sample_rate_hz=audio.codec_context.sample_rate,
+            channels=audio.codec_context.channels,
+            duration_s=_duration_s(audio),
+        ),
+        size_bytes=container.size,
+    )
+
+
+def _first_rotation(container: InputContainer, stream: VideoStream) -> int | None:
+    """Return the rotation of the first frame that decodes."""
+    stream.thread_type = "NONE"
+    for packet in packets(container, [stream], []):
+        try:
+            for frame in packet.decode():
+                return upright_deg(frame.rotation)
+        except av.FFmpegError:
+            return None
+    return None
+
+
+def _duration_s(stream: Stream) -> float | None:
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return float(stream.duration * stream.time_base)

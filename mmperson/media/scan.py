@@ -1,6 +1,6 @@
-"""Look through a file before decoding: how long the video really is, and whether the file is whole.
+"""Scan a file before decoding: how long the video really is, and whether the file is complete.
 
-Decoders say little about a truncated file: under frame threading FFmpeg returns fewer frames and no
+Decoders do not report a truncated file: under frame threading FFmpeg returns fewer frames and no
 error. So the file is compared with what its header declares. Where the header carries an index of
 every packet (MP4, MOV), half a millisecond tells whether the last packets lie beyond the end of the
 file. Otherwise, or when exact video times are needed, the packets are read once without decoding
@@ -32,23 +32,24 @@ if TYPE_CHECKING:
 # Streams legitimately end up to about one audio packet or a few frames before the declared end.
 SLACK_S = 0.5
 _SLACK_PACKETS = 3
+_BEFORE_ALL = -(1 << 40)  # ticks; an edit list may put the first packet before zero
 
 
 @dataclass(frozen=True)
 class ContainerScan:
-    """What a look through the file found; times are seconds on the clip's clock.
+    """What a scan found; times are seconds on the clip's clock.
 
     Attributes:
-        cut_short: Why the file is held to be incomplete, None if it seems whole.
+        cut_short: Why the file is taken to be incomplete, None if it seems complete.
         packets: Number of packets by stream index; empty if they were not read.
         end_s: End of the last packet of any stream, None if the packets were not read.
-        video_start_s: When the first frame is shown, 0 where no frame was looked for or found.
+        video_start_s: When the first frame is shown, 0 without a video stream or frame.
         video_last_s: When the last frame is shown, likewise.
         video_end_s: When the last frame ends if it lasts as long as the others do, likewise.
         video_entry_s: When the last keyframe is shown that is not later than the earliest time
-            wanted: decoding may start there. Minus infinity if it must start with the file.
+            that is read: decoding may start there. Minus infinity if it must start with the file.
         video_ticks: int64 (frame,), when each frame is shown, in ticks of the stream's time base,
-            in order of the file; empty where no frame was looked for.
+            in order of the file; empty without a video stream.
     """
 
     cut_short: str | None
@@ -96,9 +97,9 @@ def scan_packets(
 
     Args:
         container: An open container, at its start.
-        video_stream: The video stream whose times are wanted, if any.
+        video_stream: The video stream whose frame times are recorded, if any.
         limits: Frames and seconds beyond which the clip is refused.
-        from_s: Earliest time that is wanted, in seconds on the clip's clock; 0 for all of it.
+        from_s: Earliest time that will be read, in seconds on the clip's clock; 0 for all of it.
 
     Returns:
         The scan, with times.
@@ -141,12 +142,28 @@ def scan_packets(
     )
 
 
+def rewind(container: InputContainer) -> None:
+    """Go back to the first packet of a file whose header has an index, see ``scan_index``.
+
+    Args:
+        container: An open container.
+    """
+    firsts = [
+        (stream.index_entries[0].timestamp * stream.time_base, stream)
+        for stream in (*videos(container), *container.streams.audio)
+        if stream.time_base is not None
+    ]
+    # FFmpeg aligns the other streams with the one that is sought: the earliest loses no packet.
+    _, earliest = min(firsts, key=lambda first: first[0])
+    container.seek(_BEFORE_ALL, stream=earliest)
+
+
 class _Track:
     """The packets of one stream: how many, from when to when.
 
     Args:
         stream: The stream.
-        from_s: Container time from which on frames are wanted, in seconds.
+        from_s: Container time of the earliest frame that will be read, in seconds.
     """
 
     def __init__(self, stream: Stream, from_s: float) -> None:

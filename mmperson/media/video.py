@@ -1,29 +1,34 @@
-"""Choose frames by time and turn them into upright RGB arrays.
+"""Choose frames by time and give them as upright RGB.
 
 Frames are chosen while they stream past: each target time keeps the nearer of the frames before and
 after it, so that memory holds only chosen frames and variable frame rates need no special case.
+Chosen frames stay YUV, in half the memory of RGB, until they are accessed.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, overload
 
+import av
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.media.probe import upright_deg
+from mmperson.media.clip import upright_deg
+from mmperson.media.open import translate_errors
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
     from mmperson.media.limits import MediaLimits
 
-RGB = npt.NDArray[np.uint8]
+RGB: TypeAlias = npt.NDArray[np.uint8]
 
 # Rounding must not decide between two frames as near: as many frames as there are gives each once.
 _TIE_S = 1e-6
-_LEAST_LEFT = 2  # How many times too large a halved picture stays, at least.
+_COMPACT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 
 def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.float64]:
@@ -65,28 +70,117 @@ def nearest_frames(
     return np.where(earlier, before, after)
 
 
-def halve(picture: RGB, ratio: float) -> tuple[RGB, int]:
-    """Average a picture over squares of two by two pixels, again and again.
+class _Yuv(NamedTuple):
+    """How the planes of a frame become RGB."""
 
-    What is shrunk the rest of the way differs by less than half a grey level from what the whole
-    picture gives, and takes a third of the time. An odd last row or column is lost.
+    width: int
+    height: int
+    format: str
+    colorspace: int
+    color_range: int
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> _Yuv | None:
+        """Return that of a frame; None where its planes are not kept."""
+        width, height, name = frame.width, frame.height, frame.format.name
+        if name not in _COMPACT_FORMATS or width % 2 or height % 2:
+            return None
+        return cls(width, height, name, int(frame.colorspace), int(frame.color_range))
+
+    def to_rgb(self, planes: RGB) -> RGB:
+        frame = av.VideoFrame.from_ndarray(planes, format=self.format)
+        frame.colorspace, frame.color_range = self.colorspace, self.color_range
+        rgb = frame.to_ndarray(format="rgb24", width=self.width, height=self.height)
+        return np.asarray(rgb, dtype=np.uint8)
+
+
+class FrameStack:
+    """Chosen frames of a video, each converted to RGB on access.
+
+    Along its first axis it reads as the array uint8 (frame, height, width, 3) of upright RGB:
+    ``len``, iteration; an index gives a frame, a slice or an array of indices another stack.
+    ``np.asarray`` gives the array. 4:2:0 YUV, which most decoders return, takes half of the
+    array's memory.
 
     Args:
-        picture: uint8 (height, width, 3).
-        ratio: How many times as small it will be made in the end. It stays at least twice as large.
+        pictures: uint8, YUV planes (picture, row, width), or upright RGB (picture, height, width,
+            3).
+        shown: (frame,), which picture is shown.
+        yuv: How the planes become RGB; None for RGB.
+        rotation_deg: Counter-clockwise rotation that makes the planes upright.
+        clip: Path of the clip, for errors.
 
-    Returns:
-        The picture, and how many times as small it is now: a power of two.
+    Accessing a frame raises a ``MediaError`` where it cannot be converted.
     """
-    import cv2  # Here, because networks that read no video need not wait for it.
 
-    times = 1
-    while ratio >= 2 * _LEAST_LEFT * times and min(picture.shape[:2]) > 1:
-        height, width = picture.shape[0] // 2, picture.shape[1] // 2
-        even = picture[: 2 * height, : 2 * width]
-        picture = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
-        times *= 2
-    return picture, times
+    dtype: Final = np.dtype(np.uint8)
+    ndim: Final = 4
+
+    def __init__(
+        self,
+        pictures: RGB,
+        shown: Sequence[int] | npt.NDArray[np.intp],
+        yuv: _Yuv | None,
+        rotation_deg: int,
+        clip: str = "",
+    ) -> None:
+        self._pictures = pictures
+        self._shown = np.asarray(shown, dtype=np.intp)
+        self._yuv = yuv
+        self._rotation_deg = rotation_deg
+        self._clip = clip
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(frame, height, width, 3)."""
+        height, width = self._pictures.shape[1:3]
+        if self._yuv is not None:
+            height = self._yuv.height
+            if self._rotation_deg % 180:
+                height, width = width, height
+        return len(self), height, width, 3
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def __iter__(self) -> Iterator[RGB]:
+        return map(self._to_rgb, self._shown)
+
+    @overload
+    def __getitem__(self, chosen: int) -> RGB: ...
+
+    @overload
+    def __getitem__(self, chosen: slice | Sequence[int] | npt.NDArray[Any]) -> FrameStack: ...
+
+    def __getitem__(self, chosen: Any) -> RGB | FrameStack:
+        shown = self._shown[chosen]
+        if shown.ndim == 0:
+            return self._to_rgb(shown)
+        return FrameStack(self._pictures, shown, self._yuv, self._rotation_deg, self._clip)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("Frames are converted to RGB: an array of them is always a copy.")
+        array = np.empty(self.shape, dtype=np.uint8)
+        for target, frame in zip(array, self, strict=True):
+            target[:] = frame
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def _to_rgb(self, picture: np.intp) -> RGB:
+        if self._yuv is None:
+            return np.asarray(self._pictures[picture])
+        with translate_errors(self._clip):
+            rgb = self._yuv.to_rgb(self._pictures[picture])
+        return np.ascontiguousarray(np.rot90(rgb, self._rotation_deg // 90))
+
+
+Frames: TypeAlias = RGB | FrameStack
+"""uint8 (frame, height, width, 3), upright RGB."""
 
 
 class FramePicker:
@@ -97,6 +191,7 @@ class FramePicker:
         limits: Pixels, frames and memory of those kept beyond which the clip is refused.
         entry_s: When the keyframe is shown from which decoding may start; minus infinity to skip
             nothing.
+        clip: Path of the clip, for errors.
 
     Attributes:
         targets_s: The plan.
@@ -104,14 +199,21 @@ class FramePicker:
     """
 
     def __init__(
-        self, targets_s: npt.NDArray[np.float64], limits: MediaLimits, entry_s: float = -inf
+        self,
+        targets_s: npt.NDArray[np.float64],
+        limits: MediaLimits,
+        entry_s: float = -inf,
+        clip: str = "",
     ) -> None:
         self.targets_s = targets_s
         self.rotation_deg: int | None = None
         self._limits = limits
         self._entry_s = entry_s
+        self._clip = clip
         self._offered = 0
-        self._rgb: RGB | None = None  # all frames, filled one by one
+        self._pictures: RGB | None = None  # all that may be needed, filled one by one
+        self._yuv: _Yuv | None = None
+        self._shown: list[int] = []
         self._times_s: list[float] = []
         self._previous: tuple[VideoFrame, float] | None = None
         self._size: tuple[int, int] | None = None
@@ -124,7 +226,7 @@ class FramePicker:
     def skips(self, begin_s: float, end_s: float) -> bool:
         """Return whether a packet is shown before the keyframe, of which no later frame has need.
 
-        Frames that follow the keyframe in the file and are shown before it are not wanted either:
+        Frames that follow the keyframe in the file and are shown before it are skipped as well:
         no target lies before it.
         """
         return begin_s < self._entry_s - _TIE_S
@@ -160,30 +262,48 @@ class FramePicker:
                 self._keep(frame, time_s)
         self._previous = (frame, time_s)
 
-    def finish(self) -> tuple[RGB, npt.NDArray[np.float64]] | None:
+    def finish(self) -> tuple[FrameStack, npt.NDArray[np.float64]] | None:
         """Give the targets after the last frame that frame, and return the choice.
 
         Returns:
-            uint8 (frame, height, width, 3) upright RGB and float64 (frame,) their times in seconds,
-            or None if there was no frame at all, or none was wanted.
+            The frames and float64 (frame,) their times in seconds, or None if there was no frame at
+            all, or no target.
         """
         if self._previous is None or not self.targets_s.size:
             return None
         while not self.done:
             self._keep(*self._previous)
-        assert self._rgb is not None
-        return self._rgb, np.array(self._times_s, dtype=np.float64)
+        return self._stack(), np.array(self._times_s, dtype=np.float64)
+
+    def _stack(self) -> FrameStack:
+        assert self._pictures is not None
+        assert self.rotation_deg is not None
+        return FrameStack(self._pictures, self._shown, self._yuv, self.rotation_deg, self._clip)
 
     def _keep(self, frame: VideoFrame, time_s: float) -> None:
-        at = len(self._times_s)
-        if self._rgb is not None and self._times_s[-1] == time_s:
-            self._rgb[at] = self._rgb[at - 1]
+        if self._times_s and self._times_s[-1] == time_s:
+            self._shown.append(self._shown[-1])
         else:
-            picture = self._upright(frame)
-            if self._rgb is None:
-                self._rgb = np.empty((len(self.targets_s), *picture.shape), dtype=np.uint8)
-            self._rgb[at] = picture
+            self._add(frame)
         self._times_s.append(time_s)
+
+    def _add(self, frame: VideoFrame) -> None:
+        """Copy a picture: a frame itself would keep the decoder's buffers from being used again."""
+        at = self._shown[-1] + 1 if self._shown else 0
+        yuv = _Yuv.of(frame)
+        if self._pictures is None:
+            self._yuv = yuv
+        elif self._yuv is not None and self._yuv != yuv:  # from here on, all are kept as RGB
+            converted = self._stack()
+            array = np.empty((len(self.targets_s), *converted.shape[1:]), dtype=np.uint8)
+            for number, rgb in zip(self._shown, converted, strict=True):
+                array[number] = rgb
+            self._pictures, self._yuv = array, None
+        picture = self._upright(frame) if self._yuv is None else frame.to_ndarray()
+        if self._pictures is None:
+            self._pictures = np.empty((len(self.targets_s), *picture.shape), dtype=np.uint8)
+        self._pictures[at] = picture
+        self._shown.append(at)
 
     def _upright(self, frame: VideoFrame) -> RGB:
         """Return the frame as RGB, turned, in the size of the first frame."""

@@ -1,35 +1,41 @@
-"""Parts of a recording: which seconds of it are read."""
+"""Windows of a long recording: plan them, and read all of them in one pass.
+
+Reading one clip needs nothing of this module.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import inf
+from typing import Any, Final, Generic
 
 from mmperson.errors import UsageError
+from mmperson.media.audio import AudioWindow, WaveformCollector
+from mmperson.media.clip import Clip, Span
+from mmperson.media.decode import Decode, SinkT, StreamDecoder, Threads
+from mmperson.media.limits import LONG_LIMITS, MediaLimits
+from mmperson.media.read import (
+    ReadRequest,
+    build_clip,
+    decode_packets,
+    make_collector,
+    make_picker,
+    open_decoders,
+    open_scanned,
+)
+from mmperson.media.video import FramePicker
 
-# Shorter windows say little, and more of them at once would need much memory.
-SHORTEST_S = 1.0
-_MOST_AT_ONCE = 16
+MIN_WINDOW_S: Final = 1.0
+"""Shorter windows carry little information, and more of them at once need much memory."""
+_MAX_OVERLAPPING: Final = 16
 # Streams end up to about this long before or after the declared end.
-_LEAST_NEW_S = 0.5
-
-
-@dataclass(frozen=True)
-class Span:
-    """Seconds on the clip's clock, from ``start_s`` up to ``end_s``."""
-
-    start_s: float
-    end_s: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start_s < self.end_s:
-            raise UsageError(
-                f"A span lasts from {self.start_s} to {self.end_s} s; it must begin at 0 or later "
-                "and end after that."
-            )
-
-
-WHOLE = Span(0.0, inf)
+_MIN_NEW_S: Final = 0.5
+# Windows do not wait longer for the other stream: so many with frames, or so much later sound.
+_MAX_WAITING: Final = 8
+_MAX_LEAD_S: Final = 60.0
 
 
 def check_windows(window_s: float, step_s: float) -> None:
@@ -40,15 +46,15 @@ def check_windows(window_s: float, step_s: float) -> None:
         step_s: From one start to the next, in seconds.
 
     Raises:
-        UsageError: They are; the message says what is allowed.
+        UsageError: They are; the message names the limits.
     """
-    if not SHORTEST_S <= window_s < inf:
-        raise UsageError(f"Windows last {window_s:g} s; they must last {SHORTEST_S:g} s or more.")
-    least_s = max(SHORTEST_S, window_s / _MOST_AT_ONCE)
+    if not MIN_WINDOW_S <= window_s < inf:
+        raise UsageError(f"Windows last {window_s:g} s; they must last {MIN_WINDOW_S:g} s or more.")
+    least_s = max(MIN_WINDOW_S, window_s / _MAX_OVERLAPPING)
     if not least_s <= step_s < inf:
         raise UsageError(
             f"Windows of {window_s:g} s start every {step_s:g} s; the step must be {least_s:g} s "
-            f"or more, so that no more than {_MOST_AT_ONCE} overlap."
+            f"or more, so that no more than {_MAX_OVERLAPPING} overlap."
         )
 
 
@@ -70,6 +76,192 @@ def plan_windows(duration_s: float, window_s: float, step_s: float) -> list[Span
         return [Span(0.0, duration_s if duration_s > 0 else window_s)]
     whole = int((duration_s - window_s) // step_s) + 1
     spans = [Span(number * step_s, number * step_s + window_s) for number in range(whole)]
-    if whole * step_s < duration_s and duration_s - spans[-1].end_s >= _LEAST_NEW_S:
+    if whole * step_s < duration_s and duration_s - spans[-1].end_s >= _MIN_NEW_S:
         spans.append(Span(duration_s - window_s, duration_s))
     return spans
+
+
+def read_windows(
+    path: str | os.PathLike[str],
+    window_s: float,
+    step_s: float | None = None,
+    *,
+    frames: int = 0,
+    audio: AudioWindow | None = None,
+    decode: Decode = "exact",
+    threads: Threads = "auto",
+    limits: MediaLimits = LONG_LIMITS,
+) -> Iterator[Clip]:
+    """Read a recording window by window, in one pass.
+
+    Each clip is what ``read_clip`` returns for its ``span``. Memory holds the windows that overlap,
+    however long the recording is.
+
+    Args:
+        path: A local file.
+        window_s: Length of a window in seconds, see ``plan_windows``.
+        step_s: From the start of one window to that of the next, in seconds; ``window_s`` without
+            it.
+        frames: Frames per window.
+        audio: Which part of each window's audio, at which rate.
+        decode: Which frames of the video are decoded.
+        threads: FFmpeg's threading of video.
+        limits: What is refused.
+
+    Returns:
+        The clips, as they are asked for. Where audio and video of the same time lie so far apart in
+        the file that waiting would fill the memory, a clip has what was reached by then.
+
+    Raises:
+        UsageError: Windows that are too short or too many, or see ``read_clip``.
+        MediaError: See ``read_clip``; also while the clips are read.
+    """
+    step_s = window_s if step_s is None else step_s
+    check_windows(window_s, step_s)
+    request = ReadRequest(frames, audio, decode, threads, limits)
+    return _read_windows(path, request, window_s, step_s)
+
+
+def _read_windows(
+    path: str | os.PathLike[str], request: ReadRequest, window_s: float, step_s: float
+) -> Iterator[Clip]:
+    with open_scanned(path, request) as file:
+        end_s = file.info.duration_s if file.scan.end_s is None else file.scan.end_s
+        spans = plan_windows(end_s or 0.0, window_s, step_s)
+        video, sound = open_decoders(
+            file,
+            spans,
+            lambda: WindowFanout(spans, partial(make_picker, file), _MAX_WAITING),
+            lambda: WindowFanout(spans, partial(make_collector, file)),
+        )
+        faults: list[str] = []
+
+        def build(span: Span) -> Clip:
+            picked = None if video is None else (video, video.sink.take())
+            collected = None if sound is None else (sound, sound.sink.take())
+            return build_clip(file, span, picked, collected, faults)
+
+        unread = deque(spans)
+        for _ in decode_packets(file, video, sound, faults):
+            while unread and (_is_ready(video, sound) or _is_overdue(unread[0], video, sound)):
+                yield build(unread.popleft())
+        while unread:
+            yield build(unread.popleft())
+
+
+def _is_ready(
+    video: StreamDecoder[WindowFanout[FramePicker]] | None,
+    sound: StreamDecoder[WindowFanout[WaveformCollector]] | None,
+) -> bool:
+    """Return whether nothing more comes for the earliest window that has not been built."""
+    return (video is None or video.drained or video.sink.ready) and (
+        sound is None or sound.drained or sound.sink.ready
+    )
+
+
+def _is_overdue(
+    span: Span,
+    video: StreamDecoder[WindowFanout[FramePicker]] | None,
+    sound: StreamDecoder[WindowFanout[WaveformCollector]] | None,
+) -> bool:
+    """Return whether one stream is so far ahead that a window no longer waits for the other."""
+    return (video is not None and video.sink.waiting > _MAX_WAITING) or (
+        sound is not None and sound.last_s > span.end_s + _MAX_LEAD_S
+    )
+
+
+class WindowFanout(Generic[SinkT]):
+    """Passes the frames of one stream to the sinks of successive spans, which may overlap.
+
+    Each sink is made when the span before it begins. So it also gets frames from before its span,
+    of which it may need the last one, and at any time there are only as many sinks as spans
+    overlap, one ahead, and those not yet taken. After a gap, one frame ends many spans: their sinks
+    are made as those before them are taken.
+
+    Args:
+        spans: The spans, by their start.
+        make: Returns the sink of a span.
+        max_waiting: With more sinks than this that need nothing more, the next is made when one
+            of them is taken.
+    """
+
+    def __init__(
+        self, spans: Sequence[Span], make: Callable[[Span], SinkT], max_waiting: float = inf
+    ) -> None:
+        self._spans = spans
+        self._make = make
+        self._max_waiting = max_waiting
+        self._made = 0
+        self._sinks: deque[SinkT] = deque()
+        self._held: deque[tuple[Any, float | None]] = deque()  # frames that were not passed on yet
+        # A sink that is made late may need the frame before the last one, too.
+        self._shown: deque[tuple[Any, float | None]] = deque(maxlen=2)
+        self._make_next()
+
+    @property
+    def done(self) -> bool:
+        """Whether no sink needs more, and none is to come."""
+        return self._made == len(self._spans) and all(sink.done for sink in self._sinks)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the sink that ``take`` gives needs nothing more."""
+        return bool(self._sinks) and self._sinks[0].done
+
+    @property
+    def waiting(self) -> int:
+        """How many sinks need nothing more and have not been taken."""
+        return sum(sink.done for sink in self._sinks)
+
+    def skips(self, begin_s: float, end_s: float) -> bool:
+        """Return whether no sink needs what lies between these times."""
+        return not self._is_due() and all(
+            sink.done or sink.skips(begin_s, end_s) for sink in self._sinks
+        )
+
+    def add(self, frame: Any, time_s: float | None) -> None:
+        """Pass on the next frame."""
+        self._held.append((frame, time_s))
+        self._pass_on()
+
+    def take(self) -> SinkT:
+        """Return the sink of the earliest span that has not been taken."""
+        if not self._sinks:
+            self._make_next()
+        sink = self._sinks.popleft()
+        for frame, time_s in self._held:
+            if not sink.done:
+                sink.add(frame, time_s)
+        self._pass_on()
+        return sink
+
+    def _pass_on(self) -> None:
+        """Make the sinks that are due and pass on the held frames, as far as there is room."""
+        while True:
+            while self._is_due():
+                if self.waiting > self._max_waiting:
+                    return
+                self._make_next()
+            if not self._held:
+                return
+            self._shown.append(self._held.popleft())
+            for sink in self._sinks:
+                if not sink.done:
+                    sink.add(*self._shown[-1])
+
+    def _is_due(self) -> bool:
+        """Return whether the span before the next one has begun, or been taken."""
+        if self._made == len(self._spans):
+            return False
+        if not self._sinks or not self._shown:
+            return not self._sinks
+        _, time_s = self._shown[-1]
+        return (time_s or 0.0) >= self._spans[self._made - 1].start_s
+
+    def _make_next(self) -> None:
+        sink = self._make(self._spans[self._made])
+        for frame, time_s in self._shown:
+            if not sink.done:
+                sink.add(frame, time_s)
+        self._sinks.append(sink)
+        self._made += 1

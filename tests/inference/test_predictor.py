@@ -1,5 +1,6 @@
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 from mmperson.errors import BundleCorrupt, MissingStream, UnknownComponent, UsageError
 from mmperson.inference.bundle import Bundle, open_bundle
+from mmperson.inference.fingerprint import fingerprint
 from mmperson.inference.predictor import Predictor, load
+from mmperson.media import read_clip
+from mmperson.media.transcripts import resolve
 from mmperson.preprocessing.clip import ClipInputs
 from mmperson.preprocessing.spec import DialogueSpec
 from mmperson.traits import TRAITS
@@ -254,3 +258,54 @@ def test_who_speaks_is_told_to_networks_that_read_it(
     monkeypatch.setattr("mmperson.inference.predictor.prepare_clip", listen)
     predictor.predict(clip, transcript=path)
     assert heard == [expected]
+
+
+def test_a_transcript_that_changes_while_it_is_read_is_not_named_wrongly(
+    predictor, clip, monkeypatch
+):
+    """The record's fingerprint is that of the words that were scored."""
+    sidecar = clip.with_suffix(".txt")
+    sidecar.write_text(WORDS, encoding="utf-8")
+    before = predictor.predict(clip)
+    real = resolve.find_transcript
+
+    def find_and_change(path):
+        found = real(path)
+        monkeypatch.undo()
+        sidecar.write_text("Everything is dull and nobody likes me at all.", encoding="utf-8")
+        return found
+
+    monkeypatch.setattr(resolve, "find_transcript", find_and_change)
+    changed = predictor.predict(clip)
+    assert changed.scores != before.scores
+    assert changed.fingerprint == fingerprint(predictor.bundle, str(clip))
+    assert changed.fingerprint != before.fingerprint
+    assert (changed.scores, changed.fingerprint) == (
+        (again := predictor.predict(clip)).scores,
+        again.fingerprint,
+    )
+
+
+def test_a_transcript_is_looked_up_and_opened_once(predictor, demo, monkeypatch):
+    calls = []
+    for name in ("find_transcript", "read_transcript_file"):
+        real = getattr(resolve, name)
+        monkeypatch.setattr(
+            resolve, name, lambda path, name=name, real=real: calls.append(name) or real(path)
+        )
+    assert predictor.predict(demo).fingerprint is not None
+    assert calls == ["find_transcript", "read_transcript_file"]
+
+
+def test_frames_are_gone_before_the_graphs_run(tiny_bundle, demo, monkeypatch):
+    predictor, read = load(tiny_bundle), []
+
+    def read_frames(path, **options):
+        clip = read_clip(path, **{**options, "frames": 3})
+        read.append(weakref.ref(clip.frames))
+        return clip
+
+    monkeypatch.setattr("mmperson.inference.predictor.read_clip", read_frames)
+    monkeypatch.setattr(predictor, "run", lambda builder: read.append(read[0]()))
+    predictor.predict(demo)
+    assert read[1] is None

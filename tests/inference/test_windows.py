@@ -6,7 +6,7 @@ import pytest
 from mmperson.errors import UnknownComponent, UsageError
 from mmperson.inference.predictor import load
 from mmperson.media import Span, read_clip, read_transcript
-from mmperson.media import clip as clip_module
+from mmperson.media import read as read_module
 from mmperson.media.transcripts.transcript import Segment, Transcript
 from mmperson.preprocessing.clip import prepare_clip
 
@@ -87,13 +87,13 @@ def test_an_audio_and_text_bundle_decodes_no_video_whatever_the_profile(
     tiny_bundle, demo, monkeypatch
 ):
     kinds = set()
-    real = clip_module.decode
+    real = read_module.decode
 
-    def spy(container, lanes, *rest, **named):
-        kinds.update(lane.kind for lane in lanes)
-        return real(container, lanes, *rest, **named)
+    def spy(container, decoders, *rest, **named):
+        kinds.update(decoder.kind for decoder in decoders)
+        return real(container, decoders, *rest, **named)
 
-    monkeypatch.setattr(clip_module, "decode", spy)
+    monkeypatch.setattr(read_module, "decode", spy)
     scores = set()
     for profile in ("exact", "fast", "key"):
         predictor = load(tiny_bundle, decode=profile)

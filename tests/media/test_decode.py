@@ -9,7 +9,7 @@ import pytest
 
 from mmperson.errors import UnknownComponent
 from mmperson.media import AudioWindow, Clip, Decode, Span, read_clip, read_windows
-from mmperson.media import clip as clip_module
+from mmperson.media import read as read_module
 from mmperson.media.decode import StreamDecoder, Threads
 from tests.fixtures.media import grey_of
 
@@ -50,7 +50,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def levels(clip: Clip) -> list[float]:
     assert clip.frames is not None
-    return clip.frames.mean(axis=(1, 2, 3)).tolist()
+    return np.asarray(clip.frames).mean(axis=(1, 2, 3)).tolist()
 
 
 NAMES = [f"{name}{suffix}" for name in STREAMS for suffix in (".mp4", ".mkv", ".ts")]
@@ -66,7 +66,7 @@ def test_frames_that_no_chosen_one_needs_are_left_out_of_exact_decoding(
         return [read_clip(streams[name], frames=3, threads=threads), *windows]
 
     spared = read()
-    monkeypatch.setattr(clip_module, "SPARING", frozenset())
+    monkeypatch.setattr(read_module, "SKIPPING_CODECS", frozenset())
     for clip, whole in zip(spared, read(), strict=True):
         np.testing.assert_array_equal(clip.frames, whole.frames)
         np.testing.assert_array_equal(clip.frame_times_s, whole.frame_times_s)
@@ -83,9 +83,9 @@ def test_most_frames_that_none_refers_to_are_not_decoded(
             super().__init__(*arguments)
             seen.append(self)
 
-    monkeypatch.setattr(clip_module, "StreamDecoder", Seen)
+    monkeypatch.setattr(read_module, "StreamDecoder", Seen)
     read_clip(streams["b-frames.mp4"], frames=2, threads="none")
-    monkeypatch.setattr(clip_module, "SPARING", frozenset())
+    monkeypatch.setattr(read_module, "SKIPPING_CODECS", frozenset())
     read_clip(streams["b-frames.mp4"], frames=2, threads="none")
     spared, every = (decoder.decoded for decoder in seen)
     assert spared < 0.7 * every
@@ -102,12 +102,12 @@ def test_fewer_frames_are_shown_at_their_own_times(
     shown = [grey_of(round(20 * time_s)) for time_s in clip.frame_times_s]
     np.testing.assert_allclose(levels(clip), shown, atol=2)
     off_ms = 1e3 * np.abs(clip.frame_times_s - (np.arange(10) + 0.5) * 0.25).max()
-    told = next(warning for warning in clip.warnings if f"profile '{profile}'" in warning)
-    assert f"is {off_ms:.0f} ms from" in told
+    warned = next(warning for warning in clip.warnings if f"profile '{profile}'" in warning)
+    assert f"is {off_ms:.0f} ms from" in warned
 
 
 @pytest.mark.parametrize("name", ["b-frames.mp4", "b-frames.mkv", "open-gop.mp4", "open-gop.ts"])
-def test_keyframes_alone_are_the_nearest_keyframes(streams: dict[str, Path], name: str) -> None:
+def test_keyframes_only_are_the_nearest_keyframes(streams: dict[str, Path], name: str) -> None:
     with av.open(str(streams[name])) as container:
         keys = [packet.pts for packet in container.demux(video=0) if packet.is_keyframe]
         base = container.streams.video[0].time_base

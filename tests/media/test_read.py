@@ -1,216 +1,295 @@
-import subprocess
-import sys
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mmperson.errors import MediaTooLarge, UnreadableMedia, UsageError
-from mmperson.media import AudioWindow, Clip, read_clip, read_windows
-from mmperson.media import clip as clip_module
-from mmperson.media.limits import DEFAULT_LIMITS, LONG_LIMITS, MediaLimits
-from mmperson.media.windows import Span, plan_windows
-from tests.fixtures.media import cut, grey_of, write_clip
+from mmperson.errors import EmptyMedia, MediaError, UnreadableMedia, UsageError
+from mmperson.media import AudioWindow, find_transcript, read_clip, read_transcript
+from mmperson.media import read as read_module
+from mmperson.media.decode import StreamDecoder, Threads
+from tests.fixtures.media import index_of, write_clip
 
-KINDS = {
-    "clip.mp4": {},
-    "fragmented.mp4": {"options": {"movflags": "frag_keyframe+empty_moov"}},
-    "clip.mkv": {},
-    "clip.avi": {"video_codec": "mpeg4", "audio_codec": "mp2"},
-    "video.mp4": {"audio_codec": None},
-    "sound.mp4": {"video_codec": None},
-    "late.mp4": {"audio_start_s": 3.2},
+WINDOW = AudioWindow(22_050, duration_s=7.0)
+
+
+@pytest.mark.parametrize("threads", ["auto", "frame", "slice", "none"])
+@pytest.mark.parametrize("count", [1, 4, 7, 40])
+def test_frames_are_those_nearest_to_the_centres(
+    clip_mp4: Path, count: int, threads: Threads
+) -> None:
+    clip = read_clip(clip_mp4, frames=count, threads=threads)
+    shown_s = np.arange(40) / 20
+    centres_s = (np.arange(count) + 0.5) * 2.0 / count
+    distances = np.abs(shown_s - centres_s[:, None])
+    nearest = distances.round(6).argmin(axis=1)  # of two as near, the earlier
+    assert clip.frames is not None
+    assert clip.frames.dtype == np.uint8
+    assert clip.frames.shape == (count, 48, 64, 3)
+    assert [index_of(frame) for frame in clip.frames] == nearest.tolist()
+    assert clip.frame_times_s is not None
+    np.testing.assert_allclose(clip.frame_times_s, shown_s[nearest], atol=1e-3)
+    assert clip.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["vfr.mp4", "vfr.mkv"])
+def test_a_variable_frame_rate_is_sampled_by_time(tmp_path: Path, name: str) -> None:
+    shown_s = np.array([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1.0, 1.1, 1.9, 2.0])
+    path = write_clip(tmp_path / name, frame_times_s=shown_s.tolist(), audio_codec=None)
+    clip = read_clip(path, frames=4)
+    centres_s = (np.arange(4) + 0.5) * 2.2 / 4  # the last frame lasts the mean gap, 0.2 s
+    nearest = np.abs(shown_s - centres_s[:, None]).round(6).argmin(axis=1)
+    assert clip.frames is not None
+    assert [index_of(frame) for frame in clip.frames] == nearest.tolist()
+
+
+@pytest.mark.parametrize("options", [{"live": "1"}, {}])
+def test_an_undeclared_length_makes_no_difference(tmp_path: Path, options: dict[str, str]) -> None:
+    path = write_clip(tmp_path / "clip.mkv", container="matroska", options=options)
+    clip = read_clip(path, frames=5)
+    assert clip.frames is not None
+    assert [index_of(frame) for frame in clip.frames] == [4, 12, 20, 28, 36]
+    assert clip.info.duration_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_wrongly_declared_length_makes_no_difference(clip_mp4: Path, tmp_path: Path) -> None:
+    content = clip_mp4.read_bytes()
+    at = content.index(b"mvhd") + 4
+    assert int.from_bytes(content[at + 16 : at + 20]) == 2000  # milliseconds
+    path = tmp_path / "boast.mp4"
+    path.write_bytes(content[: at + 16] + (1_000_000).to_bytes(4) + content[at + 20 :])
+    clip = read_clip(path, frames=5)
+    assert clip.frames is not None
+    assert [index_of(frame) for frame in clip.frames] == [4, 12, 20, 28, 36]
+
+
+def test_fewer_frames_than_asked_for_repeat(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", frame_times_s=[0.0, 0.05, 0.1], audio_codec=None)
+    clip = read_clip(path, frames=6)
+    assert clip.frames is not None
+    assert [index_of(frame) for frame in clip.frames] == [0, 1, 1, 2, 2, 2]
+    (warning,) = clip.warnings
+    assert re.search(r"\b6 frames.*\b3 ", warning)
+
+
+@pytest.fixture
+def decoders(monkeypatch: pytest.MonkeyPatch) -> list[StreamDecoder[Any]]:
+    """Collect the decoders of every decoding, to count what was decoded."""
+    seen: list[StreamDecoder[Any]] = []
+    real = read_module.decode
+
+    def spy(
+        container: Any, decoders: Sequence[StreamDecoder[Any]], *rest: Any, **named: Any
+    ) -> Iterator[None]:
+        seen.extend(decoders)
+        return real(container, decoders, *rest, **named)
+
+    monkeypatch.setattr(read_module, "decode", spy)
+    return seen
+
+
+def test_audio_alone_decodes_no_video_and_stops_early(
+    clip_mp4: Path, decoders: list[StreamDecoder[Any]]
+) -> None:
+    read_clip(clip_mp4, audio=AudioWindow(22_050, duration_s=0.5))
+    (decoder,) = decoders
+    assert decoder.kind == "audio"
+    assert decoder.fed == pytest.approx(0.5 * 44_100 / 1024, abs=3)
+
+
+def test_frames_alone_decode_no_audio(clip_mp4: Path, decoders: list[StreamDecoder[Any]]) -> None:
+    read_clip(clip_mp4, frames=4)
+    assert [decoder.kind for decoder in decoders] == ["video"]
+
+
+def test_a_late_window_skips_what_comes_before(
+    heavy_mp4: Path, decoders: list[StreamDecoder[Any]]
+) -> None:
+    clip = read_clip(heavy_mp4, audio=AudioWindow(22_050, start_s=3.0, duration_s=0.5))
+    assert clip.waveform_start_s == pytest.approx(3.0)
+    assert decoders[0].skipped > 2.0 * 44_100 / 1024
+    everything = read_clip(heavy_mp4, audio=AudioWindow(44_100)).waveform
+    late = read_clip(heavy_mp4, audio=AudioWindow(44_100, start_s=3.0, duration_s=0.5)).waveform
+    assert everything is not None
+    assert late is not None
+    np.testing.assert_allclose(late, everything[3 * 44_100 :][: late.size], atol=1e-5)
+
+
+def test_one_pass_gives_both_and_the_same_as_alone(clip_mp4: Path) -> None:
+    both = read_clip(clip_mp4, frames=4, audio=WINDOW)
+    frames = read_clip(clip_mp4, frames=4).frames
+    waveform = read_clip(clip_mp4, audio=WINDOW).waveform
+    np.testing.assert_array_equal(both.frames, frames)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(both.waveform, waveform)  # type: ignore[arg-type]
+
+
+def test_nothing_wanted_gives_the_description(clip_mp4: Path) -> None:
+    clip = read_clip(clip_mp4)
+    assert (clip.frames, clip.waveform, clip.warnings) == (None, None, ())
+    assert clip.info.duration_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_negative_number_of_frames_is_the_callers_error(clip_mp4: Path) -> None:
+    with pytest.raises(UsageError, match="-1"):
+        read_clip(clip_mp4, frames=-1)
+
+
+@given(damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=16)), max_size=12))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_damage_gives_a_clip_or_a_typed_error(
+    clip_mp4: Path, tmp_path: Path, damage: list[tuple[float, bytes]]
+) -> None:
+    content = bytearray(clip_mp4.read_bytes())
+    for where, what in damage:
+        at = int(where * len(content))
+        content[at : at + len(what)] = what
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    try:
+        clip = read_clip(path, frames=3, audio=WINDOW, threads="none")
+    except MediaError:
+        return
+    assert clip.frames is not None or clip.waveform is not None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a real file must give: length, upright size, seconds of audio, warning."""
+
+    duration_s: float
+    size: tuple[int, int] | None = None
+    audio_s: float | None = None
+    warning: str | None = None
+
+
+NO_AUDIO, NO_VIDEO = "The clip has no audio.", "The clip has no video."
+HARD: dict[str, Expected | type[MediaError]] = {
+    "audio_only.m4a": Expected(4.9, None, 4.9, NO_VIDEO),
+    "audio_only.wav": Expected(4.9, None, 4.9, NO_VIDEO),
+    "h263_8k.3gp": Expected(5.0, (176, 144), 5.0),
+    "hevc_aac.mkv": Expected(4.9, (524, 524), 4.9),
+    "long_75s_loop.mp4": Expected(74.5, (360, 288), 7.0),
+    "moviepy_no_duration.webm": Expected(4.9, (1280, 720), 4.9),
+    "moviepy_video_with_failing_audio.mp4": Expected(11.2, (640, 360), 7.0),
+    "name with spaces & 'quotes' ünïcode.mp4": Expected(4.9, (524, 524), 4.9),
+    "no_audio.mp4": Expected(4.9, (524, 524), None, NO_AUDIO),
+    "one_frame.mp4": Expected(0.0, (524, 524), None, NO_AUDIO),
+    "pyfeat_face_noface.mov": Expected(6.4, (960, 540), 4.0),  # its audio starts at 2.4 s
+    "pyfeat_no_face.mp4": Expected(3.9, (960, 540), 4.0),
+    "random_bytes.mp4": UnreadableMedia,
+    "rotated90_metadata.mp4": Expected(4.9, (524, 524), 4.9),
+    "short_0.4s.mp4": Expected(0.4, (524, 524), 0.4),
+    "silent_audio.mp4": Expected(4.9, (524, 524), 4.9),
+    "streamio_empty.flv": UnreadableMedia,
+    "streamio_sideways_movie.mov": Expected(1.0, (480, 640), 1.0),
+    "tiny_64px.mp4": Expected(4.9, (64, 64), 4.9),
+    "torchcodec_odd_size_vp9.mp4": Expected(1.0, (321, 241), None, NO_AUDIO),
+    "torchcodec_testsrc2_av1_10bit.mp4": Expected(1.0, (320, 240), None, NO_AUDIO),
+    "truncated.mp4": UnreadableMedia,  # its index would have come last
+    "two_faces_hstack.mp4": Expected(6.6, (960, 480), 4.9),
+    "vfr.mp4": Expected(4.9, (524, 524), 4.9),
+    "zero_bytes.mp4": EmptyMedia,
 }
-AUDIO = AudioWindow(16_000, duration_s=1.5)
+GRID = ("bbaf2n", "brbk7n", "lbax4n", "lbbc2a", "lwbsza", "pwij3p")
+TALKING: dict[str, Expected | type[MediaError]] = {
+    "edtalk_pose_source2.mp4": Expected(60.0, (256, 256), 7.0),
+    **{f"grid_{name}.mpg": Expected(3.0, (360, 288), 3.0) for name in GRID},
+    "latentsync_demo1.mp4": Expected(10.0, (1080, 1920), 7.0),
+    "pyannote_empty.wav": Expected(1.0, None, 1.0, NO_VIDEO),
+    "videoretalking_face1.mp4": Expected(6.1, (700, 700), 6.1),
+    "videoretalking_face3.mp4": Expected(5.0, (590, 590), 5.0),
+    "videoretalking_face5.mp4": Expected(4.9, (524, 524), 4.9),
+    "whisper_jfk.flac": Expected(11.0, None, 7.0, NO_VIDEO),
+}
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("kinds")
-    return {
-        name: write_clip(folder / name, duration_s=9.0, **options)  # type: ignore[arg-type]
-        for name, options in KINDS.items()
-    }
-
-
-def same(one: Clip, other: Clip) -> None:
-    assert one.span == other.span
-    assert one.warnings == other.warnings
-    assert one.waveform_start_s == other.waveform_start_s
-    for name in ("frames", "frame_times_s", "waveform"):
-        ours, theirs = getattr(one, name), getattr(other, name)
-        assert (ours is None) == (theirs is None), name
-        if ours is not None:
-            assert ours.shape == theirs.shape, name
-            np.testing.assert_allclose(ours, theirs, atol=1e-3)  # the decoder's own noise
-
-
-@pytest.mark.parametrize(("window_s", "step_s"), [(2.0, None), (3.0, 1.0), (1.5, 2.5)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_window_is_what_is_read_alone(
-    clips: dict[str, Path], kind: str, window_s: float, step_s: float | None
-) -> None:
-    windows = list(read_windows(clips[kind], window_s, step_s, frames=3, audio=AUDIO))
-    assert len(windows) >= 3
-    for window in windows:
-        same(window, read_clip(clips[kind], frames=3, audio=AUDIO, span=window.span))
-
-
-@pytest.mark.parametrize("shown_s", [[0.0, 5.0, 10.0], [0.0, 0.1, 40.0, 40.1]])
-def test_windows_without_a_new_picture_are_what_is_read_alone(
-    tmp_path: Path, shown_s: list[float]
-) -> None:
-    path = write_clip(tmp_path / "slides.mkv", frame_times_s=shown_s, audio_codec=None)
-    for window in read_windows(path, 1.0, frames=2):
-        alone = read_clip(path, frames=2, span=window.span)
-        np.testing.assert_array_equal(window.frame_times_s, alone.frame_times_s)
-        np.testing.assert_array_equal(window.frames, alone.frames)
-        assert window.warnings == alone.warnings
-
-
-def test_a_gap_between_pictures_keeps_few_windows_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Span] = []
-    real = clip_module._picker
-
-    def spy(span: Span, *rest: Any) -> Any:
-        made.append(span)
-        return real(span, *rest)
-
-    monkeypatch.setattr(clip_module, "_picker", spy)
-    path = write_clip(tmp_path / "gap.mkv", frame_times_s=[0.0, 0.1, 200.0], audio_codec=None)
-    for taken, window in enumerate(read_windows(path, 1.0, frames=2)):
-        assert window.frames is not None
-        assert len(made) <= taken + 12
-    assert len(made) == 200
-
-
-def test_video_that_ends_early_leaves_later_windows_without_it(tmp_path: Path) -> None:
-    shown_s = [number / 20 for number in range(60)]
-    path = write_clip(tmp_path / "short.mp4", duration_s=9.0, frame_times_s=shown_s)
-    windows = list(read_windows(path, 2.0, frames=2, audio=AUDIO))
-    assert [window.frames is None for window in windows] == [False, False, True, True, True]
-    assert all(window.waveform is not None for window in windows)
-    for window in windows[2:]:
-        assert window.span is not None
-        said = f"There is no video from {window.span.start_s:.1f} to {window.span.end_s:.1f} s."
-        assert window.warnings == (said,)
-        assert read_clip(path, frames=2, audio=AUDIO, span=window.span).warnings == (said,)
-
-
-def test_windows_show_and_play_their_own_seconds(tmp_path: Path) -> None:
-    def rising(time_s):  # type: ignore[no-untyped-def]
-        return 0.05 * np.floor(time_s / 2 + 1) * np.sin(2 * np.pi * 440 * time_s)
-
-    path = write_clip(tmp_path / "clip.mp4", duration_s=8.0, tone=rising, audio_codec="aac")
-    windows = list(read_windows(path, 2.0, frames=2, audio=AudioWindow(16_000)))
-    assert [window.span.start_s for window in windows if window.span] == [0.0, 2.0, 4.0, 6.0]
-    for number, window in enumerate(windows):
-        assert window.frames is not None
-        assert window.waveform is not None
-        shown = [grey_of(40 * number + index) for index in (10, 30)]
-        np.testing.assert_allclose(window.frames.mean(axis=(1, 2, 3)), shown, atol=2)
-        loudness = np.abs(window.waveform[2000:-2000]).max()
-        assert loudness == pytest.approx(0.05 * (number + 1), rel=0.1)
-        assert window.waveform_start_s == pytest.approx(2.0 * number, abs=0.03)
+def test_the_tables_name_every_file(shared_data: Path) -> None:
+    for folder, table in {"hard": HARD, "talking": TALKING}.items():
+        assert {path.name for path in (shared_data / "clips" / folder).iterdir()} == set(table)
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "expected"),
+    ("name", "expected"),
     [
-        (5.0, [(0.0, 5.0)]),
-        (10.0, [(0.0, 10.0)]),
-        (10.3, [(0.0, 10.0)]),
-        (29.97, [(0.0, 10.0), (10.0, 20.0), (19.97, 29.97)]),
-        (30.0, [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0)]),
+        *((f"hard/{name}", expected) for name, expected in HARD.items()),
+        *((f"talking/{name}", expected) for name, expected in TALKING.items()),
     ],
 )
-def test_the_plan_covers_the_recording(
-    duration_s: float, expected: list[tuple[float, float]]
-) -> None:
-    spans = plan_windows(duration_s, 10.0, 10.0)
-    np.testing.assert_allclose([(span.start_s, span.end_s) for span in spans], expected)
+def test_real_files(shared_data: Path, name: str, expected: Expected | type[MediaError]) -> None:
+    path = shared_data / "clips" / name
+    if not isinstance(expected, Expected):
+        with pytest.raises(expected) as caught:
+            read_clip(path, frames=4, audio=WINDOW)
+        assert type(caught.value) is expected
+        assert path.name in str(caught.value)
+        return
+    clip = read_clip(path, frames=4, audio=WINDOW)
+    assert clip.info.duration_s == pytest.approx(expected.duration_s, abs=0.1)
+    if expected.size is None:
+        assert clip.info.video is None
+        assert clip.frames is None
+    else:
+        assert clip.info.video is not None
+        assert (clip.info.video.width, clip.info.video.height) == expected.size
+        assert clip.frames is not None
+        assert clip.frames.shape == (4, *expected.size[::-1], 3)
+    if expected.audio_s is None:
+        assert clip.info.audio is None
+        assert clip.waveform is None
+    else:
+        assert clip.waveform is not None
+        assert clip.waveform.size / 22_050 == pytest.approx(expected.audio_s, abs=0.1)
+        assert np.abs(clip.waveform).max() <= 1.0
+        silent = name in ("hard/silent_audio.mp4", "hard/moviepy_no_duration.webm")
+        assert (np.abs(clip.waveform).max() < 1e-3) == silent
+    warnings = [] if expected.warning is None else [expected.warning]
+    if name == "hard/one_frame.mp4":
+        warnings.append("Of the 4 frames asked for, 1 differ: the nearest repeat.")
+    assert list(clip.warnings) == warnings
 
 
-@pytest.mark.parametrize(
-    ("window_s", "step_s", "allowed"),
-    [(0.5, None, "1 s or more"), (30.0, 1.0, "1.875 s or more"), (10.0, 0.0, "1 s or more")],
-)
-def test_windows_that_cannot_be(
-    clips: dict[str, Path], window_s: float, step_s: float | None, allowed: str
-) -> None:
-    with pytest.raises(UsageError, match=allowed):
-        read_windows(clips["clip.mp4"], window_s, step_s)
+def test_rotations_of_real_files(shared_data: Path) -> None:
+    for name, rotation in {
+        "rotated90_metadata.mp4": 90,
+        "streamio_sideways_movie.mov": 270,
+    }.items():
+        clip = read_clip(shared_data / "clips" / "hard" / name, frames=1)
+        assert clip.info.video is not None
+        assert clip.info.video.rotation_deg == rotation
+    plain = read_clip(
+        shared_data / "clips" / "hard" / "name with spaces & 'quotes' ünïcode.mp4", frames=1
+    )
+    turned = read_clip(shared_data / "clips" / "hard" / "rotated90_metadata.mp4", frames=1)
+    assert plain.frames is not None
+    assert turned.frames is not None
+    np.testing.assert_array_equal(turned.frames[0], np.rot90(plain.frames[0]))  # counter-clockwise
 
 
-def test_sound_that_ends_early_leaves_later_windows_without_it(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "early.mkv", duration_s=9.0, audio_codec=None)
-    with av.open(str(path)) as source, av.open(str(tmp_path / "both.mkv"), "w") as target:
-        picture = target.add_stream_from_template(source.streams.video[0])
-        sound = target.add_stream("pcm_s16le", rate=16_000, layout="mono")
-        samples = np.full((1, 2 * 16_000), 8000, dtype=np.int16)
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.sample_rate = 16_000
-        target.mux(sound.encode(frame))
-        for packet in source.demux():
-            if packet.size:
-                packet.stream = picture
-                target.mux(packet)
-    windows = list(read_windows(tmp_path / "both.mkv", 3.0, frames=2, audio=AUDIO))
-    assert [window.waveform is None for window in windows] == [False, True, True]
-    assert all(window.frames is not None for window in windows)
-    assert "nothing after 3.0 s" in windows[1].warnings[-1]
+def test_the_demo_clip(project_root: Path) -> None:
+    path = project_root / "docs" / "demo" / "demo.mp4"
+    assert path.stat().st_size < 500_000
+    clip = read_clip(path, frames=2, audio=WINDOW)
+    assert clip.warnings == ()
+    assert clip.info.duration_s == pytest.approx(8.2, abs=0.5)
+    assert clip.waveform is not None
+    assert np.sqrt(np.mean(clip.waveform**2)) > 0.02
+    sidecar = find_transcript(path)
+    assert sidecar is not None
+    assert 20 <= len(read_transcript(sidecar).text.split()) <= 35
 
 
-def test_a_truncated_recording_gives_what_is_there(tmp_path: Path) -> None:
-    whole = write_clip(tmp_path / "clip.mkv", duration_s=9.0, noise=True)
-    windows = list(read_windows(cut(whole, tmp_path / "cut.mkv", 0.5), 2.0, frames=2))
-    assert 2 <= len(windows) <= 3
-    assert all("cut short" in window.warnings[0] for window in windows)
-
-
-def test_a_file_that_cannot_be_read_is_an_error_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "noise.mp4"
-    path.write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(UnreadableMedia):
-        next(read_windows(path, 2.0, frames=2))
-
-
-MEASURED = """
-import resource, sys, time
-from mmperson.media import AudioWindow, read_windows
-start = time.process_time()
-for clip in read_windows(sys.argv[1], 10.0, frames=4, audio=AudioWindow(16_000), threads="none"):
-    assert clip.frames is not None and clip.waveform is not None
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, time.process_time() - start)
-"""
-
-
-def test_memory_is_flat_and_time_linear(tmp_path: Path, project_root: Path) -> None:
-    found = []
-    for seconds in (60, 600):
-        path = tmp_path / f"{seconds}.mkv"
-        write_clip(
-            path,
-            duration_s=seconds,
-            frame_times_s=range(seconds),
-            audio_codec="pcm_s16le",
-            audio_rate_hz=16_000,
-        )
-        command = [sys.executable, "-c", MEASURED, str(path)]
-        answer = subprocess.run(
-            command, cwd=project_root, capture_output=True, text=True, check=True
-        )
-        found.append([float(figure) for figure in answer.stdout.split()])
-    (short_mb, short_s), (long_mb, long_s) = found
-    assert long_mb < short_mb + 12  # ten minutes of sound alone are 37 MB
-    assert long_s < 25 * max(short_s, 0.05)
-
-
-def test_the_limits_are_those_of_recordings(clips: dict[str, Path]) -> None:
-    assert LONG_LIMITS.max_duration_s > 3600 > DEFAULT_LIMITS.max_duration_s
-    with pytest.raises(MediaTooLarge, match="at most 5 are allowed"):
-        next(read_windows(clips["clip.mp4"], 2.0, limits=MediaLimits(max_duration_s=5.0)))
+def test_authentic_clips_are_whole(first_impressions: Path) -> None:
+    paths = sorted((first_impressions / "clips").iterdir())
+    assert len(paths) == 7
+    for path in paths:
+        clip = read_clip(path, audio=WINDOW)
+        assert clip.warnings == ()
+        assert clip.waveform is not None
+        assert clip.waveform.shape == (7 * 22_050,)

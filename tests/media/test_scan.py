@@ -1,14 +1,16 @@
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 
 from mmperson.errors import MediaError, UnreadableMedia
 from mmperson.media import AudioWindow, read_clip
-from mmperson.media import read as reading_module
+from mmperson.media import read as read_module
 from mmperson.media.decode import Threads
 from mmperson.media.limits import DEFAULT_LIMITS
 from mmperson.media.open import open_container
-from mmperson.media.scan import scan_index, scan_packets
+from mmperson.media.scan import rewind, scan_index, scan_packets
 from tests.fixtures.media import cut, write_clip
 
 KINDS = {
@@ -109,13 +111,13 @@ def test_an_index_spares_reading_the_packets(
     def refuse(*args: object) -> None:
         raise AssertionError("the packets were read")
 
-    monkeypatch.setattr(reading_module, "scan_packets", refuse)
+    monkeypatch.setattr(read_module, "scan_packets", refuse)
     read_clip(clips["faststart.mp4"], audio=AudioWindow(16_000, duration_s=0.5))
     with pytest.raises(AssertionError):
         read_clip(clips["faststart.mp4"], frames=1)
 
 
-def test_survey_times(tmp_path: Path) -> None:
+def test_scan_times(tmp_path: Path) -> None:
     times_s = [0.0, 0.1, 0.2, 0.8, 1.0]
     path = write_clip(tmp_path / "clip.mkv", frame_times_s=times_s, audio_codec=None)
     with open_container(path, DEFAULT_LIMITS) as container:
@@ -123,3 +125,63 @@ def test_survey_times(tmp_path: Path) -> None:
     assert scan.video_start_s == 0.0
     assert scan.video_last_s == pytest.approx(1.0)
     assert scan.video_end_s == pytest.approx(1.25)  # the mean gap after the last frame
+
+
+def test_a_file_with_an_index_is_opened_once(
+    clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = av.open
+
+    def spy(name: str, *rest: Any, **named: Any) -> Any:
+        opened.append(Path(name).name)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr("mmperson.media.open.av.open", spy)
+    for name in ("faststart.mp4", "clip.mkv"):
+        read_clip(clips[name], frames=2, audio=AudioWindow(16_000))
+    assert opened == ["faststart.mp4", "clip.mkv", "clip.mkv"]
+
+
+LATE_VIDEO = {"frame_times_s": [1.2 + number / 20 for number in range(30)]}
+
+
+@pytest.mark.parametrize("late", [{}, KINDS["fragmented.mp4"], {"audio_start_s": 1.2}, LATE_VIDEO])
+def test_a_rewound_file_gives_the_packets_of_one_opened_anew(
+    tmp_path: Path, late: dict[str, Any]
+) -> None:
+    path = write_clip(tmp_path / "clip.mp4", duration_s=3.0, **late)  # type: ignore[arg-type]
+    assert rewound_packets(path) == fresh_packets(path)
+
+
+def test_real_files_are_rewound_to_their_first_packets(shared_data: Path) -> None:
+    paths = [path for path in shared_data.glob("clips/*/*") if path.suffix in (".mp4", ".mov")]
+    compared = 0
+    for path in paths:
+        try:
+            expected = fresh_packets(path)
+        except MediaError:
+            continue
+        assert rewound_packets(path) == expected, path.name
+        compared += 1
+    assert compared > 15
+
+
+def fresh_packets(path: Path) -> list[tuple[Any, ...]]:
+    with open_container(path, DEFAULT_LIMITS) as container:
+        return packets_of(container)
+
+
+def rewound_packets(path: Path) -> list[tuple[Any, ...]]:
+    with open_container(path, DEFAULT_LIMITS) as container:
+        assert scan_index(container) is not None
+        scan_packets(container, None, DEFAULT_LIMITS)
+        rewind(container)
+        return packets_of(container)
+
+
+def packets_of(container: Any) -> list[tuple[Any, ...]]:
+    return [
+        (packet.stream_index, packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe)
+        for packet in container.demux()
+    ]

@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["mmperson", "json", "html", "yaml"]):
     import mmperson.config
     import mmperson.datasets
     import mmperson.inference.bundle
-    import mmperson.media.safety.mp4_index
+    import mmperson.media.safety
     import mmperson.media.transcripts.transcript
 import contextlib
 import io
@@ -52,8 +52,8 @@ def _in_file(read: Callable[[Path], object], path: Path) -> Callable[[bytes], ob
     return feed
 
 
-def _check_index(content: bytes) -> None:
-    mmperson.media.safety.mp4_index.check_index(io.BytesIO(content), len(content))
+def _check_file(content: bytes) -> None:
+    mmperson.media.safety.check_file(io.BytesIO(content), len(content))
 
 
 def _check_manifest(path: Path) -> None:
@@ -64,7 +64,7 @@ def _targets(folder: Path) -> dict[str, tuple[str, Callable[[bytes], object]]]:
     """Return the kind of seeds and the function under test, by name."""
     found = {kind: ("transcript", _transcript(f".{kind}")) for kind in ("srt", "vtt", "txt")}
     found["json"] = ("transcript", _transcript(".json"))
-    found["boxes"] = ("clip", _check_index)
+    found["boxes"] = ("clip", _check_file)
     for kind, read in (
         ("manifest", _check_manifest),
         ("labels", mmperson.datasets.read_labels),

@@ -1,1 +1,56 @@
-"""Checks of container indexes and tags before FFmpeg reads them."""
+"""Checks of a file's bytes before FFmpeg may see them; ``check_file`` is all that is public here.
+
+FFmpeg believes what a file declares: an index of 100 bytes makes it allocate gigabytes, a tag of a
+kilobyte unpacks to a megabyte, and a playlist makes it open other files or the network, whatever
+the file is called. A whitelist of protocols does not stop that; a whitelist of formats does.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Final, NamedTuple
+
+from mmperson.media.safety._mp4_index import check_index
+from mmperson.media.safety._tags import check_riff_tags, leading_tags
+
+__all__ = ["CheckedFile", "check_file"]
+
+# No playlists, no descriptions of other files.
+_FORMATS: Final = "matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
+# Only where the index was checked: FFmpeg finds MP4 behind a first box of any name.
+_MP4_FORMATS: Final = f"mov,mp4,m4a,3gp,3g2,mj2,{_FORMATS}"
+
+
+class CheckedFile(NamedTuple):
+    """What a check found.
+
+    Attributes:
+        is_mp4: Whether the file is MP4 or QuickTime.
+        options: FFmpeg's options under which the file may be opened.
+    """
+
+    is_mp4: bool
+    options: dict[str, str]
+
+
+def check_file(file: BinaryIO, size_bytes: int) -> CheckedFile:
+    """Refuse a file that makes FFmpeg allocate far more than it holds.
+
+    Args:
+        file: The file, open for reading.
+        size_bytes: Its size.
+
+    Returns:
+        The options under which FFmpeg may open it.
+
+    Raises:
+        UnreadableMedia: An index that declares more than the file holds, is compressed or
+            encrypted; tags that are too large.
+        MediaTooLarge: FFmpeg would need too much memory for the index.
+    """
+    is_mp4 = check_index(file, size_bytes)
+    tag_bytes = leading_tags(file)
+    check_riff_tags(file, tag_bytes, size_bytes)
+    options = {"format_whitelist": _MP4_FORMATS if is_mp4 else _FORMATS}
+    if tag_bytes:
+        options["skip_initial_bytes"] = str(tag_bytes)
+    return CheckedFile(is_mp4, options)

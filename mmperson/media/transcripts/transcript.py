@@ -1,4 +1,4 @@
-"""Read what was said from a sidecar file: plain text, SubRip, WebVTT or Whisper-style JSON."""
+"""Read a transcript from a sidecar file: plain text, SubRip, WebVTT or Whisper-style JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmperson.errors import TranscriptError
-from mmperson.media.transcripts.word_times import WordTimes
+
+if TYPE_CHECKING:
+    from mmperson.media.transcripts.word_times import WordTimes
 
 MAX_BYTES = 4_000_000  # the words of a whole day; a larger file is not a transcript
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")
@@ -38,7 +40,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")
 
 @dataclass(frozen=True)
 class Segment:
-    """Words with their time, in seconds from the clip's start; and who says them, if told."""
+    """Words with their time in seconds from the clip's start, and their speaker if known."""
 
     start_s: float
     end_s: float
@@ -48,10 +50,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said.
+    """The words of a clip.
 
     Attributes:
-        text: All words; runs of white space are single spaces. Empty if nothing was said.
+        text: All words; runs of white space are single spaces. Empty if there are no words.
         segments: The timed parts, empty where the file gives no times.
         source: Name of the file, or ``"given"``.
         turns: The same words, with a line break where a line or a timed part ends; where the file
@@ -64,10 +66,10 @@ class Transcript:
     turns: str = field(default="", compare=False)
 
     def within(self, start_s: float, end_s: float) -> Transcript:
-        """Return the words that are said from ``start_s`` up to ``end_s``.
+        """Return the words spoken from ``start_s`` up to ``end_s``.
 
-        A segment says when it begins and ends, not when each word falls: its words are taken to
-        follow each other evenly. Of windows that follow each other, each word is in exactly one.
+        A segment has a start and an end, not a time for each word: its words are taken to follow
+        each other evenly. Of windows that follow each other, each word is in exactly one.
 
         Args:
             start_s: Seconds from the clip's start.
@@ -87,7 +89,45 @@ class Transcript:
 
     @cached_property
     def _word_times(self) -> WordTimes:
+        from mmperson.media.transcripts.word_times import WordTimes  # Only windows need it.
+
         return WordTimes(self.segments)
+
+
+@dataclass(frozen=True)
+class TranscriptFile:
+    """A transcript file as it was at one moment.
+
+    Attributes:
+        path: The file.
+        content: Its first bytes, one more than ``MAX_BYTES`` at most.
+        size_bytes: Its size.
+        modified_ns: Time of its last change in nanoseconds.
+    """
+
+    path: Path
+    content: bytes
+    size_bytes: int
+    modified_ns: int
+
+    def parse(self) -> Transcript:
+        """Return the transcript.
+
+        Raises:
+            TranscriptError: The file is too large or does not have the format that its name ends
+                in; the message names the line.
+        """
+        try:
+            if len(self.content) > MAX_BYTES:
+                raise TranscriptError(
+                    f"{self.path.name!r} has more than {MAX_BYTES} bytes.",
+                    hint="Is it a transcript at all?",
+                )
+            content = _decode(self.content)
+            return parse_transcript(content, self.path.suffix, source=self.path.name)
+        except TranscriptError as error:
+            error.clip = error.clip or str(self.path)
+            raise
 
 
 def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
@@ -119,12 +159,29 @@ def read_transcript(path: str | os.PathLike[str]) -> Transcript:
         TranscriptError: The file cannot be read, is too large, or does not have that format; the
             message names the line.
     """
+    return read_transcript_file(path).parse()
+
+
+def read_transcript_file(path: str | os.PathLike[str]) -> TranscriptFile:
+    """Read the bytes of a transcript file, and its size and time of change along with them.
+
+    Args:
+        path: A regular file.
+
+    Raises:
+        TranscriptError: It cannot be read, or is no regular file.
+    """
     path = Path(path)
     try:
-        return parse_transcript(_decode(_read_bytes(path)), path.suffix, source=path.name)
-    except TranscriptError as error:
-        error.clip = error.clip or str(path)
-        raise
+        # Non-blocking, so that opening a pipe returns and can be refused.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise TranscriptError(f"{str(path)!r} is not a regular file.", clip=str(path))
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise TranscriptError(f"{str(path)!r} cannot be read: {error}.", clip=str(path)) from error
+    return TranscriptFile(path, content, status.st_size, status.st_mtime_ns)
 
 
 def parse_transcript(content: str, suffix: str, source: str = "given") -> Transcript:
@@ -167,22 +224,6 @@ def parse_transcript(content: str, suffix: str, source: str = "given") -> Transc
 
 def _spoken(part: Segment) -> str:
     return f"{part.speaker}: {part.text}" if part.speaker else part.text
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        # Non-blocking, so that opening a pipe returns and can be refused.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise TranscriptError(f"{str(path)!r} is not a regular file.")
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise TranscriptError(f"{str(path)!r} cannot be read: {error}.") from error
-    if len(content) > MAX_BYTES:
-        raise TranscriptError(
-            f"{path.name!r} has more than {MAX_BYTES} bytes.", hint="Is it a transcript at all?"
-        )
-    return content
 
 
 def _decode(content: bytes) -> str:

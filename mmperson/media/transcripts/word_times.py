@@ -1,4 +1,4 @@
-"""When each word of a transcript is said, in order, so that a window looks it up.
+"""Words of a transcript sorted by time, so that a window finds its own by bisection.
 
 A recording of hours has thousands of windows, and a transcript may have millions of words or of
 segments, which need not be in order: to search them all for each window would take hours.
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class WordTimes:
-    """The words of segments by the time at which they are said.
+    """The words of segments, sorted by time.
 
-    Those of a segment are taken to follow each other evenly; a word is said at its middle.
+    Those of a segment are taken to follow each other evenly; a word counts at its middle.
 
     Args:
         segments: The segments, in any order.
@@ -35,21 +35,21 @@ class WordTimes:
         self._words = list(itertools.chain.from_iterable(parts))
         self._segment = np.repeat(np.arange(len(parts)), counts)
         place = np.arange(len(self._words)) - first[self._segment]
-        said_s = start_s[self._segment] + (place + 0.5) * pace_s[self._segment]
-        self._order = np.argsort(said_s, kind="stable")
-        self._said_s = said_s[self._order]
+        word_s = start_s[self._segment] + (place + 0.5) * pace_s[self._segment]
+        self._order = np.argsort(word_s, kind="stable")
+        self._word_s = word_s[self._order]
 
     def within(self, start_s: float, end_s: float) -> Iterator[tuple[int, str]]:
-        """Yield which segments say something from ``start_s`` up to ``end_s``, and their words.
+        """Yield the segments with words from ``start_s`` up to ``end_s``, and those words.
 
         Args:
             start_s: Seconds from the clip's start.
             end_s: Likewise.
 
         Yields:
-            Index of a segment, in rising order, and what it says then, in single spaces.
+            Index of a segment, in rising order, and its words in that time, in single spaces.
         """
-        low, high = np.searchsorted(self._said_s, [start_s, end_s])
+        low, high = np.searchsorted(self._word_s, [start_s, end_s])
         chosen = np.sort(self._order[low:high]).tolist()
         for index, words in itertools.groupby(chosen, key=self._segment.__getitem__):
             yield int(index), " ".join(map(self._words.__getitem__, words))

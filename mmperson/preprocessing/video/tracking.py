@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import UsageError
-from mmperson.media.video import halve
+from mmperson.preprocessing.video.frames import halve
 
 if TYPE_CHECKING:
+    from mmperson.media.video import Frames
     from mmperson.preprocessing.video.faces import Face, FaceDetector
 
 RGB = npt.NDArray[np.uint8]
@@ -64,7 +65,7 @@ class FaceTrack:
         return float(self.seen.mean())
 
 
-def track_speaker(frames: RGB, detector: FaceDetector) -> FaceTrack:
+def track_speaker(frames: Frames, detector: FaceDetector) -> FaceTrack:
     """Find the face of the person who speaks.
 
     That is the largest face that is seen in most frames. Of several about as large, it is the one
@@ -103,7 +104,7 @@ def track_speaker(frames: RGB, detector: FaceDetector) -> FaceTrack:
     return FaceTrack(boxes, landmarks, seen, people, tuple(warnings))
 
 
-def crop_faces(frames: RGB, track: FaceTrack, size: int) -> RGB:
+def crop_faces(frames: Frames, track: FaceTrack, size: int) -> RGB:
     """Cut the tracked face out of every frame, upright and as large as in every other.
 
     The middle of the eyes comes to (0.5, 0.42) of the crop, on a level line, a quarter of the side
@@ -197,7 +198,7 @@ def _side(face: Face) -> float:
     return float(np.sqrt(np.prod(face.box[2:] - face.box[:2])))
 
 
-def _choose(frames: RGB, tracks: list[LinkedFaces]) -> LinkedFaces:
+def _choose(frames: Frames, tracks: list[LinkedFaces]) -> LinkedFaces:
     """Return the most prominent; of several nearly as prominent, the one whose mouth moves most."""
     # The mean side times the share of the frames is the sum of the sides, but for a factor.
     prominence = [sum(map(_side, track.faces)) for track in tracks]
@@ -208,7 +209,7 @@ def _choose(frames: RGB, tracks: list[LinkedFaces]) -> LinkedFaces:
     return max(rivals, key=lambda track: _mouth_motion(frames, track))
 
 
-def _mouth_motion(frames: RGB, track: LinkedFaces) -> float:
+def _mouth_motion(frames: Frames, track: LinkedFaces) -> float:
     """Return the mean change of the mouth's grey levels between successive sightings."""
     if len(track.times) < 2:
         return 0.0
@@ -255,7 +256,7 @@ def _crop(frame: RGB, landmarks: Floats, size: int) -> RGB:
     return np.asarray(crop, dtype=np.uint8)
 
 
-def _check_frames(frames: RGB) -> None:
+def _check_frames(frames: Frames) -> None:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise UsageError(
             f"The frames are {frames.dtype} {frames.shape}; "

@@ -6,7 +6,7 @@ import pytest
 
 from mmperson.errors import MediaTooLarge, UnreadableMedia
 from mmperson.media import AudioWindow, read_clip
-from mmperson.media.safety.mp4_index import MOST_BOXES, MOST_FRAGMENT_BOXES, check_index
+from mmperson.media.safety._mp4_index import MOST_BOXES, MOST_FRAGMENT_BOXES, check_index
 from tests.fixtures.index_bombs import STBL, Tree, box, number, whole
 from tests.fixtures.media import write_clip
 

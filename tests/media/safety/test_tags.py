@@ -10,7 +10,7 @@ import pytest
 
 from mmperson.errors import UnreadableMedia
 from mmperson.media import AudioWindow, read_clip
-from mmperson.media.safety.tags import MOST_TAG_BYTES, leading_tags
+from mmperson.media.safety._tags import MOST_TAG_BYTES, leading_tags
 from tests.fixtures.media import write_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for its memory")

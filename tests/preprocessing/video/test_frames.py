@@ -5,6 +5,7 @@ import pytest
 from mmperson.errors import UsageError
 from mmperson.media import read_clip
 from mmperson.preprocessing import FrameSpec, prepare_frames
+from mmperson.preprocessing.video.frames import difference_frames, halve
 
 SMALL = FrameSpec(count=1, short_side=32, height=24, width=24, mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -30,7 +31,7 @@ def test_real_frame_agrees_with_torchvision(first_impressions):
             transforms.ToDtype(torch.float32, scale=False),
         ]
     )
-    expected = reference(torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy()
+    expected = reference(torch.from_numpy(np.asarray(frames)).permute(0, 3, 1, 2)).numpy()
     error = np.abs(prepare_frames(frames, spec) - expected)
     # Area averages here, an antialiasing triangle there: alike on the whole, not at sharp edges.
     assert error.mean() <= 1.5
@@ -41,7 +42,9 @@ def test_geometry_without_resizing_is_that_of_torchvision():
     torch = pytest.importorskip("torch", reason="torchvision is the reference")
     functional = pytest.importorskip("torchvision.transforms.v2.functional", reason="see above")
     frames = np.random.default_rng(0).integers(0, 256, (1, 32, 57, 3), dtype=np.uint8)
-    expected = functional.center_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), [24, 24])
+    expected = functional.center_crop(
+        torch.from_numpy(np.asarray(frames)).permute(0, 3, 1, 2), [24, 24]
+    )
     prepared = prepare_frames(frames, SMALL)
     np.testing.assert_array_equal(prepared, expected.numpy())
 
@@ -89,3 +92,37 @@ def test_halving_first_changes_little():
     error = np.abs(prepare_frames(frames, spec)[0].transpose(1, 2, 0).astype(int) - whole)
     assert error.mean() < 1
     assert error.max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "halved", "times"),
+    [
+        ((720, 1280), 3.9, (720, 1280), 1),
+        ((720, 1280), 4.0, (360, 640), 2),
+        ((720, 1280), 8.0, (180, 320), 4),
+        ((33, 35), 15.0, (8, 8), 4),
+        ((1, 9), 100.0, (1, 9), 1),
+        ((9, 2), 100.0, (4, 1), 2),
+    ],
+)
+def test_halving_leaves_more_than_is_needed(size, ratio, halved, times):
+    picture = np.full((*size, 3), 77, dtype=np.uint8)
+    small, by = halve(picture, ratio)
+    assert (small.shape, by) == ((*halved, 3), times)
+    assert (small == 77).all()
+
+
+def test_halving_averages():
+    picture = np.zeros((2, 4, 3), dtype=np.uint8)
+    picture[0, 0], picture[:, 2:] = 100, 40
+    small, by = halve(picture, 4.0)
+    assert by == 2
+    assert small[0, :, 0].tolist() == [25, 40]
+
+
+def test_differences_are_absolute_and_the_last_counts_twice():
+    prepared = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 6), dtype=np.uint8)
+    change = np.abs(np.diff(prepared.astype(int), axis=0))
+    np.testing.assert_array_equal(
+        difference_frames(prepared), np.concatenate([change, change[-1:]])
+    )

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import MediaTooLarge, UnreadableMedia
-from mmperson.media.safety.index_memory import FRAGMENT, MOST_MEMORY, Track
+from mmperson.media.safety._index_memory import FRAGMENT, MOST_MEMORY, Track
 
 MOST_BOXES: Final = 20_000
 MOST_FRAGMENT_BOXES: Final = 400_000  # those of six hours in fragments of a second, 18 for each

@@ -36,7 +36,7 @@ class Track:
     """What the tables of a track declare.
 
     Attributes:
-        handlers: The kinds that it says it is of, for example ``b"soun"``.
+        handlers: The kinds that it declares, for example ``b"soun"``.
         samples: Number of samples.
         steps: Of each table of times, the number of entries and the first duration in ticks.
         formats: Of each description of samples, its name and how many samples are one frame.
@@ -68,9 +68,9 @@ class Track:
             and self.formats[0][0] in _PCM | _OLD_SOUND
             and not self.is_shifted
         )
-        alone = 0 if surely else self.samples * (SAMPLE + SHIFT)
+        single = 0 if surely else self.samples * (SAMPLE + SHIFT)
         chunked = sum(map(self._pieces, self.runs)) * SAMPLE if by_chunk else 0
-        return (alone + chunked) * (1 + self.edits)  # every edit may show all of it again
+        return (single + chunked) * (1 + self.edits)  # every edit may show all of it again
 
     def _pieces(self, runs: npt.NDArray[np.int64]) -> int:
         """Return into how many pieces FFmpeg cuts the chunks."""

@@ -2,11 +2,11 @@ from math import inf
 
 import pytest
 
-from mmperson.media.fanout import WindowFanout
-from mmperson.media.windows import Span
+from mmperson.media.clip import Span
+from mmperson.media.windows import WindowFanout
 
 
-class Reader:
+class Sink:
     """Is done with the first frame at or after the end of its span."""
 
     def __init__(self, span: Span) -> None:
@@ -23,14 +23,14 @@ class Reader:
         self.done = (time_s or 0.0) >= self.span.end_s
 
 
-def relay_of(count: int, most_waiting: float = inf) -> WindowFanout[Reader]:
+def fanout_of(count: int, max_waiting: float = inf) -> WindowFanout[Sink]:
     spans = [Span(float(number), number + 1.0) for number in range(count)]
-    return WindowFanout(spans, Reader, most_waiting)
+    return WindowFanout(spans, Sink, max_waiting)
 
 
-@pytest.mark.parametrize("most_waiting", [inf, 3])
-def test_every_reader_has_the_frame_before_its_span_and_all_of_it(most_waiting: float) -> None:
-    fanout = relay_of(40, most_waiting)
+@pytest.mark.parametrize("max_waiting", [inf, 3])
+def test_every_sink_has_the_frame_before_its_span_and_all_of_it(max_waiting: float) -> None:
+    fanout = fanout_of(40, max_waiting)
     times_s = [0.0, 0.5, 1.0, 30.0, 30.5, 39.0, 41.0]  # 30.5 and later come while 30.0 is held
     for number, time_s in enumerate(times_s):
         fanout.add(number, time_s)
@@ -43,11 +43,11 @@ def test_every_reader_has_the_frame_before_its_span_and_all_of_it(most_waiting: 
     assert fanout.done
 
 
-def test_after_a_gap_readers_are_made_as_others_are_taken() -> None:
-    made: list[Reader] = []
+def test_after_a_gap_sinks_are_made_as_others_are_taken() -> None:
+    made: list[Sink] = []
 
-    def make(span: Span) -> Reader:
-        made.append(Reader(span))
+    def make(span: Span) -> Sink:
+        made.append(Sink(span))
         return made[-1]
 
     fanout = WindowFanout([Span(float(start), start + 1.0) for start in range(1000)], make, 8)
@@ -60,8 +60,8 @@ def test_after_a_gap_readers_are_made_as_others_are_taken() -> None:
         assert not fanout.done
 
 
-def test_a_reader_that_is_taken_early_has_what_is_held() -> None:
-    class Late(Reader):
+def test_a_sink_that_is_taken_early_has_what_is_held() -> None:
+    class Late(Sink):
         """Waits for more than others do."""
 
         def add(self, frame: int, time_s: float | None) -> None:
@@ -74,8 +74,8 @@ def test_a_reader_that_is_taken_early_has_what_is_held() -> None:
     assert fanout.take().had == [0, 1, 2, 3]
 
 
-def test_readers_that_were_taken_early_leave_one_that_needs_frames() -> None:
-    fanout = relay_of(3)
+def test_sinks_that_were_taken_early_leave_one_that_needs_frames() -> None:
+    fanout = fanout_of(3)
     assert fanout.take().had == []
     assert not fanout.skips(1.0, 2.0)
     fanout.add(0, 1.5)
