@@ -12,7 +12,7 @@ import pytest
 
 import mmperson
 from mmperson.errors import BundleCorrupt, MediaTooLarge
-from mmperson.exporting.bundle import _write_folder
+from mmperson.files import write_folder
 from mmperson.inference.session import Session
 from tests.fixtures.canary import Canaries
 
@@ -116,17 +116,16 @@ def test_a_graph_that_asks_for_much_is_an_error_and_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_unfinished_bundle_is_private(tmp_path, monkeypatch):
+def test_an_unfinished_bundle_is_private(tmp_path):
     modes = []
 
     def replaceable(out: Path) -> None:
         (beside,) = (path for path in tmp_path.iterdir() if path.name.startswith(".bundle-"))
         modes.append(stat.S_IMODE(beside.stat().st_mode))
 
-    monkeypatch.setattr("mmperson.exporting.bundle._check_replaceable", replaceable)
     before = os.umask(0)
     try:
-        _write_folder(tmp_path / "bundle", {"a.txt": b"a"})
+        write_folder(tmp_path / "bundle", {"a.txt": b"a"}, replaceable)
     finally:
         os.umask(before)
     assert modes == [0o700]
