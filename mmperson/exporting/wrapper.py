@@ -33,7 +33,7 @@ class EncoderGraph(nn.Module):
 class FramesGraph(nn.Module):
     """Pictures, which of them each frame shows, and the mask of frames → tokens and mask.
 
-    See ``inputs.batch.deduplicate_frames``.
+    See ``preprocessing.collate.deduplicate_frames``.
     """
 
     def __init__(self, encoder: Encoder) -> None:

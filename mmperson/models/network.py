@@ -12,7 +12,7 @@ from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import InputSpec
 
 Batch = dict[str, Tensor]
-"""Network inputs of several clips, as ``inputs.batch.collate`` makes them: ``present`` (batch, 3),
+"""Network inputs of several clips, as ``preprocessing.collate`` makes them: ``present`` (batch, 3),
 and for each modality that is read its array and ``<name>_mask``. The keys are the input names of
 the exported graphs. What a frozen encoder has already said stands in for its input:
 ``<name>_features`` (batch, token, dim) and ``<name>_features_mask`` (batch, token).

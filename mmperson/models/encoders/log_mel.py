@@ -18,7 +18,7 @@ from mmperson.preprocessing.spec import LogMelSpec
 
 MAX_TOKENS: Final = 16
 SMALL: Final = "small"
-# Mean and deviation of recorded speech in the log-mel spectrograms of ``inputs.log_mel``, about.
+# Mean and deviation of recorded speech in the spectrograms of ``preprocessing.audio``, about.
 _CENTRE: Final = -9.5
 _SPREAD: Final = 4.0
 # Spectra that an image network sees at once, .96 s at 10 ms. Source: Hershey et al. 2017, CNN

@@ -15,7 +15,7 @@ class KernelMemory(nn.Module):
               \exp\big(-\lVert s_k \odot (x - x_i) \rVert^2\big)\Big)
 
     over training rows :math:`x_i`, with kernel scales :math:`s_k` and variances :math:`v_k`. It
-    holds the rows themselves, so it weighs a few megabytes; ``training.distil`` fills it.
+    holds the rows themselves, so it weighs a few megabytes; ``training.distillation`` fills it.
 
     Source: Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, eq. 2.27.
 
