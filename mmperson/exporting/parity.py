@@ -40,7 +40,10 @@ def score_difference(
     largest = 0.0
     for chosen in rows.by_length(together):
         batch = rows.batch(chosen)
-        inputs = run_encoders(sessions, {k: v.numpy() for k, v in batch.items()})
+        arrays = {key: tensor.numpy() for key, tensor in batch.items()}
+        inputs: dict[str, GraphValue] = dict(arrays)
+        for name in network.encoders:
+            inputs |= sessions[f"encoder_{name}"].run(arrays)
         with torch.inference_mode():
             tokens = network.encode(batch)
         for present in _subsets(network, len(chosen)):
@@ -74,17 +77,6 @@ def check_parity(
     if not largest <= TOLERANCE:
         raise ParityExceeded("A score", largest, TOLERANCE)
     return largest
-
-
-def run_encoders(
-    sessions: Mapping[str, Session], batch: Mapping[str, npt.NDArray[np.generic]]
-) -> dict[str, GraphValue]:
-    """Run the encoders on a batch of network inputs; return the batch with their tokens added."""
-    values: dict[str, GraphValue] = dict(batch)
-    for name in sessions:
-        if name != "fusion":
-            values |= sessions[name].run(batch)
-    return values
 
 
 def _subsets(network: PersonalityNetwork, rows: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from scipy.stats import yeojohnson, yeojohnson_llf
 from torch import Tensor, nn
 
-from mmperson.errors import DataError, UnknownComponent
+from mmperson.errors import DataError
 
 _KNOTS = 33
 _MIN_SLOPE = 1e-4
@@ -222,21 +222,6 @@ LABEL_TRANSFORMS: Mapping[str, type[LabelTransform]] = {
     "rank": RankTransform,
     "yeo_johnson": YeoJohnsonTransform,
 }
-
-
-def build_label_transform(name: str, targets: int) -> LabelTransform:
-    """Return an unfitted label transform.
-
-    Args:
-        name: ``none``, ``robust``, ``rank`` or ``yeo_johnson``.
-        targets: Number of targets.
-
-    Raises:
-        UnknownComponent: No label transform has that name.
-    """
-    if name not in LABEL_TRANSFORMS:
-        raise UnknownComponent("label transform", name, LABEL_TRANSFORMS)
-    return LABEL_TRANSFORMS[name](targets)
 
 
 def _likeliest_power(standard: npt.NDArray[np.float64]) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import Recipe
-from mmperson.models.label_transforms import build_label_transform
+from mmperson.models.label_transforms import LABEL_TRANSFORMS
 from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, TAUGHT_FUSIONS, component
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import InputSpec
@@ -42,7 +42,7 @@ class PersonalityNetwork(nn.Module):
         self.fusion = build_fusion(recipe.fusion, dims, targets)
         build_head = component("head", HEADS, recipe.heads.name)
         self.heads = build_head(recipe.heads, self.fusion.dim, targets)
-        self.labels = build_label_transform(recipe.data.labels, targets)
+        self.labels = LABEL_TRANSFORMS[recipe.data.labels](targets)
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
         """Return the tokens of each modality."""

@@ -7,24 +7,16 @@ in float32 (float64 for float64 scores), also under autocast.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mmperson.config import LossConfig
-from mmperson.errors import ConfigError, UnknownComponent
+from mmperson.errors import ConfigError
 
 _FLOOR = 1e-8
 """Added to variances, (1e-4 score units)²: keeps gradients finite for constant scores."""
-
-
-class Loss(Protocol):
-    """The type of ``build_loss``'s result."""
-
-    def __call__(self, scores: Tensor, targets: Tensor, groups: Tensor | None = None, /) -> Tensor:
-        """Return the loss of a batch, see ``build_loss``."""
 
 
 # (scores, targets, known, beta) to terms and their mask, which broadcast against (batch, target).
@@ -71,7 +63,7 @@ LOSSES: Mapping[str, _Base] = {
 }
 
 
-def build_loss(config: LossConfig) -> Loss:
+def build_loss(config: LossConfig) -> Callable[..., Tensor]:
     """Return the loss of a recipe: its base plus weighted ranking and spread terms.
 
     The loss takes scores and targets, float (batch, target), in one unit, and optionally groups,
@@ -85,16 +77,11 @@ def build_loss(config: LossConfig) -> Loss:
         Function of scores, targets and groups that returns a scalar, 0 without known labels. It
         raises ``ConfigError`` unless there is one weight per target.
 
-    Raises:
-        UnknownComponent: No loss has that name.
-
     Source:
         Girshick 2015, Fast R-CNN, eq. 3 (``smooth_l1``, there with beta 1); Huber 1964, Robust
         estimation of a location parameter (``huber``); Lin 1989, A concordance correlation
         coefficient to evaluate reproducibility (``ccc``).
     """
-    if config.name not in LOSSES:
-        raise UnknownComponent("loss", config.name, LOSSES)
     base = LOSSES[config.name]
 
     def loss(scores: Tensor, targets: Tensor, groups: Tensor | None = None, /) -> Tensor:

@@ -249,11 +249,10 @@ def _check_positions(backbone: nn.Module, weights: str, max_tokens: int) -> None
     positions = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
     if positions is None:
         return
-    first = _first_position(backbone)
-    if max_tokens > positions.num_embeddings - first:
+    available = positions.num_embeddings - _first_position(backbone)
+    if max_tokens > available:
         raise ConfigError(
-            f"text.max_tokens is {max_tokens}; {weights!r} has positions for "
-            f"{positions.num_embeddings - first} tokens."
+            f"text.max_tokens is {max_tokens}; {weights!r} has positions for {available} tokens."
         )
 
 
