@@ -1,4 +1,4 @@
-"""Export: a run folder in, a bundle of ONNX graphs out."""
+"""Export: a run folder to a bundle of ONNX graphs."""
 
 from mmperson.exporting.bundle import export_run
 

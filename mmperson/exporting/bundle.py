@@ -1,4 +1,4 @@
-"""A run folder to a bundle folder: export, gate, describe, write."""
+"""Export a run folder to a bundle folder."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from mmperson.traits import TRAITS
 Measure = Callable[[Predictor], dict[str, Any]]
 
 PARITY_ROWS = 32
-"""Real rows that the gates are measured on, each with every subset of modalities."""
+"""Number of rows for the parity checks, each with every subset of modalities."""
 MAX_DIFFERENCE = 0.05
-"""Largest difference of a score that converting a graph may make; else it stays in fp32."""
+"""A graph whose conversion changes a score by more stays in fp32."""
 
 
 def export_run(
@@ -59,27 +59,26 @@ def export_run(
 ) -> BundleInfo:
     """Export a run's network to a bundle folder.
 
-    The graphs are first held to the network in fp32. They are then converted, which makes scores
-    differ a little; the largest difference is measured and written down. A graph whose conversion
-    moves a score by more than ``MAX_DIFFERENCE``, or cannot be run, stays in fp32.
+    The fp32 graphs must match the network. They are then converted; the bundle records the largest
+    difference of a score. A graph whose conversion changes a score by more than ``MAX_DIFFERENCE``,
+    or that cannot be run, stays in fp32.
 
     Args:
-        run: Folder made by ``train``.
-        out: Folder to make. A bundle there, with its own files alone, is replaced; anything else
-            is refused.
-        manifest: Rows for the gates.
-        precision: What the graphs are converted to, see ``quantize.Precision``.
-        calibration: Rows from which ``int8-static`` learns how large activations are; those of the
-            gates without it.
-        measure: Measures the quality of what is about to be written, for ``bundle.json`` and the
-            card; an error it raises stops the export.
+        run: Run folder of ``train``.
+        out: Bundle folder. An existing bundle without other files is replaced; anything else is
+            refused.
+        manifest: Rows for the parity checks.
+        precision: Precision of the graphs, see ``quantize.Precision``.
+        calibration: Rows that calibrate ``int8-static``; None for those of the parity checks.
+        measure: Measures the bundle's quality for ``bundle.json`` and the model card; an error
+            that it raises stops the export.
 
     Returns:
-        The facts of the bundle.
+        The content of ``bundle.json``.
 
     Raises:
-        ParityExceeded: The graphs say something else than the network.
-        ExportError: The network cannot be exported, or the folder holds something else.
+        ParityExceeded: The graphs do not match the network.
+        ExportError: The network cannot be exported, or ``out`` is not a replaceable bundle.
     """
     run, out = Path(run), Path(out)
     _check_replaceable(out)
@@ -90,17 +89,19 @@ def export_run(
         "mmperson.spec_hash": trained.spec.hash,
         "mmperson.traits": ",".join(TRAITS),
     }
-    wanted = parts(trained.network, trained.spec)
     opset = HALF_OPSET if precision == "fp16" else OPSET
-    graphs = {name: export_graph(part, facts, opset) for name, part in wanted.items()}
+    graphs = {
+        name: export_graph(part, facts, opset)
+        for name, part in parts(trained.network, trained.spec).items()
+    }
     rows = _spread_rows(trained, manifest, run)
     parity = {"fp32": check_parity(trained.network, _sessions(graphs, trained), rows)}
-    known = rows
+    calibration_rows = rows
     if precision == "int8-static" and calibration is not None:
-        known = _spread_rows(trained, calibration, run)
+        calibration_rows = _spread_rows(trained, calibration, run)
     precisions = dict.fromkeys(graphs, "fp32")
     converted = {}
-    for name, kind, graph in convert(graphs, precision, known):
+    for name, kind, graph in convert(graphs, precision, calibration_rows):
         if _is_faithful(graphs | {name: graph}, trained, rows):
             converted[name], precisions[name] = graph, kind
     graphs |= converted
@@ -136,33 +137,30 @@ def export_run(
     )
     terms = licence_text(trained.recipe, manifest.provenance)
     files |= {"MODEL_CARD.md": card.encode(), "LICENSE.txt": terms.encode()}
-    measured = {rows: Quality.model_validate(found) for rows, found in metrics.items()}
-    info = info.model_copy(update={"metrics": measured, "files": _facts(files)})
+    quality = {protocol: Quality.model_validate(facts) for protocol, facts in metrics.items()}
+    hashes = {
+        name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        for name, content in files.items()
+    }
+    info = info.model_copy(update={"metrics": quality, "files": hashes})
     files[INFO_FILE] = (json.dumps(info.model_dump(mode="json"), indent=2) + "\n").encode()
-    # Checked again: an export takes minutes, in which files may have come.
+    # Checked again: an export takes minutes, in which the folder may have changed.
     write_folder(out, files, _check_replaceable)
     return info
 
 
-def _facts(files: dict[str, bytes]) -> dict[str, FileInfo]:
-    return {
-        name: FileInfo(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-        for name, content in files.items()
-    }
-
-
 def _spread_rows(trained: Trained, manifest: Manifest, run: Path) -> ClipDataset:
-    """Prepare rows that are spread over a manifest."""
+    """Prepare evenly spaced rows of a manifest."""
     chosen = np.unique(np.linspace(0, len(manifest) - 1, PARITY_ROWS).round().astype(np.int64))
     tokenizer = None if trained.spec.text is None else load_tokenizer(run / TOKENIZER_FILE)
-    few = manifest.select(chosen)
-    with decoded(few, trained.spec) as cache:
-        rows = ClipDataset.prepare(few, trained.spec, tokenizer, cache)
-        return replace(rows, inputs=list(rows.inputs))  # in memory, as the cache goes
+    sample = manifest.select(chosen)
+    with decoded(sample, trained.spec) as cache:
+        rows = ClipDataset.prepare(sample, trained.spec, tokenizer, cache)
+        return replace(rows, inputs=list(rows.inputs))  # In memory: the cache is temporary.
 
 
 def _is_faithful(graphs: dict[str, onnx.ModelProto], trained: Trained, rows: ClipDataset) -> bool:
-    """Return whether graphs can be run, and no score is far from the network's."""
+    """Return whether graphs can be run and differ by at most ``MAX_DIFFERENCE``."""
     try:
         sessions = _sessions(graphs, trained)
         return score_difference(trained.network, sessions, rows, together=1) <= MAX_DIFFERENCE
@@ -178,11 +176,11 @@ def _sessions(graphs: dict[str, onnx.ModelProto], trained: Trained) -> dict[str,
 
 
 def _check_replaceable(out: Path) -> None:
-    """Refuse a folder that would lose more than a bundle."""
+    """Raise if a folder is not a bundle without other files."""
     if not os.path.lexists(out):
         return
     if out.is_symlink() or not (out / INFO_FILE).is_file():
-        raise ExportError(f"{str(out)!r} exists and is no bundle.", hint="Give another --out.")
+        raise ExportError(f"{str(out)!r} exists and is not a bundle.", hint="Give another --out.")
     try:
         known = {INFO_FILE, *json.loads((out / INFO_FILE).read_bytes())["files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -191,11 +189,11 @@ def _check_replaceable(out: Path) -> None:
             hint="Give another --out.",
         ) from error
     entries = list(out.iterdir())
-    odd = {path.name for path in entries} ^ known
-    odd |= {path.name for path in entries if path.is_symlink() or not path.is_file()}
-    if odd:
+    unexpected = {path.name for path in entries} ^ known
+    unexpected |= {path.name for path in entries if path.is_symlink() or not path.is_file()}
+    if unexpected:
         raise ExportError(
-            f"{str(out)!r} exists and does not hold exactly the files of its {INFO_FILE}: "
-            f"{', '.join(sorted(odd))}.",
+            f"{str(out)!r} exists, and its files differ from those of its {INFO_FILE}: "
+            f"{', '.join(sorted(unexpected))}.",
             hint="Give another --out.",
         )

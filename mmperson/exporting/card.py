@@ -1,4 +1,4 @@
-"""The model card and the licence that travel with the weights."""
+"""The model card and the licence of a bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ The weights in this folder were trained on {corpus}, whose terms are: {terms}.
 
 _SHARED = {
     _FIRST_IMPRESSIONS: """\
-They were learned from its labels, transcripts and audio features, and are shared under the same
+They are derived from its labels, transcripts and audio features, and are shared under the same
 licence: Creative Commons Attribution-NonCommercial 4.0 International,
 https://creativecommons.org/licenses/by-nc/4.0/legalcode""",
 }
@@ -31,30 +31,28 @@ sentence-transformers). The tokenizer is the one of that model.
 _CARD = """\
 # {name}
 
-Apparent Big Five personality of a person who speaks in a short clip: how observers would rate the
-first impression that the person makes.
+Predicts the apparent Big Five personality of a person who speaks in a short clip: how observers
+would rate their first impression.
 
 - **Reads:** {reads}. **Does not read:** {unread}.
 - **Scores:** openness, conscientiousness, extraversion, agreeableness and emotional stability on
-  [0, 1], the scale to which the ratings of the corpus were brought{others}.
+  [0, 1], the scale to which the ratings of the corpus were mapped{others}.
 - **Trained on:** {corpus}, split {split}{members}.
 - **Licence:** {licence}.
 
-## Use
-For research on apparent impressions and for trying out the software. **Not for decisions about
-people**: not for hiring, grading, credit, policing or medicine. The scores say what observers who
-saw the clip would probably have thought. They are no diagnosis, no self-report, and no fact about a
-person.
+## Intended use
+For research on apparent impressions and for evaluating the software. **Not for decisions about
+people**: not for hiring, grading, credit, policing or medicine. The scores predict observers'
+impressions of a clip. They are not a diagnosis, not a self-report, and not a fact about a person.
 
-## How good it is
+## Quality
 {metrics}
 
 ## Limits
 {limits}
-- Observers' impressions carry the observers' prejudices about age, gender, accent and looks, and
-  the model learns them. Attributes of persons are no inputs, but a face, a voice and a choice of
-  words carry age and gender.
-- Ratings are noisy, and scores lie closer to the mean than ratings do.
+- Observers' impressions are biased by age, gender, accent and looks, and the model learns these
+  biases. Personal attributes are not inputs, but face, voice and words reveal age and gender.
+- Ratings are noisy, and scores vary less than ratings.
 {memory}
 ## Precision
 {precision}
@@ -62,26 +60,26 @@ person.
 
 _LIMITS = {
     _FIRST_IMPRESSIONS: """\
-- English speech by YouTube vloggers, about fifteen seconds a clip. Other languages, recordings and
-  lengths were not tested.""",
+- The corpus has English speech by YouTube vloggers, about fifteen seconds per clip. Other
+  languages, recordings and lengths were not tested.""",
 }
 
 _MEMBERS = "; the mean of {} networks, each trained without one fold of it"
 
 _MEMORY = """\
-- The graphs hold standardised audio features and text vectors of the training clips, as the memory
-  of a kernel machine. They are derived from the corpus and under its terms; part of the gain on
-  clips of known source videos comes from remembering those videos.
+- The graphs contain standardised audio features and text vectors of the training clips, as the
+  memory of a kernel machine. They are derived from the corpus and under its terms; part of the gain
+  on clips of known source videos comes from memorising those videos.
 """
 
 
 def licence(provenance: Mapping[str, str]) -> str:
-    """Return the terms of weights that were learned from a corpus, in a line."""
-    return provenance.get("terms", "unknown: the manifest does not say")
+    """Return the corpus's terms, which apply to the weights, in one line."""
+    return provenance.get("terms", "unknown: the manifest does not give them")
 
 
 def licence_text(recipe: Recipe, provenance: Mapping[str, str]) -> str:
-    """Return what goes into the bundle's ``LICENSE.txt``."""
+    """Return the content of the bundle's ``LICENSE.txt``."""
     corpus = provenance.get("corpus", "an unnamed corpus")
     text = _LICENCE_TEXT.format(
         corpus=corpus,
@@ -103,25 +101,28 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        recipe: What the network was trained by.
-        spec: What it reads.
+        recipe: The network's recipe.
+        spec: The preprocessing.
         precision: Precision of each graph.
-        parity: Largest difference of a score from the network's, by gate.
-        metrics: Quality by protocol, see ``_metrics``.
+        parity: Largest difference of a score from the network's, by precision.
+        metrics: Quality by protocol, see ``quality.measure_quality``.
         provenance: Facts about the corpus, from its manifest.
     """
     corpus = provenance.get("corpus", "an unnamed corpus")
     unread = [name for name in MODALITIES if name not in spec.modalities]
     lines = [f"- {name}.onnx: {kind}" for name, kind in precision.items()]
-    lines += [
-        f"- On real clips, {_gate(gate, parity)} {value:.2g}." for gate, value in parity.items()
-    ]
+    for kind, difference in parity.items():
+        when = "before conversion" if kind == "fp32" and len(parity) > 1 else "as shipped"
+        lines.append(
+            f"- On real clips, {when}, scores differ from the trained network's by at most "
+            f"{difference:.2g}."
+        )
     others = recipe.data.targets[5:]
     return _CARD.format(
         name=recipe.name,
         reads=" and ".join(f"{name} ({part.description})" for name, part in spec.parts.items()),
-        unread=" and ".join(unread) or "nothing is left out",
-        others=f";\n  besides, in the corpus's units, {', '.join(others)}" if others else "",
+        unread=" and ".join(unread) or "nothing",
+        others=f";\n  also, in the corpus's units, {', '.join(others)}" if others else "",
         corpus=corpus,
         split=recipe.data.train_split,
         members=_MEMBERS.format(recipe.data.folds) if recipe.data.ensemble else "",
@@ -131,12 +132,6 @@ def model_card(
         memory=_MEMORY if recipe.teacher is not None else "",
         precision="\n".join(lines),
     )
-
-
-def _gate(gate: str, parity: Mapping[str, float]) -> str:
-    """Say which graphs were held to the network."""
-    when = "before conversion" if gate == "fp32" and len(parity) > 1 else "as shipped"
-    return f"{when}, scores differ from the trained network's by at most"
 
 
 def _metrics(metrics: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One module to one ONNX graph."""
+"""Export a module as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from mmperson.errors import ExportError
 from mmperson.exporting.wrapper import FusionGraph, Part
 
 OPSET = 20
-"""The newest opset whose graphs ONNX Runtime's int8 quantiser reads without a warning; 23 gains
-nothing on the CPU, where attention runs as plain matrix products."""
+"""The newest opset that ONNX Runtime's int8 quantiser reads without a warning. Opset 23 is no
+faster on the CPU, where attention runs as matrix products."""
 HALF_OPSET = 23
-"""For fp16, which is meant for GPUs: from here on attention is one operator, for which CUDA has a
-kernel, and so is GELU."""
+"""For fp16 on GPUs: from opset 23 on, attention and GELU are single operators with CUDA kernels."""
 
 
 def export_graph(part: Part, facts: dict[str, str], opset: int = OPSET) -> onnx.ModelProto:
@@ -25,13 +24,13 @@ def export_graph(part: Part, facts: dict[str, str], opset: int = OPSET) -> onnx.
 
     Args:
         part: Module, example inputs, dynamic axes and output names.
-        facts: Key facts for ``metadata_props``.
+        facts: Entries of ``metadata_props``.
         opset: Version of the operators.
 
     Raises:
         ExportError: The module cannot be exported, or the graph is invalid.
     """
-    # One symbol per axis name, so that the graph knows which inputs share a size.
+    # One symbol per axis name, so that inputs share sizes.
     sizes = {
         name: Dim(name, min=1, max=4096) for axes in part.dynamic.values() for name in axes.values()
     }
@@ -40,9 +39,9 @@ def export_graph(part: Part, facts: dict[str, str], opset: int = OPSET) -> onnx.
         for name, axes in part.dynamic.items()
     }
     try:
-        # Without gradients: torch picks kernels that export.
+        # Without gradients torch chooses kernels that can be exported.
         with warnings.catch_warnings(), torch.no_grad():
-            # Two inputs share an axis on purpose; the exporter says that it keeps one name.
+            # Inputs share axes on purpose; the exporter warns that it keeps one name.
             warnings.filterwarnings("ignore", message="# The axis name")
             program = torch.onnx.export(
                 part.module.eval(),
@@ -67,6 +66,6 @@ def export_graph(part: Part, facts: dict[str, str], opset: int = OPSET) -> onnx.
 
 
 def _by_argument(part: Part, shapes: dict[str, dict[int, Dim]]) -> tuple[Any, ...]:
-    """Arrange dynamic axes as the module's arguments; a fusion takes tokens as ``*tokens``."""
+    """Arrange dynamic axes like the module's arguments; a fusion takes ``*tokens``."""
     axes = tuple(shapes[name] for name in part.inputs)
     return (axes[0], axes[1:]) if isinstance(part.module, FusionGraph) else axes

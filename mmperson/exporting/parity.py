@@ -1,4 +1,4 @@
-"""The gate: graphs must say what the network says, for every subset of modalities."""
+"""Parity of graphs and network, for every subset of modalities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
 
 TOLERANCE = 1e-4
-"""Largest absolute difference of a score between the network and its fp32 graphs."""
+"""Maximum absolute difference of a score between the network and its fp32 graphs."""
 
 
 def score_difference(
@@ -40,13 +40,16 @@ def score_difference(
     largest = 0.0
     for chosen in rows.by_length(together):
         batch = rows.batch(chosen)
-        fed = run_encoders(sessions, {k: v.numpy() for k, v in batch.items()})
+        arrays = {key: tensor.numpy() for key, tensor in batch.items()}
+        inputs: dict[str, GraphValue] = dict(arrays)
+        for name in network.encoders:
+            inputs |= sessions[f"encoder_{name}"].run(arrays)
         with torch.inference_mode():
             tokens = network.encode(batch)
         for present in _subsets(network, len(chosen)):
             with torch.inference_mode():
                 expected = network.fuse(tokens, torch.from_numpy(present)).numpy()
-            scores = sessions["fusion"].run({**fed, "present": present})["scores"].numpy()
+            scores = sessions["fusion"].run({**inputs, "present": present})["scores"].numpy()
             if scores.shape != expected.shape:
                 raise ShapeMismatch(
                     f"The graphs return scores of shape {scores.shape}; the network returns "
@@ -60,7 +63,10 @@ def score_difference(
 def check_parity(
     network: PersonalityNetwork, sessions: Mapping[str, Session], rows: ClipDataset
 ) -> float:
-    """Hold the fp32 graphs to the network, in batches and one by one; return the difference.
+    """Compare the fp32 graphs with the network, in batches and one by one.
+
+    Returns:
+        The largest difference of a score.
 
     Raises:
         ParityExceeded: A score differs by more than ``TOLERANCE``.
@@ -73,22 +79,11 @@ def check_parity(
     return largest
 
 
-def run_encoders(
-    sessions: Mapping[str, Session], batch: Mapping[str, npt.NDArray[np.generic]]
-) -> dict[str, GraphValue]:
-    """Run the encoders on a batch of network inputs; return it with their tokens beside it."""
-    fed: dict[str, GraphValue] = dict(batch)
-    for name in sessions:
-        if name != "fusion":
-            fed |= sessions[name].run(batch)
-    return fed
-
-
 def _subsets(network: PersonalityNetwork, rows: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Presence masks of every non-empty subset of what the network reads, float32 (row, 3)."""
+    """Presence masks of every non-empty subset of the network's modalities, float32 (row, 3)."""
     names = list(network.encoders)
     for flags in itertools.product((1.0, 0.0), repeat=len(names)):
         if any(flags):
-            shown = dict(zip(names, flags, strict=True))
-            mask = [shown.get(name, 0.0) for name in MODALITIES]
+            present = dict(zip(names, flags, strict=True))
+            mask = [present.get(name, 0.0) for name in MODALITIES]
             yield np.tile(np.array(mask, dtype=np.float32), (rows, 1))

@@ -1,10 +1,10 @@
-"""The quality of a bundle about to be written, and what its conversion may cost."""
+"""Measure the quality of a bundle during export."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from mmperson.evaluation.evaluate import evaluate_split
 from mmperson.evaluation.scoring import score_bundle
 from mmperson.inference.predictor import Predictor
 
-MAX_ACCURACY_LOSS: Final = 0.002
-"""Largest loss of 1-MAE on the given split that a conversion may cost."""
+MAX_ACCURACY_LOSS = 0.002
+"""Maximum loss of 1-MAE through the export."""
 
 
 def measure_quality(
@@ -33,14 +33,14 @@ def measure_quality(
         manifest: All rows; the training rows fit the baselines.
         split: Rows to measure on.
         score_network: Scores rows with the network, float64 (row, trait).
-        on_note: Called with sentences that the user should read.
+        on_note: Called with notes for the user.
 
     Returns:
         For ``<split>, official`` and ``<split>, unseen``: ``n`` rows, ``mean`` over traits by
-        metric and its ``intervals``. A protocol that cannot be judged is left out.
+        metric and its ``intervals``. A protocol without suitable rows is omitted.
 
     Raises:
-        ExportError: The loss is above ``MAX_ACCURACY_LOSS``, or rows have no scores any more.
+        ExportError: The loss is above ``MAX_ACCURACY_LOSS``, or rows lost their scores.
     """
     rows = manifest.where_split(split)
     on_note(f"Measuring on {len(rows)} rows of {split} …")
@@ -55,14 +55,14 @@ def measure_quality(
                 "intervals": result["intervals"]["mean"],
             }
     original = score_network(rows)
-    errors = (np.nanmean(np.abs(found - rows.targets)) for found in (scores, original))
-    loss = float(next(errors) - next(errors))
-    on_note(f"1-MAE on {split}: {loss:+.5f} lost by the export.")
+    error, original_error = (np.nanmean(np.abs(x - rows.targets)) for x in (scores, original))
+    loss = float(error - original_error)
+    on_note(f"1-MAE on {split}: the export loses {loss:+.5f}.")
     missing = int((np.isnan(scores) & ~np.isnan(original)).any(axis=1).sum())
     if missing or not loss <= MAX_ACCURACY_LOSS:
         raise ExportError(
             f"The bundle's 1-MAE on {split} is {loss:.4f} below the network's, and {missing} of "
-            f"{len(rows)} rows have no scores any more; {MAX_ACCURACY_LOSS} and none are allowed.",
+            f"{len(rows)} rows lost their scores; {MAX_ACCURACY_LOSS} and 0 are allowed.",
             hint="Export with --precision fp32.",
         )
     return metrics

@@ -1,4 +1,4 @@
-"""Fewer bits: smaller graphs, faster where the processor has instructions for them."""
+"""Convert graphs to int8 and fp16."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
 from mmperson.schema import MODALITIES
 
 Precision = Literal["int8", "fp32", "fp16", "int8-static"]
-"""What graphs are converted to. ``int8``: the text encoder's weights; its activations are scaled as
-they come. ``fp32``: nothing is converted. ``fp16``: every graph, but not its inputs and outputs.
-``int8-static``: besides the text encoder, as in ``int8``, the convolutions and matrix products of
-the other encoders, whose activations have scales from real rows."""
+"""Precision of the graphs. ``int8``: the text encoder is quantised dynamically. ``fp32``: nothing
+is converted. ``fp16``: every graph is converted, but not its inputs and outputs. ``int8-static``:
+as ``int8``, and the other encoders are quantised statically, calibrated on real rows."""
 PRECISIONS = get_args(Precision)
 _STATIC_OPS = ("Conv", "MatMul", "Gemm")
 
@@ -37,12 +36,12 @@ _STATIC_OPS = ("Conv", "MatMul", "Gemm")
 def convert(
     graphs: dict[str, onnx.ModelProto], precision: Precision, rows: ClipDataset
 ) -> Iterator[tuple[str, str, onnx.ModelProto]]:
-    """Convert the graphs that a precision concerns.
+    """Convert the graphs that a precision changes.
 
     Args:
         graphs: Graphs in fp32 by name: ``encoder_<modality>`` and ``fusion``.
-        precision: What to convert them to.
-        rows: Real rows, from which ``int8-static`` learns how large activations are.
+        precision: The precision.
+        rows: Real rows that calibrate ``int8-static``.
 
     Yields:
         Name, precision and converted graph.
@@ -53,26 +52,24 @@ def convert(
                 yield name, "int8", quantize_weights(graph)
             case "int8-static", ("encoder_video" | "encoder_audio"):
                 modality = name.removeprefix("encoder_")
-                if _has_products(graph) and _has(graph, rows, modality):
+                products = any(node.op_type in _STATIC_OPS for node in graph.graph.node)
+                if products and next(_inputs(graph, rows, modality), None) is not None:
                     yield name, precision, quantize_static_int8(graph, rows, modality)
             case "fp16", _:
                 yield name, precision, to_fp16(graph)
 
 
 def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantise matrix products and embeddings to int8.
+    """Quantise matrix products and embeddings of an fp32 graph to int8 dynamically.
 
-    Weights get a scale per output channel. Activations are quantised as they come, per tensor,
-    which is why a clip is always encoded alone: its scores do not depend on its neighbours.
-
-    Args:
-        model: A graph in fp32.
+    Weights have a scale per output channel. Activations have a scale per tensor, so the runtime
+    encodes each clip alone: its scores must not depend on the batch.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        # What pre-processing would do is done; without this mark the quantiser warns the user.
+        # Preprocessing would change nothing; without this mark the quantiser warns.
         add_pre_process_metadata(copy)
         onnx.save(copy, source)
         quantize_dynamic(
@@ -88,17 +85,17 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def quantize_static_int8(
     model: onnx.ModelProto, rows: ClipDataset, modality: str
 ) -> onnx.ModelProto:
-    """Quantise weights and activations of an encoder to int8.
+    """Quantise weights and activations of an encoder to int8 statically.
 
     Args:
         model: The encoder's graph in fp32.
-        rows: Real rows; activations get the range that they take on those that have the modality.
-        modality: What it reads.
+        rows: Real rows; those with the modality calibrate the activations.
+        modality: The encoder's modality.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         source, folded, target = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
         onnx.save(model, source)
-        # Batch normalisation goes into the convolution before it, whose products are counted then.
+        # Folds batch normalisation into the convolution before it.
         quant_pre_process(source, folded, skip_symbolic_shape=True)
         quantize_static(
             folded,
@@ -113,27 +110,23 @@ def quantize_static_int8(
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert a graph to fp16; its inputs and outputs stay as they are.
-
-    Args:
-        model: A graph in fp32.
-    """
+    """Convert an fp32 graph to fp16; its inputs and outputs stay in fp32."""
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)  # The converter changes what it gets.
+    copy.CopyFrom(model)  # The converter works in place.
     with warnings.catch_warnings():
-        # Numbers that stand for infinity or for almost nothing become the largest and the smallest.
+        # Out-of-range constants are clipped.
         warnings.filterwarnings("ignore", message="the float32 number")
         return _with_facts(convert_float_to_float16(copy, keep_io_types=True), model)
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc]
-    """Hands rows to the calibration, one by one, as they are scored."""
+    """Feeds the calibration one row at a time."""
 
     def __init__(self, model: onnx.ModelProto, rows: ClipDataset, modality: str) -> None:
         self._batches = _inputs(model, rows, modality)
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
-        """Return the encoder's inputs of the next row that has the modality."""
+        """Return the encoder's inputs of the next row with the modality, None at the end."""
         return next(self._batches, None)
 
 
@@ -149,16 +142,8 @@ def _inputs(
             yield {name: batch[name] for name in names}
 
 
-def _has(model: onnx.ModelProto, rows: ClipDataset, modality: str) -> bool:
-    return next(_inputs(model, rows, modality), None) is not None
-
-
-def _has_products(model: onnx.ModelProto) -> bool:
-    return any(node.op_type in _STATIC_OPS for node in model.graph.node)
-
-
 def _with_facts(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
-    """Give a converted graph the facts of the original."""
+    """Copy the original's metadata to a converted graph."""
     del model.metadata_props[:]
     model.metadata_props.extend(original.metadata_props)
     return model

@@ -1,7 +1,4 @@
-"""Export-only modules: the network's halves with plain tensors in and out.
-
-The keys of ``Part.inputs`` are the input names of the graphs.
-"""
+"""Export-only modules: the network's parts with tensors as inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from mmperson.preprocessing.spec import InputSpec
 
 
 class EncoderGraph(nn.Module):
-    """A modality's array and mask → ``<name>_tokens`` float (batch, token, dim), and their mask."""
+    """A modality's array and mask to ``<name>_tokens`` float (batch, token, dim) and their mask."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -31,7 +28,7 @@ class EncoderGraph(nn.Module):
 
 
 class FramesGraph(nn.Module):
-    """Pictures, which of them each frame shows, and the mask of frames → tokens and mask.
+    """Unique frames, the index of each frame among them, and the frames' mask to tokens and mask.
 
     See ``preprocessing.collate.deduplicate_frames``.
     """
@@ -41,19 +38,16 @@ class FramesGraph(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Tensor, shown: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at every picture once, and give each frame what its picture says."""
-        everything = torch.ones_like(x[:, :, 0, 0, 0], dtype=mask.dtype)
-        said = self.encoder.features(x, everything).values
-        of_frames = said.gather(1, shown.unsqueeze(-1).expand(-1, -1, said.shape[2]))
-        values, real = self.encoder.adapt(Tokens(of_frames, mask))
+        """Encode every unique frame once."""
+        all_real = torch.ones_like(x[:, :, 0, 0, 0], dtype=mask.dtype)
+        unique = self.encoder.features(x, all_real).values
+        features = unique.gather(1, shown.unsqueeze(-1).expand(-1, -1, unique.shape[2]))
+        values, real = self.encoder.adapt(Tokens(features, mask))
         return values, real
 
 
 class FusionGraph(nn.Module):
-    """``present``, then tokens and mask of every modality that is read → ``scores``.
-
-    Presence is float (batch, 3), the scores are float (batch, target).
-    """
+    """``present`` float (batch, 3), then tokens and mask by modality, to ``scores``."""
 
     def __init__(self, network: PersonalityNetwork) -> None:
         super().__init__()
@@ -61,7 +55,7 @@ class FusionGraph(nn.Module):
         self.names = list(network.encoders)
 
     def forward(self, present: Tensor, *tokens: Tensor) -> Tensor:
-        """Fuse the tokens that the network reads."""
+        """Fuse and score; float (batch, target)."""
         pairs = zip(tokens[::2], tokens[1::2], strict=True)
         named = {name: Tokens(*pair) for name, pair in zip(self.names, pairs, strict=True)}
         return self.network.fuse(named, present)
@@ -69,13 +63,13 @@ class FusionGraph(nn.Module):
 
 @dataclass(frozen=True)
 class Part:
-    """A graph to be exported.
+    """A module to be exported as one graph.
 
     Attributes:
-        module: What it computes.
-        inputs: Example inputs by name, in the order of its arguments.
-        dynamic: Axes that may vary, by input name.
-        outputs: Names of its outputs.
+        module: The module.
+        inputs: Example inputs by name of the graph's input, in the order of the arguments.
+        dynamic: Names of dynamic axes, by input name.
+        outputs: Names of the graph's outputs.
     """
 
     module: nn.Module
@@ -89,13 +83,13 @@ def parts(network: PersonalityNetwork, spec: InputSpec) -> dict[str, Part]:
 
     Args:
         network: The network, in evaluation mode.
-        spec: The preprocessing that it reads.
+        spec: Its preprocessing.
     """
     batch = 2
-    # Axes of size one are taken for fixed, so that averages of tokens must be several too.
+    # torch treats axes of size one as static, so there must be several averaged tokens too.
     stride = getattr(network.encoders["text"], "stride", 1) if "text" in network.encoders else 1
     tokens = 3 * stride + 4
-    found: dict[str, Part] = {}
+    graphs: dict[str, Part] = {}
     fused: dict[str, Tensor] = {"present": torch.ones(batch, 3)}
     axes: dict[str, dict[int, str]] = {"present": {0: "batch"}}
     example = {
@@ -104,15 +98,15 @@ def parts(network: PersonalityNetwork, spec: InputSpec) -> dict[str, Part]:
     }
     for name, encoder in network.encoders.items():
         part = encoder_part(name, encoder, example)
-        found[f"encoder_{name}"] = part
+        graphs[f"encoder_{name}"] = part
         with torch.inference_mode():
-            said = part.module(*part.inputs.values())
+            encoded = part.module(*part.inputs.values())
         varies = name == "text" and not (spec.text is not None and spec.text.prompts)
-        for key, value in zip(part.outputs, said, strict=True):
+        for key, value in zip(part.outputs, encoded, strict=True):
             fused[key] = value.clone()
             axes[key] = {0: "batch", 1: "token"} if varies else {0: "batch"}
-    found["fusion"] = Part(FusionGraph(network), fused, axes, ("scores",))
-    return found
+    graphs["fusion"] = Part(FusionGraph(network), fused, axes, ("scores",))
+    return graphs
 
 
 def encoder_part(name: str, encoder: Encoder, example: dict[str, Tensor]) -> Part:
@@ -128,7 +122,7 @@ def encoder_part(name: str, encoder: Encoder, example: dict[str, Tensor]) -> Par
     inputs = {array: example[array], mask: example[mask]}
     varying = {key: {0: "batch"} for key in inputs}
     if encoder.framewise:
-        # Neither one picture, which would be taken for fixed, nor as many as there are clips.
+        # Not one picture, which torch treats as static, nor as many as clips in the batch.
         pictures = torch.cat([example[array][:, :1]] * 3, dim=1)
         shown = torch.zeros_like(example[mask], dtype=torch.int64)
         inputs = {array: pictures, VIDEO_SHOWN: shown, mask: example[mask]}
@@ -140,7 +134,7 @@ def encoder_part(name: str, encoder: Encoder, example: dict[str, Tensor]) -> Par
 
 
 def _example(spec: InputSpec, tokens: int) -> ClipInputs:
-    """A clip of zeros that has everything that is read."""
+    """A clip of zeros with all modalities."""
     shapes = {name: getattr(spec, name).shape for name in spec.modalities if name != "text"}
     arrays = {name: torch.zeros(shape).numpy() for name, shape in shapes.items()}
     if spec.text is not None:

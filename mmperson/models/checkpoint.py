@@ -1,4 +1,4 @@
-"""A trained network as one safetensors file with its recipe and input spec inside. No pickles."""
+"""A trained network as one safetensors file that contains its recipe and input spec. No pickles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPE_FILE = "recipe.yaml"
 
 
 class Trained(NamedTuple):
-    """A network in evaluation mode, with what it was made by."""
+    """A network in evaluation mode, with its recipe and preprocessing."""
 
     network: PersonalityNetwork
     recipe: Recipe
@@ -32,14 +32,7 @@ class Trained(NamedTuple):
 def save_network(
     path: Path, weights: dict[str, torch.Tensor], recipe: Recipe, spec: InputSpec
 ) -> None:
-    """Write a network's weights, its recipe and its input spec, atomically.
-
-    Args:
-        path: File to write.
-        weights: The network's state dict.
-        recipe: The resolved recipe.
-        spec: The preprocessing.
-    """
+    """Write a network's state dict, resolved recipe and input spec atomically."""
     facts = {"recipe": recipe.model_dump_json(), "spec": spec.model_dump_json()}
     write_tensors(path, weights, facts)
 
@@ -48,12 +41,12 @@ def load_network(run: str | Path) -> Trained:
     """Load the network of a run folder, or the ensemble of its members.
 
     Raises:
-        BundleNotFound: The folder holds no network, or not all members of its ensemble.
-        BundleCorrupt: A file is damaged or fits no network, or a member is of another recipe.
+        BundleNotFound: The folder lacks the network, or a member of the ensemble.
+        BundleCorrupt: A file is damaged or does not fit its recipe, or members' recipes differ.
     """
-    path, described = Path(run) / NETWORK_FILE, Path(run) / RECIPE_FILE
-    if not path.is_file() and described.is_file():
-        recipe = load_recipe(described)
+    path, recipe_path = Path(run) / NETWORK_FILE, Path(run) / RECIPE_FILE
+    if not path.is_file() and recipe_path.is_file():
+        recipe = load_recipe(recipe_path)
         if recipe.data.ensemble:
             return _load_members(Path(run), recipe)
     weights, facts = read_tensors(path)
@@ -68,7 +61,7 @@ def load_network(run: str | Path) -> Trained:
 
 
 def member_folder(run: Path, fold: int) -> Path:
-    """Return the run folder of an ensemble's member, within the ensemble's own."""
+    """Return the folder of an ensemble's member within the ensemble's run folder."""
     return run / f"fold-{fold}"
 
 
@@ -79,44 +72,44 @@ def _load_members(run: Path, recipe: Recipe) -> Trained:
         raise BundleNotFound(
             f"The ensemble {str(run)!r} has {len(folders) - len(missing)} of {len(folders)} "
             f"members; there is no network in {', '.join(missing)}.",
-            hint="Give the same 'mmperson train' again: it goes on where it stopped.",
+            hint="Run the same 'mmperson train' command again to resume.",
         )
     members = [load_network(folder) for folder in folders]
     for fold, member in enumerate(members):
         if member.recipe.hash != recipe.member(fold).hash or member.spec != members[0].spec:
             raise BundleCorrupt(
-                f"{str(folders[fold])!r} holds a network of another recipe than its ensemble's."
+                f"The network in {str(folders[fold])!r} does not have the ensemble's recipe."
             )
     network = Ensemble([member.network for member in members])
     return Trained(network.eval(), recipe, members[0].spec)
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str]) -> None:
-    """Write tensors and text facts to a safetensors file; a crash leaves the old file whole.
+    """Write tensors and text facts to a safetensors file atomically.
 
     Raises:
-        UsageError: It cannot be written.
+        UsageError: The file cannot be written.
     """
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # One entry: safetensors writes several in random order, and files should be comparable.
+    # One entry: safetensors writes several in random order, and equal runs should give equal files.
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    # Not save_file: it writes to a name of its own beside the file, which a kill leaves for good.
+    # Not save_file: it writes a temporary file that would remain after a kill.
     content = save(dense, metadata)
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read what ``write_tensors`` wrote.
+    """Read the tensors and facts of a file that ``write_tensors`` wrote.
 
     Raises:
         BundleNotFound: There is no such file.
         BundleCorrupt: The file is damaged.
     """
     if not path.is_file():
-        raise BundleNotFound(f"There is no {str(path)!r}.", hint="Give a folder made by 'train'.")
+        raise BundleNotFound(f"{str(path)!r} does not exist.", hint="Give a run folder of 'train'.")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""Several networks of one recipe as one: their scores averaged."""
+"""An ensemble of networks as one network whose scores are averaged."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmperson.models.tokens import Tokens
 
 
 class EnsembleEncoder(Encoder):
-    """The members' encoders of a modality; their tokens are joined on the feature axis.
+    """The members' encoders of a modality; concatenates their tokens on the feature axis.
 
-    Frozen backbones that are the same in all members become one module.
+    Members share one backbone module if theirs are frozen and have equal weights.
 
     Args:
-        members: Encoders of one recipe, which differ in their weights alone.
+        members: Encoders of one recipe.
     """
 
     def __init__(self, members: Sequence[Encoder]) -> None:
@@ -32,28 +32,24 @@ class EnsembleEncoder(Encoder):
         self.stride = getattr(members[0], "stride", 1)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
-        """Encode as far as nothing is trained; float (batch, token, the members' dims)."""
-        return _joined([member.features(x, mask) for member in self.members])
+        """Concatenate the members' features; float (batch, token, sum of feature dims)."""
+        return _concatenate([member.features(x, mask) for member in self.members])
 
     def adapt(self, features: Tokens) -> Tokens:
-        """Let every member adapt its own features; float (batch, token, dim)."""
-        parts = _parted(features, len(self.members))
-        pairs = zip(self.members, parts, strict=True)
-        return _joined([member.adapt(part) for member, part in pairs])
+        """Adapt each member's features; float (batch, token, dim)."""
+        pairs = zip(self.members, _split(features, len(self.members)), strict=True)
+        return _concatenate([member.adapt(part) for member, part in pairs])
 
 
 class Ensemble(PersonalityNetwork):
-    """Networks of one recipe side by side; a score is the mean of theirs.
-
-    To whoever scores or exports it is one network: an encoder per modality and one fusion. It is
-    not trained.
+    """The mean score of several networks of one recipe, for scoring and export.
 
     Args:
         members: The networks.
     """
 
     def __init__(self, members: Sequence[PersonalityNetwork]) -> None:
-        nn.Module.__init__(self)  # Its parts are there already.
+        nn.Module.__init__(self)  # The parent would build encoders and a fusion.
         self.members = nn.ModuleList(members)
         self.encoders = nn.ModuleDict({
             name: EnsembleEncoder([cast(Encoder, member.encoders[name]) for member in members])
@@ -61,16 +57,8 @@ class Ensemble(PersonalityNetwork):
         })  # fmt: skip
 
     def fuse(self, tokens: dict[str, Tokens], present: Tensor) -> Tensor:
-        """Average the members' scores of encoded clips.
-
-        Args:
-            tokens: The members' tokens of each modality, joined.
-            present: float (batch, 3), 1 where video, audio, text is present.
-
-        Returns:
-            float (batch, target).
-        """
-        parts = {name: _parted(joined, len(self.members)) for name, joined in tokens.items()}
+        """Average the members' scores, see ``PersonalityNetwork.fuse``."""
+        parts = {name: _split(joined, len(self.members)) for name, joined in tokens.items()}
         scores = [
             member.fuse({name: part[index] for name, part in parts.items()}, present)
             for index, member in enumerate(self.members)
@@ -78,22 +66,22 @@ class Ensemble(PersonalityNetwork):
         return torch.stack(scores).mean(dim=0)
 
 
-def _joined(tokens: Sequence[Tokens]) -> Tokens:
-    """Put tokens side by side; members see the same clip, so that one mask holds for all."""
+def _concatenate(tokens: Sequence[Tokens]) -> Tokens:
+    """Concatenate members' tokens of the same clips, whose masks are equal."""
     return Tokens(torch.cat([part.values for part in tokens], dim=-1), tokens[0].mask)
 
 
-def _parted(tokens: Tokens, members: int) -> list[Tokens]:
+def _split(tokens: Tokens, members: int) -> list[Tokens]:
     return [Tokens(values, tokens.mask) for values in tokens.values.chunk(members, dim=-1)]
 
 
 def _share_backbone(members: Sequence[Encoder]) -> None:
-    """Give all members the first one's backbone, if theirs are frozen and the same."""
+    """Replace frozen backbones that equal the first member's by that module."""
     first = getattr(members[0], "backbone", None)
     if first is None or not all(member.frozen for member in members):
         return
     weights = first.state_dict()
     for member in members[1:]:
-        found = member.backbone.state_dict()
-        if all(torch.equal(weights[name], tensor) for name, tensor in found.items()):
+        own = member.backbone.state_dict()
+        if all(torch.equal(weights[name], tensor) for name, tensor in own.items()):
             member.backbone = first

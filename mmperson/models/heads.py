@@ -1,4 +1,4 @@
-"""Regression heads: one vector per target in, one score per target out."""
+"""Regression heads: one vector per target to one score per target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmperson.config import HeadsConfig
 
 
 class _Head(nn.Module):
-    """What all heads share: MLPs side by side, and what turns their output into scores."""
+    """Base class: batched MLPs and the output scale."""
 
     base: Tensor
     scale: Tensor
@@ -28,10 +28,11 @@ class _Head(nn.Module):
         self.register_buffer("scale", torch.full((targets,), 0.15))
 
     def fit_scale(self, targets: Tensor) -> None:
-        """Take mean and deviation of each target from training labels.
+        """Set the output scale to the mean and standard deviation of each target.
 
         Args:
-            targets: float (row, target), NaN where a label is unknown; each target has a known one.
+            targets: float (row, target), NaN where a label is unknown; at least one is known per
+                target.
         """
         known = ~targets.isnan()
         mean = targets.nanmean(dim=0)
@@ -40,12 +41,12 @@ class _Head(nn.Module):
         self.scale.copy_((squares / (known.sum(dim=0) - 1).clamp_min(1)).sqrt())
 
     def calibrate(self, scores: Tensor, targets: Tensor) -> None:
-        """Put a straight line through each target's scores, by least squares on known labels.
+        """Calibrate each target by linear regression of labels on scores.
 
-        It raises R2 and narrows the scores, so that CCC falls.
+        This raises R2 and narrows the scores, so CCC falls.
 
         Args:
-            scores: float (row, target), what this head gives rows that it has not learned from.
+            scores: float (row, target), this head's scores of held-out rows.
             targets: float (row, target), NaN where a label is unknown.
 
         Source:
@@ -61,16 +62,15 @@ class _Head(nn.Module):
             self.scale[index] *= slope
 
     def _add_layers(self, copies: Sequence[int], widths: Sequence[int]) -> None:
-        """Add the layers of an MLP as weights (*copies, wide, narrow) and biases."""
-        for wide, narrow in itertools.pairwise(widths):
-            bound = 1.0 / math.sqrt(wide)
-            self.weights.append(
-                nn.Parameter(torch.empty(*copies, wide, narrow).uniform_(-bound, bound))
-            )
-            self.biases.append(nn.Parameter(torch.zeros(*copies, 1, narrow)))
+        """Add the layers of an MLP as weights (*copies, in, out) and biases."""
+        for fan_in, fan_out in itertools.pairwise(widths):
+            bound = 1.0 / math.sqrt(fan_in)
+            weight = torch.empty(*copies, fan_in, fan_out).uniform_(-bound, bound)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(*copies, 1, fan_out)))
 
     def _scores(self, z: Tensor) -> Tensor:
-        """Turn what the regressors say, float (batch, target), into scores."""
+        """Apply the output function to the MLPs' output, float (batch, target)."""
         if self.output == "sigmoid":
             return z.sigmoid()
         if self.output == "tanh":
@@ -82,13 +82,13 @@ class EnsembleHead(_Head):
     """The mean of many small independent regressors.
 
     Each member is an MLP E → E/2 → 32 → 1 with ReLU; all members run as batched matrix products.
-    The targets share the members, or each has its own. With ``output`` linear the mean counts in
-    deviations of each target's training labels; ``sigmoid`` and ``tanh`` bound it to [0, 1].
+    Targets share the members, or each has its own. With ``output`` linear the mean is in standard
+    deviations of the target's training labels; ``sigmoid`` and ``tanh`` bound it to [0, 1].
 
     Source: "Traits Run Deep" (AVI Challenge 2025), ensemble regression head with 32 members.
 
     Args:
-        config: Number of members, whether they are shared, and the output.
+        config: Number of members, whether targets share them, and the output function.
         dim: Width E of a target's vector.
         targets: Number of targets.
     """
@@ -120,12 +120,10 @@ class EnsembleHead(_Head):
 
 
 class PerTraitHead(_Head):
-    """One small regressor for each target: dim → hidden → 1 with GELU, or linear.
-
-    ``output`` as in ``EnsembleHead``.
+    """One small regressor per target: dim → hidden → 1 with GELU, or linear.
 
     Args:
-        config: Width of the hidden layer, 0 for none, and the output.
+        config: Width of the hidden layer, 0 for none; ``output`` as in ``EnsembleHead``.
         dim: Width of a target's vector.
         targets: Number of targets.
     """
@@ -135,14 +133,7 @@ class PerTraitHead(_Head):
         self._add_layers((targets,), (dim, config.hidden, 1) if config.hidden else (dim, 1))
 
     def forward(self, fused: Tensor) -> Tensor:
-        """Score the targets.
-
-        Args:
-            fused: float (batch, target, dim).
-
-        Returns:
-            float (batch, target), about [0, 1].
-        """
+        """Score the targets, see ``EnsembleHead.forward``."""
         x = fused.transpose(0, 1)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = (functional.gelu(x) if index else x) @ weight + bias

@@ -1,4 +1,4 @@
-"""Which preprocessing the encoders of a recipe need."""
+"""The preprocessing of a recipe."""
 
 from __future__ import annotations
 

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from mmperson.config import Recipe
-from mmperson.models.label_transforms import build_label_transform
+from mmperson.models.label_transforms import LABEL_TRANSFORMS
 from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, TAUGHT_FUSIONS, component
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import InputSpec
 
 Batch = dict[str, Tensor]
-"""Network inputs of several clips, as ``preprocessing.collate`` makes them: ``present`` (batch, 3),
-and for each modality that is read its array and ``<name>_mask``. The keys are the input names of
-the exported graphs. What a frozen encoder has already said stands in for its input:
-``<name>_features`` (batch, token, dim) and ``<name>_features_mask`` (batch, token).
+"""Network inputs of several clips, see ``preprocessing.collate.collate``: ``present`` (batch, 3),
+and for each modality its array and ``<name>_mask``. The keys are the input names of the exported
+graphs. Cached features of a frozen encoder replace its input: ``<name>_features`` (batch, token,
+dim) and ``<name>_features_mask`` (batch, token).
 """
 
 
@@ -23,9 +23,9 @@ class PersonalityNetwork(nn.Module):
     """Encoders → fusion → heads.
 
     Args:
-        recipe: Which components, and their sizes.
-        spec: The preprocessing whose output it reads.
-        pretrained: Load pretrained encoder weights; False leaves them to a checkpoint.
+        recipe: Components and their sizes.
+        spec: The preprocessing.
+        pretrained: Load pretrained encoder weights; False if a checkpoint will be loaded.
     """
 
     def __init__(self, recipe: Recipe, spec: InputSpec, *, pretrained: bool = True) -> None:
@@ -42,10 +42,10 @@ class PersonalityNetwork(nn.Module):
         self.fusion = build_fusion(recipe.fusion, dims, targets)
         build_head = component("head", HEADS, recipe.heads.name)
         self.heads = build_head(recipe.heads, self.fusion.dim, targets)
-        self.labels = build_label_transform(recipe.data.labels, targets)
+        self.labels = LABEL_TRANSFORMS[recipe.data.labels](targets)
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
-        """Return the tokens of each modality that is read."""
+        """Return the tokens of each modality."""
         tokens = {}
         for name, encoder in self.encoders.items():
             if f"{name}_features" in batch:
@@ -57,7 +57,7 @@ class PersonalityNetwork(nn.Module):
 
     @torch.inference_mode()
     def features(self, name: str, batch: Batch) -> Tokens:
-        """Return what a frozen encoder says: values float (batch, token, dim), and their mask."""
+        """Return the features of a frozen encoder, float (batch, token, dim), and their mask."""
         encoder = self.encoders[name].eval()
         return encoder.features(batch[name], batch[f"{name}_mask"])
 
@@ -66,7 +66,7 @@ class PersonalityNetwork(nn.Module):
         return self.labels.inverse(self.heads(self.fusion(tokens, present).vectors))
 
     def forward_transformed(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
-        """Score clips in the space of transformed targets, see ``labels``, for training.
+        """Return scores in the space of transformed labels, for training.
 
         Returns:
             Scores, float (batch, target), and the fusion's auxiliary loss, float ().

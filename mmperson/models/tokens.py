@@ -1,14 +1,14 @@
-"""What an encoder gives to a fusion: tokens and which of them are real."""
+"""Tokens and their padding mask: the output of an encoder."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional
 
-MASKED: Final = -1e4
-"""Attention bias of padding: finite, so that a fully masked row stays a number; it fits fp16."""
+MASKED = -1e4
+"""Attention bias of padding: finite, so that a fully masked row is not NaN; fits fp16."""
 
 
 class Tokens(NamedTuple):
@@ -24,14 +24,14 @@ class Tokens(NamedTuple):
 
 
 def average_tokens(tokens: Tokens, stride: int) -> Tokens:
-    """Average every ``stride`` tokens into one; what is padding counts for nothing.
+    """Average every ``stride`` tokens into one, ignoring padding.
 
     Args:
         tokens: float (batch, token, dim), and their mask.
-        stride: Tokens that become one; 1 changes nothing.
+        stride: Tokens per average; 1 is the identity.
 
     Returns:
-        float (batch, ceil(token / stride), dim); a token is real where any of its own was.
+        float (batch, ceil(token / stride), dim); real where any of the averaged tokens is.
     """
     if stride == 1:
         return tokens

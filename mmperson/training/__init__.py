@@ -1,4 +1,4 @@
-"""Training: a recipe and a manifest in, a run folder with a network out."""
+"""Training: a recipe and a manifest to a run folder with a network."""
 
 from mmperson.training.setup import RunResult, score_run, train
 

@@ -1,4 +1,4 @@
-"""Random changes of training clips, a function of (seed, step)."""
+"""Random augmentation of training clips."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mmperson.preprocessing.spec import FrameSpec, InputSpec, LogMelSpec, Wavefo
 
 
 def augment(batch: Batch, spec: InputSpec, config: AugmentConfig, random: torch.Generator) -> Batch:
-    """Change a batch of clips: all frames of a clip alike, and its sound.
+    """Augment the video and audio of a batch; all frames of a clip alike.
 
-    Vectors and text are left as they are, and so is what a frozen encoder has already read.
+    Vectors, text and cached features stay unchanged.
 
     Args:
         batch: From ``ClipDataset.batch``.
         spec: The preprocessing.
-        config: How much is changed.
-        random: Where chance comes from.
+        config: Strength of the augmentation.
+        random: Source of randomness.
     """
     batch = dict(batch)
     for name, part in spec.parts.items():
@@ -35,7 +35,7 @@ def augment(batch: Batch, spec: InputSpec, config: AugmentConfig, random: torch.
 
 
 def _frames(batch: Batch, spec: FrameSpec, config: AugmentConfig, random: torch.Generator) -> Batch:
-    """Draw some frames, and crop, mirror and light them."""
+    """Sample frames, and crop, flip and light them."""
     if config.frames is not None:
         batch = _draw_frames(batch, spec, config.frames, random)
     video = torch.stack([_film(clip, config, random) for clip in batch["video"]])
@@ -45,10 +45,10 @@ def _frames(batch: Batch, spec: FrameSpec, config: AugmentConfig, random: torch.
 def _waveforms(
     batch: Batch, spec: WaveformSpec, config: AugmentConfig, random: torch.Generator
 ) -> Batch:
-    """Draw a part of every waveform, change its level and add noise."""
+    """Crop every waveform, change its level and add noise."""
     pairs = zip(batch["audio"], batch["audio_mask"], strict=True)
-    heard = [_waveform(x, mask, spec.source_rate_hz, config, random) for x, mask in pairs]
-    audio, mask = map(torch.stack, zip(*heard, strict=True))
+    changed = [_waveform(x, mask, spec.source_rate_hz, config, random) for x, mask in pairs]
+    audio, mask = map(torch.stack, zip(*changed, strict=True))
     longest = max(1, int(mask.sum(dim=1).max()))
     return {"audio": audio[:, :longest], "audio_mask": mask[:, :longest]}
 
@@ -56,20 +56,20 @@ def _waveforms(
 def _log_power(
     batch: Batch, spec: LogMelSpec, config: AugmentConfig, random: torch.Generator
 ) -> Batch:
-    """Change the level of logarithmic spectra."""
+    """Change the level of log spectra."""
     gains_db = 2 * torch.rand(len(batch["audio"]), 1, 1, generator=random) - 1
     return {"audio": batch["audio"] + gains_db * config.gain_db * math.log(10) / 10}
 
 
 def _draw_frames(batch: Batch, spec: FrameSpec, count: int, random: torch.Generator) -> Batch:
-    """Keep some frames in their order, the same of every view."""
+    """Sample frames in their order, the same of every view."""
     chosen = torch.randperm(spec.count, generator=random)[:count].sort().values
     chosen = torch.cat([chosen + view * spec.count for view in range(len(spec.views))])
     return {"video": batch["video"][:, chosen], "video_mask": batch["video_mask"][:, chosen]}
 
 
 def _film(clip: Tensor, config: AugmentConfig, random: torch.Generator) -> Tensor:
-    """Crop, mirror and light all frames of a clip alike; uint8 (frame, 3, height, width)."""
+    """Crop, flip and light all frames of a clip alike; uint8 (frame, 3, height, width)."""
     share, top, left, mirror, light, contrast = torch.rand(6, generator=random).tolist()
     height, width = clip.shape[-2:]
     side = math.sqrt(config.crop + (1 - config.crop) * share)
@@ -90,14 +90,14 @@ def _film(clip: Tensor, config: AugmentConfig, random: torch.Generator) -> Tenso
 def _waveform(
     x: Tensor, mask: Tensor, rate_hz: int, config: AugmentConfig, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw a part of a waveform, float (sample,), change its level and add noise."""
+    """Crop a waveform, float (sample,), change its level and add noise."""
     gain, start = torch.rand(2, generator=random).tolist()
     real = int(mask.sum())
-    if config.seconds is not None and real > (wanted := round(config.seconds * rate_hz)):
-        begin = round(start * (real - wanted))
-        part = x[begin : begin + wanted]
+    if config.seconds is not None and real > (length := round(config.seconds * rate_hz)):
+        begin = round(start * (real - length))
+        part = x[begin : begin + length]
         x, mask = torch.zeros_like(x), torch.zeros_like(mask)
-        x[:wanted], mask[:wanted], real = part, 1.0, wanted
+        x[:length], mask[:length], real = part, 1.0, length
     x = sound.gain(x, config.gain_db * (2 * gain - 1))
     if config.noise > 0 and real and (level := x[:real].std()) > 0:
         noise = torch.randn(real, generator=random) * config.noise * level
@@ -110,4 +110,4 @@ _AUGMENTATIONS: Mapping[str, Callable[..., Batch]] = {
     "waveform": _waveforms,
     "log_power": _log_power,
 }
-"""By the name that a spec gives."""
+"""By ``ModalitySpec.augmentation``."""

@@ -1,4 +1,4 @@
-"""Decode the clips of a recipe once, before it is trained."""
+"""Decode the clips of a recipe before training."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mmperson.pool.worker_pool import WorkerLimits
 
 @dataclass(frozen=True)
 class CachedClips:
-    """What ``cache_clips`` left behind.
+    """The result of ``cache_clips``.
 
     Attributes:
         folder: Folder of the decoded clips.
-        rows: Rows of the recipe's splits.
-        unread: How many of them have neither a picture nor a sound.
-        refused: Why clips cannot be read, by their paths.
+        rows: Number of rows in the recipe's splits.
+        unread: Number of rows with neither video nor audio.
+        refused: Reasons why clips cannot be read, by path.
     """
 
     folder: Path
@@ -40,21 +40,21 @@ def cache_clips(
     limits: WorkerLimits,
     on_progress: Callable[[int, int], object] = lambda *_: None,
 ) -> CachedClips:
-    """Decode the clips that a recipe learns from and selects on; what is there already stays.
+    """Decode the clips of a recipe's training and selection splits; cached clips are kept.
 
     Args:
         recipe: The resolved recipe.
         folder: The ``run.cache`` of its trainings.
-        limits: Number of workers, and what a clip may cost one.
-        on_progress: Called with (rows done, rows in all).
+        limits: Number of workers and their limits.
+        on_progress: Called with (rows done, all rows).
 
     Raises:
-        DataError: The manifest cannot be used, a clip is missing, or no worker can be started.
-        UsageError: The recipe reads words alone, or the cache cannot be written.
+        DataError: The manifest is invalid, a clip is missing, or no worker starts.
+        UsageError: The recipe only reads text, or the cache cannot be written.
     """
     spec = input_spec(recipe)
     if spec.video is None and spec.audio is None:
-        raise UsageError("The recipe reads words alone: there is nothing to decode.")
+        raise UsageError("The recipe only reads text: there is nothing to decode.")
     manifest = read_manifest(recipe.data.manifest)
     splits = [recipe.data.train_split, recipe.data.select_split]
     rows = manifest.select(np.isin(manifest.split, [name for name in splits if name]))

@@ -1,10 +1,10 @@
-"""Training in several processes: everyone takes a share of each step's clips.
+"""Data-parallel training in several processes.
 
     torchrun --nproc-per-node 2 --no-python mmperson train configs/… --out RUN
 
-The clips of a step are dealt to the processes, each computes the gradient of its share, and the
-gradients are summed with the weight of the share. So a step is the same at any number of processes,
-apart from dropout, batch normalisation, and losses that compare clips, which see a share alone.
+Each process computes the gradient of its shard of a step's clips; the gradients are weighted and
+summed. A step is the same for any number of processes, except for dropout, batch normalisation, and
+losses that compare clips, which see one shard.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DistributedContext:
     """The processes that train one network.
 
     Attributes:
-        rank: Number of this process, from 0.
+        rank: Index of this process.
         size: Number of processes.
     """
 
@@ -39,18 +39,18 @@ class DistributedContext:
         return self.rank == 0
 
     def shard(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return this process's share of the rows of a step."""
+        """Return this process's shard of a step's rows."""
         return rows[self.rank :: self.size]
 
     def sum_gradients(self, network: nn.Module) -> None:
-        """Add up the gradients of all processes; what has none counts as zero."""
+        """Sum the gradients of all processes; a missing gradient counts as zero."""
         if self.size == 1:
             return
-        learned = [p for p in network.parameters() if p.requires_grad]
-        grads = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in learned]
+        trained = [p for p in network.parameters() if p.requires_grad]
+        grads = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in trained]
         flat = torch.cat([grad.flatten() for grad in grads])
         dist.all_reduce(flat)
-        for parameter, part in zip(learned, flat.split([p.numel() for p in learned]), strict=True):
+        for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
             parameter.grad = part.reshape(parameter.shape).clone()
 
     def total(self, value: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class DistributedContext:
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """Let the first process through, then the others, who find what it has written."""
+        """Run a block in the main process first, then in the others, which read its files."""
         if self.size > 1 and not self.is_main_process:
             dist.barrier()
         yield
@@ -71,7 +71,7 @@ class DistributedContext:
 
 @contextmanager
 def distributed_context(device: str) -> Iterator[DistributedContext]:
-    """Join the processes that ``torchrun`` started; without it, work alone.
+    """Join the processes that ``torchrun`` started; without it, a context of one process.
 
     Args:
         device: ``cpu`` or ``cuda``.

@@ -1,7 +1,7 @@
-"""What frozen encoders say of the rows of a corpus: computed once, kept on the disk.
+"""A cache of frozen encoders' features.
 
-A file's name is a hash of the encoder's weights and of what it reads. So a file never belongs to
-something else, and rows find theirs in whatever split or fold they are.
+A file's name is a hash of the encoder's weights and of its input, so a row's features are shared by
+all splits and folds.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from mmperson.models.encoders.encoder import InputBatch
 from mmperson.models.network import PersonalityNetwork
 
 _BATCH = 64
-_SAMPLED_ROWS = 2000  # Clips that choose, for example, the principal components of the text.
+_SAMPLED_ROWS = 2000  # For example, to fit the principal components of the text.
 
 
 def encode_rows(
     network: PersonalityNetwork, rows: ClipDataset, name: str, folder: Path
 ) -> ClipDataset:
-    """Add the features of a frozen encoder to the rows; taken from files where there are some.
+    """Add the features of a frozen encoder to the rows, computing those that are not cached.
 
     Args:
-        network: Its encoder of this modality is run, in evaluation mode.
+        network: Contains the encoder.
         rows: The rows.
         name: The modality.
-        folder: Where the files lie; made if absent.
+        folder: Cache folder; created if missing.
 
     Raises:
-        UsageError: They cannot be written.
+        UsageError: The cache cannot be written.
     """
     folder = folder / f"{name}_{_digest(network.encoders[name])}"
     with write_errors(folder):
@@ -46,26 +46,26 @@ def encode_rows(
         remove_stale(folder)
     paths = [folder / f"{digest}.npy" for digest in rows.digests(name)]
     for batch in rows.by_length(_BATCH):
-        kept_before = [read_header(paths[row]) is not None for row in batch]
-        if all(kept_before):
+        cached = [read_header(paths[row]) is not None for row in batch]
+        if all(cached):
             continue
-        # Whole, even if some are there: in another batch, the last bits would be others.
+        # The whole batch, even if some rows are cached: the last bits depend on the batch.
         encoded = rows.select(batch).with_features(name, partial(network.features, name))
-        for row, is_kept, states in zip(batch, kept_before, encoded.features[name], strict=True):
-            if not is_kept:
-                save_array(paths[row], states.numpy())
-    kept = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
-    return rows.with_kept_features(name, kept)
+        for row, is_cached, features in zip(batch, cached, encoded.features[name], strict=True):
+            if not is_cached:
+                save_array(paths[row], features.numpy())
+    loaded = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
+    return rows.with_kept_features(name, loaded)
 
 
 def fit_encoder(network: PersonalityNetwork, name: str, rows: ClipDataset, folder: Path) -> None:
-    """Fit what an encoder takes from training rows and not from gradients.
+    """Fit an encoder's buffers to training rows.
 
     Args:
-        network: Its encoder of this modality is changed.
+        network: Contains the encoder, which is changed.
         name: The modality.
-        rows: Training rows; costly buffers are fitted to a sample of them.
-        folder: Where costly buffers are kept; made if absent.
+        rows: Training rows; expensive buffers (``Encoder.fitted``) are fitted to a sample of them.
+        folder: Cache folder of expensive buffers; created if missing.
     """
     encoder = network.encoders[name].eval()
     if not encoder.fitted:
@@ -73,8 +73,8 @@ def fit_encoder(network: PersonalityNetwork, name: str, rows: ClipDataset, folde
             encoder.fit(starmap(InputBatch, rows.inputs_of(name)))
         return
     rows = rows.select(np.random.default_rng(0).permutation(len(rows))[:_SAMPLED_ROWS])
-    read = hashlib.sha256("".join(rows.digests(name)).encode()).hexdigest()[:16]
-    path = folder / f"fitted_{_digest(encoder)}_{read}.safetensors"
+    inputs = hashlib.sha256("".join(rows.digests(name)).encode()).hexdigest()[:16]
+    path = folder / f"fitted_{_digest(encoder)}_{inputs}.safetensors"
     state = encoder.state_dict()
     if not path.is_file():
         with torch.inference_mode():
@@ -86,12 +86,11 @@ def fit_encoder(network: PersonalityNetwork, name: str, rows: ClipDataset, folde
 
 
 def _digest(encoder: nn.Module) -> str:
-    """Hash what an encoder's features depend on, which is not what is trained; 16 hex digits."""
-    read = [getattr(encoder, name, None) for name in ("stride", "layers")]
-    digest = hashlib.sha256(str(read).encode())
+    """Hash an encoder's settings and untrained tensors; 16 hex digits."""
+    settings = [getattr(encoder, name, None) for name in ("stride", "layers")]
+    digest = hashlib.sha256(str(settings).encode())
     trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
     for key, tensor in sorted(encoder.state_dict().items()):
-        if key in trained:
-            continue
-        digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        if key not in trained:
+            digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The batches of every step, prepared ahead by worker processes where there are some."""
+"""The batches of all steps, prefetched by worker processes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mmperson.training.distributed import DistributedContext
 
 
 class StepDataset(Dataset[Batch]):
-    """A training's steps: rows and their batch, functions of (seed, step).
+    """The batch of every step of a training, a function of (seed, step).
 
     Args:
-        rows: What is learned from.
+        rows: Training rows.
         recipe: Batch size, seed and augmentation.
         context: The processes that share a step's rows.
     """
@@ -41,28 +41,21 @@ class StepDataset(Dataset[Batch]):
         return self._epoch[1][within]
 
     def __getitem__(self, step: int) -> Batch:
-        """Return this process's share of a step's rows, changed at random."""
+        """Return the augmented batch of this process's shard of a step."""
         rows = self.context.shard(self.rows_of(step))
         if not len(rows):
             return {}
         batch = self.rows.batch(rows)
         if self.recipe.augment is None:
             return batch
-        random = torch.Generator().manual_seed(
-            int(
-                np.random.SeedSequence([self.recipe.seed, step, self.context.rank]).generate_state(
-                    1
-                )[0]
-            )
-        )
+        sequence = np.random.SeedSequence([self.recipe.seed, step, self.context.rank])
+        random = torch.Generator().manual_seed(int(sequence.generate_state(1)[0]))
         return augment(batch, self.rows.spec, self.recipe.augment, random)
 
     def from_step(self, first: int) -> Iterator[Batch]:
-        """Yield the batches of all steps from ``first`` on, prepared by the recipe's workers.
-
-        Workers are spawned, never forked: a fork would share FFmpeg's threads.
-        """
+        """Yield the batches of all steps from ``first`` on, prefetched by the recipe's workers."""
         workers = self.recipe.run.workers
+        # Spawned, never forked: a fork would share FFmpeg's threads.
         loader = DataLoader(
             self,
             batch_size=None,

@@ -1,4 +1,4 @@
-"""The training loop: one readable function, resumable at any step to the same bits."""
+"""The training loop, which can be interrupted at any step and resumes with identical bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmperson.config import Recipe
-from mmperson.datasets.dataset import Batch, ClipDataset
+from mmperson.datasets.dataset import ClipDataset
 from mmperson.evaluation.arrays import mean_known
 from mmperson.evaluation.metrics import ccc, one_minus_mae, pcc, r2
 from mmperson.models.network import PersonalityNetwork
@@ -42,35 +42,33 @@ def fit(
     on_epoch: OnEpoch,
     on_note: OnNote,
 ) -> dict[str, Tensor]:
-    """Train from where ``state`` stands to the end and return the chosen weights.
+    """Train from ``state`` to the end and return the selected weights.
 
-    The weights of the epoch with the best selection metric win; without selection rows, the last
-    ones. With a moving average it is the average that is selected on and returned.
+    These are the weights of the epoch with the best selection metric, or the last ones without
+    selection rows. With a moving average, the average is evaluated and returned.
 
     Args:
-        state: A fresh or restored state; changed in place and saved to ``run``.
-        train: Rows to learn from.
-        select: Rows to choose the epoch by, or None.
-        teach: Gives the rows of an epoch and the teacher's scores for them; None learns from the
-            labels alone.
-        recipe: Sizes, rates and lengths.
+        state: A new or restored state; changed in place and saved to ``run``.
+        train: Training rows.
+        select: Selection rows, or None.
+        teach: Returns the rows of an epoch and the teacher's scores for them; None trains without a
+            teacher.
+        recipe: The resolved recipe.
         run: Run folder.
         context: The processes that train together.
-        on_epoch: Told about every epoch.
-        on_note: Told what the user should know.
+        on_epoch: Called after every epoch.
+        on_note: Called with notes for the user.
 
     Returns:
         Trainable parameters by name.
 
     Raises:
-        NonFiniteLoss: A loss is not a finite number; the message names the step and its clips.
-        TrainingError: A single clip does not fit into the memory.
+        NonFiniteLoss: A loss is not finite; the message names the step and its clips.
+        TrainingError: A single clip does not fit into memory.
     """
     optim, progress = recipe.optim, state.progress
-    steps, train_step = (
-        StepDataset(train, recipe, context),
-        TrainStep(state, recipe, context, on_note),
-    )
+    steps = StepDataset(train, recipe, context)
+    train_step = TrainStep(state, recipe, context, on_note)
     soft_targets = None
     with Tracker(run, progress.step, writes=context.is_main_process) as tracker:
         batches = steps.from_step(progress.step) if teach is None else None
@@ -94,9 +92,10 @@ def fit(
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)
                 progress.done = epoch + 1 == optim.epochs or _stalled(state, recipe, epoch)
-                _save(state, run, context)
-            elif progress.step % recipe.run.checkpoint_steps == 0:
-                _save(state, run, context)
+            ended_epoch = progress.step % steps.per_epoch == 0
+            due = ended_epoch or progress.step % recipe.run.checkpoint_steps == 0
+            if due and context.is_main_process:
+                state.save(run)
     return state.best_weights or state.average or trainable(state.network)
 
 
@@ -106,10 +105,10 @@ def score(
     modalities: tuple[str, ...] = MODALITIES,
     batch_size: int = 64,
 ) -> npt.NDArray[np.float64]:
-    """Score every row with the given modalities; the others count as absent.
+    """Score every row with the given modalities; others count as absent.
 
     Returns:
-        float64 (row, trait), about [0, 1]; a row with nothing present is NaN.
+        float64 (row, target), traits about [0, 1]; NaN where all modalities are absent.
     """
     allowed = torch.tensor([float(name in modalities) for name in MODALITIES])
     scores = np.full(dataset.targets.shape, np.nan)
@@ -117,21 +116,17 @@ def score(
     network.eval()
     with torch.inference_mode():
         for rows in dataset.by_length(batch_size):
-            batch = _to(dataset.batch(rows), device)
+            batch = {name: tensor.to(device) for name, tensor in dataset.batch(rows).items()}
             batch["present"] = batch["present"] * allowed.to(device)
             usable = batch["present"].any(dim=1).cpu().numpy()
             scores[rows[usable]] = network(batch).double().cpu().numpy()[usable]
     return scores
 
 
-def _save(state: TrainingState, run: Path, context: DistributedContext) -> None:
-    if context.is_main_process:
-        state.save(run)
-
-
 def _select(
     state: TrainingState, select: ClipDataset | None, recipe: Recipe, epoch: int
 ) -> dict[str, float]:
+    """Measure the selection rows, and store the weights if they are the best so far."""
     if select is None:
         return {}
     current = trainable(state.network)
@@ -139,23 +134,18 @@ def _select(
         load_trainable(state.network, state.average)
     scores = score(state.network, select)
     metrics = {"accuracy": one_minus_mae, "r2": r2, "pcc": pcc, "ccc": ccc}
+    pairs = [*zip(scores.T, select.targets.T, strict=True)]
     figures = {
-        f"select_{name}": float(
-            mean_known(
-                [_known(metric, *pair) for pair in zip(scores.T, select.targets.T, strict=True)]
-            )
-        )
+        f"select_{name}": float(mean_known([_known(metric, *pair) for pair in pairs]))
         for name, metric in metrics.items()
     }
-    if recipe.run.select_metric == "last":
-        load_trainable(state.network, current)
-        return figures
-    metric = figures[f"select_{recipe.run.select_metric}"]
-    best = state.progress.best
-    # A correlation of constant scores is no number: it neither wins nor stays.
-    if np.isfinite(metric) and (best is None or metric > best):
-        state.progress.best, state.progress.best_epoch = metric, epoch
-        state.best_weights = trainable(state.network)
+    if recipe.run.select_metric != "last":
+        metric = figures[f"select_{recipe.run.select_metric}"]
+        best = state.progress.best
+        # A correlation of constant scores is NaN, which is never the best.
+        if np.isfinite(metric) and (best is None or metric > best):
+            state.progress.best, state.progress.best_epoch = metric, epoch
+            state.best_weights = trainable(state.network)
     load_trainable(state.network, current)
     return figures
 
@@ -163,7 +153,7 @@ def _select(
 def _known(
     metric: Callable[..., float], scores: npt.NDArray[Any], targets: npt.NDArray[Any]
 ) -> float:
-    """Measure where both the score and the label are known; NaN where none are."""
+    """Compute a metric where both score and label are known; NaN where none are."""
     known = np.isfinite(scores) & np.isfinite(targets)
     return metric(scores[known], targets[known]) if known.any() else np.nan
 
@@ -175,7 +165,3 @@ def _stalled(state: TrainingState, recipe: Recipe, epoch: int) -> bool:
         and state.progress.best is not None
         and epoch - state.progress.best_epoch >= patience
     )
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    return {name: tensor.to(device) for name, tensor in batch.items()}

@@ -1,46 +1,37 @@
-"""Losses by name: scores and targets in, one number out. Adding one is a function and a line.
+"""Losses by name. To add one, write a function and add a line to ``LOSSES``.
 
-A target that is not a number is an unknown label: no term sees it, and no gradient comes from it.
-The mathematics is in float32 (float64 for float64 scores), also where autocast is on.
+A NaN target is an unknown label; it is excluded from all terms and gradients. Losses are computed
+in float32 (float64 for float64 scores), also under autocast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mmperson.config import LossConfig
-from mmperson.errors import ConfigError, UnknownComponent
+from mmperson.errors import ConfigError
 
-_FLOOR: Final = 1e-8
-"""Least variance, (1e-4 score units)²: keeps slopes finite where scores or targets are constant."""
-
-
-class Loss(Protocol):
-    """What ``build_loss`` returns: scores, targets and optionally groups to a scalar."""
-
-    def __call__(self, scores: Tensor, targets: Tensor, groups: Tensor | None = None, /) -> Tensor:
-        """Judge a batch; see ``build_loss``."""
+_FLOOR = 1e-8
+"""Added to variances, (1e-4 score units)²: keeps gradients finite for constant scores."""
 
 
+# (scores, targets, known, beta) to terms and their mask, which broadcast against (batch, target).
 _Base = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
-# (scores, targets, known, beta) to terms and the mask of those that count, which broadcast against
-# (batch, target).
 
 
 def _smooth_l1(
     scores: Tensor, targets: Tensor, known: Tensor, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Half the square over beta below ``beta``, linear beyond, with the slope one."""
+    """Quadratic below ``beta``, linear with slope one beyond."""
     return functional.smooth_l1_loss(scores, targets, beta=beta, reduction="none"), known
 
 
 def _huber(scores: Tensor, targets: Tensor, known: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Half the square below ``beta``, linear beyond, with the slope beta."""
+    """Quadratic below ``beta``, linear with slope beta beyond."""
     return functional.huber_loss(scores, targets, delta=beta, reduction="none"), known
 
 
@@ -53,21 +44,17 @@ def _mae(scores: Tensor, targets: Tensor, known: Tensor, _: float) -> tuple[Tens
 
 
 def _ccc(scores: Tensor, targets: Tensor, known: Tensor, _: float) -> tuple[Tensor, Tensor]:
-    """One minus each target's concordance correlation over the batch.
-
-    It is one, without a slope, for a single row and for constant targets: they say nothing about
-    agreement.
-    """
-    score_mean, score_rest = _centred(scores, known)
-    target_mean, target_rest = _centred(targets, known)
+    """One minus each target's concordance correlation over the batch; one for constant targets."""
+    score_mean, score_deviation = _centred(scores, known)
+    target_mean, target_deviation = _centred(targets, known)
     rows = known.sum(dim=0).clamp_min(1)
-    covariance = (score_rest * target_rest).sum(dim=0) / rows
-    spread = (score_rest.square() + target_rest.square()).sum(dim=0) / rows
+    covariance = (score_deviation * target_deviation).sum(dim=0) / rows
+    variances = (score_deviation.square() + target_deviation.square()).sum(dim=0) / rows
     shift = (score_mean - target_mean).square()
-    return 1.0 - 2.0 * covariance / (spread + shift + _FLOOR), known.any(dim=0)
+    return 1.0 - 2.0 * covariance / (variances + shift + _FLOOR), known.any(dim=0)
 
 
-LOSSES: Final[Mapping[str, _Base]] = {
+LOSSES: Mapping[str, _Base] = {
     "smooth_l1": _smooth_l1,
     "huber": _huber,
     "mse": _mse,
@@ -76,30 +63,25 @@ LOSSES: Final[Mapping[str, _Base]] = {
 }
 
 
-def build_loss(config: LossConfig) -> Loss:
-    """Return the loss of a recipe: its base, plus ranking and spread where they have a weight.
+def build_loss(config: LossConfig) -> Callable[..., Tensor]:
+    """Return the loss of a recipe: its base plus weighted ranking and spread terms.
 
     The loss takes scores and targets, float (batch, target), in one unit, and optionally groups,
-    int64 (batch,): the rows that are ranked against each other. Without groups the whole batch is
-    one. A mean is over known labels; the weight of a target scales its terms of the base.
+    int64 (batch,): only rows of one group are ranked against each other. Means are over known
+    labels; target weights scale the terms of the base.
 
     Args:
         config: Name, width and weights.
 
     Returns:
-        Scores, targets, groups to a scalar; 0 for a batch without a single known label. It raises
-        ``ConfigError`` where there is not one weight for each target.
-
-    Raises:
-        UnknownComponent: There is no loss of that name.
+        Function of scores, targets and groups that returns a scalar, 0 without known labels. It
+        raises ``ConfigError`` unless there is one weight per target.
 
     Source:
         Girshick 2015, Fast R-CNN, eq. 3 (``smooth_l1``, there with beta 1); Huber 1964, Robust
         estimation of a location parameter (``huber``); Lin 1989, A concordance correlation
         coefficient to evaluate reproducibility (``ccc``).
     """
-    if config.name not in LOSSES:
-        raise UnknownComponent("loss", config.name, LOSSES)
     base = LOSSES[config.name]
 
     def loss(scores: Tensor, targets: Tensor, groups: Tensor | None = None, /) -> Tensor:
@@ -107,7 +89,7 @@ def build_loss(config: LossConfig) -> Loss:
             precise = torch.promote_types(scores.dtype, torch.float32)
             scores, targets = scores.to(precise), targets.to(precise)
             known = ~targets.isnan()
-            # Before any difference is taken: zero times the slope of a NaN is a NaN.
+            # Before any difference is taken: zero times the gradient of a NaN is NaN.
             targets = torch.where(known, targets, 0.0)
             terms, counted = base(scores, targets, known, config.beta)
             if config.target_weights is not None:
@@ -128,8 +110,7 @@ def _ranking(
 ) -> Tensor:
     """Mean of log(1 + exp(-(s_i - s_j) / scale)) over pairs of a group with target i above j.
 
-    The scale is the base's beta: a lead of that many score units counts as clear. Source: Burges
-    et al. 2005, Learning to rank using gradient descent, the cost of a certain pair.
+    Source: Burges et al. 2005, Learning to rank using gradient descent, the cost of a certain pair.
     """
     lead = scores[:, None] - scores
     ordered = (targets[:, None] > targets) & known[:, None] & known
@@ -139,18 +120,18 @@ def _ranking(
 
 
 def _spread(scores: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-    """Mean squared difference of the deviations of scores and targets, one pair a target."""
+    """Mean squared difference of the standard deviations of scores and targets."""
     rows = known.sum(dim=0).clamp_min(1)
     score_sd, target_sd = (
         (_centred(values, known)[1].square().sum(dim=0) / rows + _FLOOR).sqrt()
         for values in (scores, targets)
     )
-    # One row has no spread that the scores could miss.
+    # One row has no standard deviation.
     return _mean((score_sd - target_sd).square(), known.sum(dim=0) > 1)
 
 
 def _centred(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (target,) of the known values, and what they differ by, 0 where unknown."""
+    """Mean (target,) of the known values, and deviations from it, 0 where unknown."""
     mean = torch.where(known, values, 0.0).sum(dim=0) / known.sum(dim=0).clamp_min(1)
     return mean, torch.where(known, values - mean, 0.0)
 
@@ -163,7 +144,7 @@ def _weights(weights: tuple[float, ...], scores: Tensor) -> Tensor:
     if len(weights) != scores.shape[1]:
         raise ConfigError(
             f"loss.target_weights has {len(weights)} entries; there are {scores.shape[1]} targets.",
-            hint="Give one weight for each target, in the order of the corpus.",
+            hint="Give one weight per target, in the order of data.targets.",
         )
     tensor = scores.new_tensor(weights)
     return tensor / tensor.mean()

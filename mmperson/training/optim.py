@@ -1,4 +1,4 @@
-"""AdamW over two groups of parameters, and schedules that are pure functions of the progress."""
+"""AdamW with parameter groups, and learning-rate schedules as functions of the progress."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mmperson.config import OptimConfig
 from mmperson.training.state import Progress
 
 _PLATEAU_FACTOR = 0.8
-_PLATEAU_PATIENCE = 5  # Epochs in a row that may go by without a better metric.
-_PLATEAU_LEAST = 1e-6
-"""ReduceLROnPlateau's settings in "Traits Run Deep" (AVI Challenge 2025), released training code;
-as there, the sixth such epoch lowers the rate."""
+_PLATEAU_PATIENCE = 5  # Epochs without improvement before the rate is lowered.
+_PLATEAU_MIN_RATE = 1e-6
+"""ReduceLROnPlateau's settings in the released training code of "Traits Run Deep" (AVI Challenge
+2025)."""
 
 
 def build_optimizer(
     network: nn.Module, config: OptimConfig, pretrained: Collection[str]
 ) -> torch.optim.AdamW:
-    """Group the trainable parameters by rate and decay.
+    """Return AdamW over the trainable parameters, grouped by learning rate and weight decay.
 
     Pretrained weights learn at ``encoder_lr``, all others at ``lr``. Vectors (biases, norms,
     learned tokens) are not decayed.
 
     Args:
-        network: What is trained.
+        network: The network.
         config: Rates and decay.
-        pretrained: Modalities whose encoder has a backbone with pretrained weights.
+        pretrained: Modalities whose encoder has a pretrained backbone.
     """
     slow = tuple(f"encoders.{name}.backbone." for name in pretrained)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -49,38 +49,36 @@ def set_rate(
 ) -> float:
     """Set every group's learning rate for the next step.
 
-    The rate rises along a line. Then it falls: half a cosine down to zero, or on a plateau.
+    After a linear warmup the rate follows half a cosine to zero, or is lowered on plateaus.
 
     Args:
-        optimizer: Made by ``build_optimizer``.
+        optimizer: From ``build_optimizer``.
         config: The schedule.
-        progress: StepDataset done, and how often the rate was lowered on a plateau.
-        steps: StepDataset of the whole training.
+        progress: Steps done, and how often the rate was lowered on a plateau.
+        steps: Steps of the whole training.
 
     Returns:
-        The factor on the highest rate, in (0, 1].
+        The factor on the peak rate, in (0, 1].
     """
-    rising, step = max(1, round(config.warmup * steps)), progress.step
+    warmup, step = max(1, round(config.warmup * steps)), progress.step
     plateau = config.schedule == "plateau"
-    if step < rising:
-        factor = (step + 1) / rising
+    if step < warmup:
+        factor = (step + 1) / warmup
     elif plateau:
         factor = _PLATEAU_FACTOR**progress.lowered
     else:
-        factor = 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+        factor = 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
     for group in optimizer.param_groups:
-        group["lr"] = max(factor * group["peak_lr"], _PLATEAU_LEAST if plateau else 0.0)
+        group["lr"] = max(factor * group["peak_lr"], _PLATEAU_MIN_RATE if plateau else 0.0)
     return factor
 
 
 def wait_for_better(progress: Progress, epoch: int) -> None:
-    """Count the epochs since the best one, and lower the rate if there were too many.
-
-    The counter starts again when the rate is lowered.
+    """Count epochs without improvement; lower the rate after too many, and reset the count.
 
     Args:
         progress: Its ``waited`` and ``lowered`` are changed.
-        epoch: The epoch that was selected on last, from 0.
+        epoch: The last evaluated epoch, from 0.
     """
     progress.waited = 0 if progress.best_epoch == epoch else progress.waited + 1
     if progress.waited > _PLATEAU_PATIENCE:

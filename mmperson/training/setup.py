@@ -1,4 +1,4 @@
-"""A training run from recipe to run folder, and scoring with a finished one."""
+"""Train a recipe into a run folder, and score rows with a finished run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -43,19 +42,19 @@ from mmperson.training.state import TrainingState, load_trainable
 from mmperson.training.step import OnNote, out_of_memory
 
 MANIFEST_FILE = "manifest.sha256"
-_REPORT_ROWS: Final = 100  # Rows between two reports of progress, at least.
+_REPORT_ROWS = 100  # Minimum number of rows between two progress notes.
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """The result of a training run.
 
     Attributes:
         run: Run folder.
-        train_rows: Rows that were learned from; by any member, if it is an ensemble.
-        select_rows: Rows that chose the epoch; of any member.
-        best: Best selection metric, None without selection; the mean over the members.
-        resumed: An interrupted run was taken up.
+        train_rows: Training rows; of an ensemble, of all members.
+        select_rows: Selection rows; of an ensemble, of all members.
+        best: Best selection metric, None without selection; of an ensemble, the members' mean.
+        resumed: Whether an interrupted run was resumed.
     """
 
     run: Path
@@ -71,26 +70,26 @@ def train(
     on_epoch: OnEpoch = lambda *_: None,
     on_note: OnNote = lambda _: None,
 ) -> RunResult:
-    """Train a recipe into a run folder; an interrupted run of the same recipe goes on.
+    """Train a recipe into a run folder, or resume an interrupted run of the same recipe.
 
-    An ensemble's members have folders of their own in it, ``fold-0`` and so on.
+    An ensemble's members have subfolders, ``fold-0`` and so on.
 
     Args:
         recipe: The resolved recipe.
         run: Folder for the recipe, the log, the state and the network.
-        on_epoch: Told about every epoch.
-        on_note: Told what the user should know.
+        on_epoch: Called after every epoch.
+        on_note: Called with notes for the user.
 
     Raises:
-        DataError: The manifest cannot be used.
-        ResumeMismatch: The folder holds a run of another recipe.
+        DataError: The manifest is invalid.
+        ResumeMismatch: The folder contains a run of another recipe or manifest.
         NonFiniteLoss: Training diverged.
-        TrainingError: The memory does not suffice.
+        TrainingError: Out of memory.
         UsageError: The run folder or the cache cannot be written.
     """
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
-    # Some CUDA kernels have no such variant; they say so instead of stopping the run.
+    # Some CUDA kernels have no deterministic variant; they warn.
     torch.use_deterministic_algorithms(True, warn_only=recipe.run.device == "cuda")
     with distributed_context(recipe.run.device) as context:
         start = _train_members if recipe.data.ensemble else _train
@@ -100,33 +99,33 @@ def train(
             if not out_of_memory(error):
                 raise
             raise TrainingError(
-                "The system gave training no more memory.",
-                hint="Free some, or lower optim.batch_size; the same command goes on from the last "
-                "checkpoint.",
+                "Training ran out of memory.",
+                hint="Free some memory, or lower optim.batch_size; the same command resumes from "
+                "the last checkpoint.",
             ) from error
 
 
 def _train_members(
     recipe: Recipe, run: Path, context: DistributedContext, on_epoch: OnEpoch, on_note: OnNote
 ) -> RunResult:
-    """Train a network for every fold; what is decoded and encoded is shared."""
+    """Train one network per fold, with a shared cache."""
     folds = recipe.data.folds
     split_rows(recipe.member(0), read_manifest(recipe.data.manifest))
     if context.is_main_process:
         _claim(run, recipe)
     shared = recipe.run.model_copy(update={"cache": _cache(recipe, run)})
-    found: list[RunResult] = []
+    results: list[RunResult] = []
     for fold in range(folds):
         on_note(f"Member {fold + 1} of {folds}: fold {fold} is held out.")
         member = recipe.member(fold).model_copy(update={"run": shared})
-        found.append(_train(member, member_folder(run, fold), context, on_epoch, on_note))
-    bests = [result.best for result in found if result.best is not None]
+        results.append(_train(member, member_folder(run, fold), context, on_epoch, on_note))
+    bests = [result.best for result in results if result.best is not None]
     return RunResult(
         run,
-        train_rows=sum(result.train_rows for result in found) // (folds - 1),
-        select_rows=sum(result.select_rows for result in found),
+        train_rows=sum(result.train_rows for result in results) // (folds - 1),
+        select_rows=sum(result.select_rows for result in results),
         best=float(np.mean(bests)) if bests else None,
-        resumed=any(result.resumed for result in found),
+        resumed=any(result.resumed for result in results),
     )
 
 
@@ -134,7 +133,7 @@ def _train(
     recipe: Recipe, run: Path, context: DistributedContext, on_epoch: OnEpoch, on_note: OnNote
 ) -> RunResult:
     manifest = read_manifest(recipe.data.manifest)
-    split_rows(recipe, manifest)  # Splits that are not there are named before a folder is made.
+    split_rows(recipe, manifest)  # Raises for a missing split before the folder is created.
     spec = input_spec(recipe)
     with context.main_process_first():
         if context.is_main_process:
@@ -159,7 +158,7 @@ def _train(
 def _read_rows(
     recipe: Recipe, manifest: Manifest, run: Path, context: DistributedContext, on_note: OnNote
 ) -> tuple[ClipDataset, ClipDataset | None]:
-    """Prepare the rows to learn from and those to select on; who leads decodes their clips."""
+    """Prepare the training and selection rows; the main process decodes their clips."""
     spec = input_spec(recipe)
     cache = FeatureCache(_cache(recipe, run) / spec.hash[:16], spec)
     tokenizer = None if recipe.text is None else load_tokenizer(run / TOKENIZER_FILE)
@@ -180,14 +179,14 @@ def _read_rows(
     if not usable.any():
         raise DataError(
             f"None of the {len(rows)} rows has {' or '.join(recipe.modalities)} and a label.",
-            hint="Look at the manifest with 'mmperson data check'.",
+            hint="Check the manifest with 'mmperson data check'.",
         )
     select = None if select_part is None else prepare(select_part)
     return rows.select(np.flatnonzero(usable)), select
 
 
 def _progress(total: int, on_note: OnNote) -> Callable[[int], None]:
-    """Return what says how many rows are decoded: at the start, and now and then."""
+    """Return a callback that reports decoded rows at intervals."""
     due = 0
 
     def report(done: int) -> None:
@@ -208,13 +207,17 @@ def score_run(
     """Score the rows of a manifest with a run's network.
 
     Args:
-        run: Folder made by ``train``; of an ensemble, the members' scores are averaged.
+        run: Run folder of ``train``; an ensemble's scores are the members' mean.
         manifest: Rows.
         modalities: Modalities to use; None for all that the network reads.
-        cache: Folder of decoded and encoded clips, as in ``run.cache``; None computes them anew.
+        cache: Cache folder of decoded and encoded clips, as in ``run.cache``; None for no cache.
 
     Returns:
         float64 (row, target), traits about [0, 1]; NaN where a row has none of the modalities.
+
+    Raises:
+        BundleNotFound: The folder has no network.
+        BundleCorrupt: The network is damaged.
     """
     trained = load_network(run)
     tokenizer = None
@@ -222,8 +225,8 @@ def score_run(
         tokenizer = load_tokenizer(Path(run) / TOKENIZER_FILE)
     targets = trained.recipe.data.targets
     folder = None if cache is None else cache / trained.spec.hash[:16]
-    with decoded(manifest, trained.spec, folder) as kept:
-        dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer, kept, targets=targets)
+    with decoded(manifest, trained.spec, folder) as clips:
+        dataset = ClipDataset.prepare(manifest, trained.spec, tokenizer, clips, targets=targets)
         for name, encoder in trained.network.encoders.items():
             if encoder.frozen and cache is not None:
                 dataset = encode_rows(trained.network, dataset, name, cache)
@@ -231,10 +234,10 @@ def score_run(
 
 
 def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest | None]:
-    """Return the rows to learn from and the rows to select on.
+    """Return the training rows and the selection rows, None if the recipe selects on none.
 
     Raises:
-        DataError: There is no such split.
+        DataError: A split does not exist.
     """
     data = recipe.data
     rows = manifest.where_split(data.train_split)
@@ -247,30 +250,23 @@ def split_rows(recipe: Recipe, manifest: Manifest) -> tuple[Manifest, Manifest |
 
 
 def _claim(run: Path, recipe: Recipe) -> None:
-    """Make the run folder this recipe's, before anything in it is read or written.
-
-    Raises:
-        UsageError: The folder cannot be written.
-        ResumeMismatch: It holds a run of another recipe or of another manifest.
-    """
-    path, corpus = run / RECIPE_FILE, run / MANIFEST_FILE
-    rows = hashlib.sha256(recipe.data.manifest.read_bytes()).hexdigest()
-    if path.is_file():
-        found, wanted = load_recipe(path).hash, recipe.hash
-        if found != wanted:
-            raise ResumeMismatch(
-                f"{str(run)!r} holds a run of another recipe ({found[:12]}, now {wanted[:12]}).",
-                hint="Give another --out, or the recipe that the run began with.",
-            )
-    if corpus.is_file() and corpus.read_text(encoding="utf-8") != rows:
+    """Write recipe, manifest hash and tokenizer to the run folder; refuse those of another run."""
+    recipe_path, manifest_path = run / RECIPE_FILE, run / MANIFEST_FILE
+    manifest_hash = hashlib.sha256(recipe.data.manifest.read_bytes()).hexdigest()
+    if recipe_path.is_file() and (old := load_recipe(recipe_path).hash) != recipe.hash:
         raise ResumeMismatch(
-            f"{str(run)!r} began with other content of {str(recipe.data.manifest)!r}.",
-            hint="Give another --out, or the manifest that the run began with.",
+            f"{str(run)!r} is a run of another recipe ({old[:12]}, now {recipe.hash[:12]}).",
+            hint="Give another --out, or the recipe that the run started with.",
+        )
+    if manifest_path.is_file() and manifest_path.read_text(encoding="utf-8") != manifest_hash:
+        raise ResumeMismatch(
+            f"{str(run)!r} started with other content of {str(recipe.data.manifest)!r}.",
+            hint="Give another --out, or the manifest that the run started with.",
         )
     with write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         remove_stale(run)
-    for target, content in ((path, recipe.to_yaml()), (corpus, rows)):
+    for target, content in ((recipe_path, recipe.to_yaml()), (manifest_path, manifest_hash)):
         with atomic_write(target) as unfinished:
             unfinished.write_text(content, encoding="utf-8")
     if recipe.text is not None:
@@ -285,7 +281,7 @@ def _prepare(
     recipe: Recipe,
     run: Path,
 ) -> tuple[ClipDataset, ClipDataset | None, Teach | None]:
-    """Fit what comes from the training rows instead of from gradients, and the teacher."""
+    """Fit label transform, head scale, encoders and teacher; encode with frozen encoders."""
     folder = _cache(recipe, run)
     targets = torch.from_numpy(rows.targets)
     network.labels.fit(targets)
@@ -300,14 +296,14 @@ def _prepare(
     for name in frozen:
         rows = encode_rows(network, rows, name, folder)
         select = select and encode_rows(network, select, name, folder)
-        here = np.flatnonzero(rows.present[:, MODALITIES.index(name)])
-        network.encoders[name].fit_features([rows.features[name][row] for row in here])
+        present = np.flatnonzero(rows.present[:, MODALITIES.index(name)])
+        network.encoders[name].fit_features([rows.features[name][row] for row in present])
     if recipe.teacher is None:
         return rows, select, None
-    known = rows
+    encoded = rows
     if recipe.text is not None and "text" not in rows.features:
-        known = encode_rows(network, rows, "text", folder)
-    teacher = fit_teacher(network, known, recipe.teacher, recipe.seed, run)
+        encoded = encode_rows(network, rows, "text", folder)
+    teacher = fit_teacher(network, encoded, recipe.teacher, recipe.seed, run)
     return rows, select, partial(epoch_rows, teacher, network, rows, recipe.teacher, recipe.seed)
 
 

@@ -1,8 +1,7 @@
-"""Everything that an interrupted run needs to go on as if nothing had happened.
+"""The state of a training run, from which it resumes with identical bits.
 
-The order of the rows, the hidden modalities and dropout are functions of (seed, step), so the state
-is the weights, the optimiser's moments, the moving average and a few counters: tensors in one
-safetensors file, written atomically. No pickles.
+Row order, modality dropout and dropout are functions of (seed, step), so the state is the weights,
+the optimiser's moments, the moving average and a few counters, in one safetensors file.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ class Progress:
     """Counters of a run.
 
     Attributes:
-        step: StepDataset done.
+        step: Steps done.
         epoch_loss: Sum of the losses of this epoch's steps.
         best: Best selection metric so far; None before the first.
         best_epoch: Epoch of the best metric, from 0.
         waited: Epochs since the best one, or since the rate was lowered.
         lowered: How often the rate was lowered on a plateau.
-        done: The run is complete.
+        done: Whether the run is complete.
     """
 
     step: int = 0
@@ -47,12 +46,12 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """A network in training with all that changes at a step.
+    """A network in training with everything that a step changes.
 
     Attributes:
         network: The network.
         optimizer: Its optimiser.
-        average: Moving average of the trainable parameters; empty where none is kept.
+        average: Moving average of the trainable parameters; empty if the recipe has none.
         best_weights: Trainable parameters of the best epoch; empty before the first selection.
         progress: Counters.
     """
@@ -65,11 +64,11 @@ class TrainingState:
 
     @cached_property
     def changing(self) -> dict[str, Tensor]:
-        """What training changes, by name; found once, because a step is often short."""
+        """What training changes, by name; cached, because steps can be short."""
         return _changing(self.network)
 
     def save(self, run: Path) -> None:
-        """Write the state to the run folder; a crash leaves the previous one whole."""
+        """Write the state to the run folder atomically."""
         tensors = {
             **_prefixed("network", trainable(self.network)),
             **_prefixed("average", self.average),
@@ -98,12 +97,12 @@ class TrainingState:
 
 
 def trainable(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Return copies of what training changes, by name: parameters, and running statistics."""
+    """Return copies of what training changes, by name: parameters and running statistics."""
     return {name: tensor.detach().clone() for name, tensor in _changing(network).items()}
 
 
 def load_trainable(network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put what training changes back by name; all else stays as it is."""
+    """Load what ``trainable`` returned."""
     changing = _changing(network)
     with torch.no_grad():
         for name, tensor in weights.items():
@@ -111,18 +110,15 @@ def load_trainable(network: torch.nn.Module, weights: dict[str, Tensor]) -> None
 
 
 def _changing(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Parameters that are trained, and the statistics of batch normalisation beside them."""
-    found: dict[str, Tensor] = {}
+    """Trained parameters, and the running statistics of their batch normalisation."""
+    changing: dict[str, Tensor] = {}
     for prefix, module in network.named_modules():
         own = {n: p for n, p in module.named_parameters(prefix, recurse=False) if p.requires_grad}
-        found |= own
+        changing |= own
         if own and isinstance(module, _BatchNorm):
-            found |= {
-                f"{prefix}.{name}": buffer
-                for name, buffer in module.named_buffers(recurse=False)
-                if buffer.is_floating_point()
-            }
-    return found
+            buffers = module.named_buffers(prefix, recurse=False)
+            changing |= {name: buffer for name, buffer in buffers if buffer.is_floating_point()}
+    return changing
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

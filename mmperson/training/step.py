@@ -1,4 +1,4 @@
-"""One step of training: gradients of a batch, in parts if need be, and the new weights."""
+"""One training step: the gradients of a batch, accumulated over parts, and the update."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mmperson.training.losses import build_loss
 from mmperson.training.state import TrainingState, trainable
 
 OnNote = Callable[[str], None]
-"""Called with a sentence that the user should read."""
+"""Called with notes for the user."""
 
 
 class TrainStep:
-    """Takes the steps of a run.
+    """Runs the steps of a training.
 
-    A step whose clips do not fit into the memory is taken again in twice as many parts, and so are
-    all later ones. Its gradient stays the same, unless the loss compares clips with each other
-    (``ccc``, ranking, spread): then it compares them within a part.
+    A step that runs out of memory is repeated in twice as many parts, as are all later steps. The
+    gradient stays the same, unless the loss compares clips with each other (``ccc``, ranking,
+    spread): then it compares them within a part.
 
     Args:
-        state: What is trained; changed by every step.
+        state: The training state; changed by every step.
         recipe: Loss, rates and precision.
         context: The processes that share a step's clips.
-        on_note: Told what the user should know.
+        on_note: Called with notes for the user.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class TrainStep:
         batch: Batch,
         soft_targets: npt.NDArray[np.float32] | None,
     ) -> float:
-        """Take one step.
+        """Run one step.
 
         Args:
-            train: What the rows are of.
+            train: Training rows.
             rows: int64 (batch,), the step's rows, over all processes.
-            batch: Network inputs of this process's share of them.
+            batch: Network inputs of this process's shard.
             soft_targets: The teacher's scores of all rows, float32 (row, 8, trait) by presence.
 
         Returns:
             The loss.
 
         Raises:
-            NonFiniteLoss: The loss is not a finite number; the message names its clips.
-            TrainingError: A single clip does not fit into the memory.
+            NonFiniteLoss: The loss is not finite; the message names the step's clips.
+            TrainingError: A single clip does not fit into memory.
         """
         state, optim = self.state, self.recipe.optim
         torch.manual_seed(self._seed(0))
@@ -73,12 +73,13 @@ class TrainStep:
         )
         if self.context.rank:
             torch.manual_seed(self._seed(self.context.rank))
-        mine = self.context.shard(rows)
-        if len(mine):
-            shown = present[self.context.rank :: self.context.size]
-            batch = {**batch, "present": shown, **self._wanted(train, mine, shown, soft_targets)}
+        shard = self.context.shard(rows)
+        if len(shard):
+            present = present[self.context.rank :: self.context.size]
+            targets = self._targets(train, shard, present, soft_targets)
+            batch = {**batch, "present": present, **targets}
         known = int(np.isfinite(train.targets[rows]).sum())
-        value = self._gradients(batch, len(mine), max(1, known))
+        value = self._gradients(batch, len(shard), max(1, known))
         self.context.sum_gradients(state.network)
         total = self.context.total(value)
         if not torch.isfinite(total):
@@ -93,98 +94,94 @@ class TrainStep:
             _update_average(state, optim.ema_decay)
         return total.item()
 
-    def _gradients(self, batch: Batch, mine: int, known: int) -> Tensor:
-        """Compute the gradients, in more parts if the memory asks for it."""
+    def _gradients(self, batch: Batch, clips: int, known: int) -> Tensor:
+        """Compute the gradients, doubling the number of parts when memory runs out."""
         while True:
             self.state.optimizer.zero_grad(set_to_none=True)
             try:
-                return self._accumulate(batch, mine, known)
+                return self._accumulate(batch, clips, known)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                self._halve(mine, error)
+                self._double_parts(clips, error)
 
-    def _halve(self, mine: int, error: RuntimeError) -> None:
-        """Run the clips of a step in twice as many parts."""
+    def _double_parts(self, clips: int, error: RuntimeError) -> None:
         step = self.state.progress.step + 1
-        if self.parts >= mine or self.context.size > 1:
+        if self.parts >= clips or self.context.size > 1:
             raise TrainingError(
-                f"Out of memory at step {step} with {-(-mine // self.parts)} clips at a time.",
+                f"Out of memory at step {step} with {-(-clips // self.parts)} clips at a time.",
                 hint="Lower optim.batch_size, video.frames or video.size.",
             ) from error
         self.parts *= 2
         self.on_note(
-            f"Out of memory at step {step}: from now on the {mine} clips of a step run in "
-            f"{self.parts} parts. Set optim.accumulate to {self.parts} to begin so."
+            f"Out of memory at step {step}: from now on the {clips} clips of a step run in "
+            f"{self.parts} parts. To start with them, set optim.accumulate to {self.parts}."
             + (" The loss compares clips within a part." if self.recipe.loss.compares else "")
         )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _accumulate(self, batch: Batch, mine: int, known: int) -> Tensor:
-        """Add up the gradients of a step's parts; return this process's share of its loss.
-
-        A part counts by its share of the step's known labels, so that the sum is the mean.
-        """
+    def _accumulate(self, batch: Batch, clips: int, known: int) -> Tensor:
+        """Accumulate the gradients of a step's parts; return this process's share of the loss."""
         network = self.state.network
         network.train()
         value = torch.zeros((), device=self.device)
-        for part in _cut(batch, mine, self.parts):
+        for part in _cut(batch, clips, self.parts):
             part = {name: tensor.to(self.device) for name, tensor in part.items()}
-            with precision(self.recipe.optim.precision, self.device):
+            with _autocast(self.recipe.optim.precision, self.device):
                 scores, auxiliary_loss = network.forward_transformed(part)
             loss = self.loss(scores.float(), part["targets"], part.get("groups")) + auxiliary_loss
+            # Weighted by known labels, so that the sum over parts is the mean over the step.
             loss = loss * (part["targets"].isfinite().sum() / known)
             loss.backward()
             value = value + loss.detach()
         return value
 
-    def _wanted(
+    def _targets(
         self,
         train: ClipDataset,
         rows: npt.NDArray[np.int64],
         present: Tensor,
         soft_targets: npt.NDArray[np.float32] | None,
     ) -> Batch:
-        """Return what the scores are held to: ``targets``, and ``groups`` where they are ranked."""
+        """Return the transformed ``targets``, and the ``groups`` of the ranking loss."""
         targets = torch.from_numpy(train.targets[rows])
         if soft_targets is not None:
-            taught = torch.from_numpy(soft_targets[rows, presence_code(present)])
-            targets = targets.lerp(taught, self.recipe.loss.soft_weight)
-        wanted = {"targets": self.state.network.labels(targets.to(self.device))}
+            soft = torch.from_numpy(soft_targets[rows, presence_code(present)])
+            targets = targets.lerp(soft, self.recipe.loss.soft_weight)
+        batch = {"targets": self.state.network.labels(targets.to(self.device))}
         if train.groups is not None:
-            wanted["groups"] = torch.from_numpy(train.groups[rows])
-        return wanted
+            batch["groups"] = torch.from_numpy(train.groups[rows])
+        return batch
 
     def _seed(self, rank: int) -> int:
         sequence = np.random.SeedSequence([self.recipe.seed, self.state.progress.step, rank])
         return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
-def precision(name: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which a network runs: ``fp32``, or ``bf16`` autocast."""
-    if name == "bf16":
+def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
 def _cut(batch: Batch, rows: int, parts: int) -> list[Batch]:
-    """Cut a batch into parts of nearly equal size, without empty ones."""
+    """Split a batch into non-empty parts of nearly equal size."""
     parts = min(parts, rows)
     pieces = {name: tensor.tensor_split(parts) for name, tensor in batch.items() if parts}
     return [{name: cut[part] for name, cut in pieces.items()} for part in range(parts)]
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Return whether torch or Python could not have the memory that they asked for."""
+    """Return whether an error of torch or Python means out of memory."""
     kinds = (MemoryError, torch.OutOfMemoryError)
-    told = ("can't allocate memory", "can't start new thread")
-    return isinstance(error, kinds) or any(words in str(error) for words in told)
+    messages = ("can't allocate memory", "can't start new thread")
+    return isinstance(error, kinds) or any(message in str(error) for message in messages)
 
 
-def _modality_dropout(present: Tensor, chance: float) -> Tensor:
-    """Hide each modality with some chance, but never the last one of a clip."""
-    kept = present * (torch.rand(present.shape) >= chance).to(present)
+def _modality_dropout(present: Tensor, rate: float) -> Tensor:
+    """Drop each modality at random, but never the last one of a clip."""
+    kept = present * (torch.rand(present.shape) >= rate).to(present)
     return torch.where(kept.any(dim=1, keepdim=True), kept, present)
 
 
@@ -192,7 +189,7 @@ def _update_average(state: TrainingState, decay: float) -> None:
     if not state.average:
         state.average = trainable(state.network)
         return
-    # Early on the average follows the weights closely instead of remembering their random start.
+    # Early averages forget the random initialisation faster.
     step = state.progress.step + 1
     share = 1.0 - min(decay, step / (step + 10.0))
     for name, average in state.average.items():

@@ -1,4 +1,4 @@
-"""What happened, a line a step: JSONL for people and programs, TensorBoard for curves."""
+"""The log of a run: JSONL and TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Tracker:
 
     Args:
         run: The run folder.
-        step: Steps that are already done; what an interrupted run logged after them is dropped.
-        writes: False logs nothing, for processes that another one speaks for.
+        step: Steps done; later entries of an interrupted run are removed.
+        writes: False logs nothing, for processes other than the main one.
 
     Raises:
-        UsageError: They cannot be written.
+        UsageError: The log cannot be written.
     """
 
     def __init__(self, run: Path, step: int, *, writes: bool = True) -> None:
@@ -34,9 +34,8 @@ class Tracker:
         if not writes:
             return
         path = run / LOG_FILE
-        kept = _lines_until(path, step)
-        with atomic_write(path) as unfinished:  # A kill must not take what was logged before.
-            unfinished.write_text("".join(kept), encoding="utf-8")
+        with atomic_write(path) as unfinished:  # A kill must not lose earlier entries.
+            unfinished.write_text("".join(_lines_until(path, step)), encoding="utf-8")
         with write_errors(run):
             self._log = path.open("a", encoding="utf-8")
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
@@ -61,7 +60,7 @@ class Tracker:
         trace: TracebackType | None,
     ) -> None:
         if self._log is not None and self._board is not None:
-            # What is not written then is no news if something has failed before.
+            # After another error, a failed write must not replace it.
             for file in (self._log, self._board):
                 with suppress(OSError) if error else write_errors(self.run):
                     file.close()

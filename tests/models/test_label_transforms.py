@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer, RobustScaler
 from torch import nn
 
-from mmperson.errors import DataError, UnknownComponent
-from mmperson.models.label_transforms import LABEL_TRANSFORMS, build_label_transform
+from mmperson.errors import DataError
+from mmperson.models.label_transforms import LABEL_TRANSFORMS
 
 NAN = float("nan")
 FITTED = tuple(name for name in LABEL_TRANSFORMS if name != "none")
@@ -44,7 +44,7 @@ def labels():
 
 @pytest.fixture(params=LABEL_TRANSFORMS)
 def transform(request, labels):
-    transform = build_label_transform(request.param, len(SHAPES))
+    transform = LABEL_TRANSFORMS[request.param](len(SHAPES))
     transform.fit(labels)
     return transform
 
@@ -53,11 +53,6 @@ def between(labels, margin=0.0, steps=997):
     """Evenly spaced labels from the least to the greatest of each target, and beyond by a share."""
     low, high = labels.min(dim=0).values, labels.max(dim=0).values
     return low + (high - low) * torch.linspace(-margin, 1 + margin, steps)[:, None]
-
-
-def test_an_unknown_name_lists_the_choices():
-    with pytest.raises(UnknownComponent, match="none, rank, robust, yeo_johnson"):
-        build_label_transform("ranks", 5)
 
 
 def test_the_way_back_is_exact(transform, labels):
@@ -92,7 +87,7 @@ def test_an_offset_or_a_tiny_spread_is_no_trouble(name, offset):
     noise = np.where(random.random(500) < 0.5, 0.0, np.spacing(offset))
     coarse = np.where(random.random(500) < 0.5, 0.0, np.spacing(np.float32(offset)))
     x = torch.from_numpy(offset + np.stack([clump, noise, coarse], axis=1)).float()
-    transform = build_label_transform(name, 3)
+    transform = LABEL_TRANSFORMS[name](3)
     transform.fit(x)
     warped = transform(x)
     assert torch.isfinite(warped).all()
@@ -104,14 +99,14 @@ def test_an_offset_or_a_tiny_spread_is_no_trouble(name, offset):
 def test_before_the_fit_nothing_changes():
     x = torch.linspace(-3, 3, 40).reshape(20, 2)
     for name in LABEL_TRANSFORMS:
-        transform = build_label_transform(name, 2)
+        transform = LABEL_TRANSFORMS[name](2)
         torch.testing.assert_close(transform(x), x)
         torch.testing.assert_close(transform.inverse(x), x)
 
 
 @pytest.mark.parametrize("name", FITTED)
 def test_unknown_labels_are_left_out_of_the_fit_and_stay_unknown(name, labels):
-    gappy, clean = build_label_transform(name, 1), build_label_transform(name, 1)
+    gappy, clean = LABEL_TRANSFORMS[name](1), LABEL_TRANSFORMS[name](1)
     known = labels[:, 1:2]
     clean.fit(known)
     gappy.fit(torch.cat([known, torch.full((50, 1), NAN)]))
@@ -121,7 +116,7 @@ def test_unknown_labels_are_left_out_of_the_fit_and_stay_unknown(name, labels):
 
 @pytest.mark.parametrize("name", FITTED)
 def test_a_second_fit_forgets_the_first(name, labels):
-    again, once = build_label_transform(name, 1), build_label_transform(name, 1)
+    again, once = LABEL_TRANSFORMS[name](1), LABEL_TRANSFORMS[name](1)
     again.fit(labels[:, 1:2])
     for column in (1, 6):
         again.fit(labels[:, column : column + 1])
@@ -134,18 +129,18 @@ def test_a_second_fit_forgets_the_first(name, labels):
     ("rows", "message"),
     [
         ([[0.1, NAN], [0.2, NAN]], "Target 1 has no known label"),
-        ([[0.1, 0.2], [float("inf"), 0.3]], "Target 0 has no known label or an infinite one"),
+        ([[0.1, 0.2], [float("inf"), 0.3]], "Target 0 .* infinite"),
         ([[0.1, 0.2, 0.3]], r"shape \(1, 3\); \(rows, 2\)"),
     ],
 )
 def test_labels_that_cannot_be_fitted_are_refused(name, rows, message):
     with pytest.raises(DataError, match=message):
-        build_label_transform(name, 2).fit(torch.tensor(rows))
+        LABEL_TRANSFORMS[name](2).fit(torch.tensor(rows))
 
 
 @pytest.mark.parametrize("name", FITTED)
 def test_a_single_row_can_be_fitted(name):
-    transform = build_label_transform(name, 1)
+    transform = LABEL_TRANSFORMS[name](1)
     transform.fit(torch.tensor([[0.7]]))
     x = torch.tensor([[0.2], [0.7], [0.9]])
     torch.testing.assert_close(transform(x), x - 0.7)
@@ -154,7 +149,7 @@ def test_a_single_row_can_be_fitted(name):
 
 @pytest.mark.parametrize("name", FITTED)
 def test_a_checkpoint_carries_the_fit(name, labels):
-    fitted, fresh = (build_label_transform(name, len(SHAPES)) for _ in range(2))
+    fitted, fresh = (LABEL_TRANSFORMS[name](len(SHAPES)) for _ in range(2))
     fitted.fit(labels)
     fresh.load_state_dict(fitted.state_dict())
     torch.testing.assert_close(fresh(labels), fitted(labels), rtol=0, atol=0)
@@ -162,7 +157,7 @@ def test_a_checkpoint_carries_the_fit(name, labels):
 
 
 def test_robust_is_the_distance_in_interquartile_ranges(labels):
-    transform = build_label_transform("robust", 4)
+    transform = LABEL_TRANSFORMS["robust"](4)
     transform.fit(labels[:, :4])
     expected = RobustScaler().fit_transform(labels[:, :4].double().numpy())
     np.testing.assert_allclose(transform(labels[:, :4]).numpy(), expected, atol=1e-5)
@@ -170,7 +165,7 @@ def test_robust_is_the_distance_in_interquartile_ranges(labels):
 
 def test_rank_makes_labels_normal(labels):
     continuous = labels[:, :4]
-    transform = build_label_transform("rank", 4)
+    transform = LABEL_TRANSFORMS["rank"](4)
     transform.fit(continuous)
     warped = transform(continuous).numpy()
     reference = QuantileTransformer(n_quantiles=2000, output_distribution="normal")
@@ -184,7 +179,7 @@ def test_rank_makes_labels_normal(labels):
 
 
 def test_ties_share_their_middle_rank(labels):
-    transform = build_label_transform("rank", len(SHAPES))
+    transform = LABEL_TRANSFORMS["rank"](len(SHAPES))
     transform.fit(labels)
     coin = labels[:, SHAPES.index("coin")]
     share = (coin == 0).double().mean().item()
@@ -195,7 +190,7 @@ def test_ties_share_their_middle_rank(labels):
 
 def test_yeo_johnson_is_that_of_scipy(labels):
     columns = labels[:, :5]
-    transform = build_label_transform("yeo_johnson", 5)
+    transform = LABEL_TRANSFORMS["yeo_johnson"](5)
     transform.fit(columns)
     standard = stats.zscore(columns.double().numpy())
     for index in range(5):
@@ -215,7 +210,7 @@ POWERS = np.array([-2.0, -1e-5, 0.0, 1e-3, 0.5, 1.0, 1.99, 2.0, 2.00003, 4.0])
 @pytest.fixture
 def powered():
     """A Yeo-Johnson transform with a target for each power, fitted between -3 and 3."""
-    transform = build_label_transform("yeo_johnson", len(POWERS))
+    transform = LABEL_TRANSFORMS["yeo_johnson"](len(POWERS))
     transform.power.copy_(torch.from_numpy(POWERS))
     for index, power in enumerate(POWERS):
         ends = np.array([-3.0, 3.0])

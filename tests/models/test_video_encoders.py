@@ -59,15 +59,15 @@ def stand_in(trainable=True, count=17):
     """The real encoder around a network of two layers, with r3d_18's strides over time."""
     torch.manual_seed(0)
     spec = frame_spec(count, 16)
-    config = VideoNetworkConfig(network="r3d_18", frames=count, size=32, dim=16, dropout=0.0)
+    config = VideoNetworkConfig(
+        network="r3d_18", frames=count, size=32, dim=16, dropout=0.0, trainable=trainable
+    )
     encoder = VideoNetworkEncoder.__new__(VideoNetworkEncoder)
     network = nn.Sequential(
         nn.Conv3d(3, 6, 3, stride=(8, 1, 1), padding=1), nn.ReLU(),
         nn.AdaptiveAvgPool3d((-(-count // 8), 1, 1)), nn.Flatten(),
     )  # fmt: skip
-    BackboneEncoder.__init__(
-        encoder, network, feature_dim=6, dim=config.dim, dropout=0.0, trainable=trainable
-    )
+    BackboneEncoder.__init__(encoder, network, 6, config)
     encoder.normalise = NormaliseFrames(spec)
     return encoder, spec
 

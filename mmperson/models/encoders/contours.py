@@ -1,9 +1,8 @@
-"""Contours of psycholinguistic features along a transcript, beside its token states."""
+"""Contours of psycholinguistic features along a transcript, joined to its token states."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from mmperson.models.tokens import MASKED, Tokens, average_tokens
 from mmperson.preprocessing.spec import TextSpec
 from mmperson.preprocessing.text.encode import load_tokenizer
 
-CATEGORIES: Final[dict[str, str]] = {
+CATEGORIES = {
     "first person singular": "i me my mine myself im",
     "first person plural": "we us our ours ourselves",
     "second person": "you your yours yourself",
@@ -42,30 +41,24 @@ CATEGORIES: Final[dict[str, str]] = {
     "work": "work job school class study college business money plan project goal",
     "leisure": "music movie game video play book song dance travel art food",
 }
-"""Words by category; a token belongs to a category if it is one of its words. Of "don't" tokenizers
-make "don" and the rest, so that "don" is listed."""
+"""Words by category. Tokenizers split "don't" after "don", so "don" is listed."""
 
-_VOWELS: Final = re.compile(r"[aeiouy]+")
-_UNUSED: Final = re.compile(r"\[.+\]|<.+>")  # Tokens such as [unused1], which no text has.
-_STARTS: Final = ("Ġ", "▁")  # Byte-level and sentence-piece tokenizers mark a word's start.
-_SURFACE: Final = 3  # Length, syllables and punctuation come before the categories.
+_VOWELS = re.compile(r"[aeiouy]+")
+_UNUSED = re.compile(r"\[.+\]|<.+>")  # Tokens such as [unused1], which no text has.
+_WORD_STARTS = ("Ġ", "▁")  # Of byte-level and sentence-piece tokenizers.
+_SURFACE = 3  # Length, syllables and punctuation come before the categories.
 
 
 class ContourEncoder(TextEncoder):
-    """Token states beside a two-way LSTM over sliding windows of psycholinguistic features.
+    """Token states with a bidirectional LSTM over windows of psycholinguistic features.
 
-    Every token has a fixed row of features: its length, its syllables, whether it is punctuation,
-    and its categories of function, emotion, cognition and topic words. Their means over windows of
-    the transcript are the contours. The states of the LSTM over them are read by every token
-    through attention and join its own state.
+    Every token has fixed features: its length, its syllables, whether it is punctuation, and its
+    categories of function, emotion, cognition and topic words. Their means over sliding windows of
+    the transcript are the contours. Every token attends to the LSTM's states over them; the result
+    is joined to its own state.
 
-    Source: "text contours" beside transformer states, after Kerz et al. 2022, Pushing on
-    Personality Detection from Verbal Behavior (WASSA); windows and word lists are our own.
-
-    Args:
-        config: Weights, windows and sizes.
-        spec: How transcripts become token ids.
-        pretrained: Load the weights and make the table; False leaves both to a checkpoint.
+    Source: after Kerz et al. 2022, Pushing on Personality Detection from Verbal Behavior (WASSA);
+    windows and word lists are our own.
 
     Raises:
         ConfigError: As ``TextEncoder``.
@@ -88,38 +81,38 @@ class ContourEncoder(TextEncoder):
         self.out = nn.Linear(self.states_dim + config.contour_dim, self.dim)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
-        """Encode token ids, and look the features of every token up.
+        """Encode token ids and look up the psycholinguistic features of every token.
 
         Args:
             x: int64 (batch, token).
             mask: float (batch, token), 1 for real tokens.
 
         Returns:
-            Token states and psycholinguistic features side by side, float (batch, token, dim).
+            Token states and psycholinguistic features, concatenated, float (batch, token, dim).
         """
         states = (self.states(x, mask) - self.mean) @ self.basis
         tokens = Tokens(torch.cat([states, self.table[x]], dim=-1), mask)
         return average_tokens(self.without_sink(tokens), self.stride)
 
     def adapt(self, features: Tokens) -> Tokens:
-        """Run the LSTM over the contours and let every token read it."""
+        """Run the LSTM over the contours and let every token attend to it."""
         states, words = features.values.split(
             [self.states_dim, features.values.shape[-1] - self.states_dim], dim=-1
         )
         contours, real = self._contours(words, features.mask)
-        # Both ways start at a real window: padding must not change what is read.
-        turned = _reversed(run_lstm(self.backward, _reversed(contours, real)), real)
-        read = torch.cat([run_lstm(self.onward, contours), turned], dim=-1)
-        scores = self.query(states) @ read.transpose(1, 2) / read.shape[-1] ** 0.5
+        # Both directions start at a real window, so padding does not change the states.
+        backward = _reversed(run_lstm(self.backward, _reversed(contours, real)), real)
+        memory = torch.cat([run_lstm(self.onward, contours), backward], dim=-1)
+        scores = self.query(states) @ memory.transpose(1, 2) / memory.shape[-1] ** 0.5
         scores = scores + (1.0 - real.unsqueeze(1)) * MASKED
-        joined = torch.cat([states, scores.softmax(dim=-1) @ read], dim=-1)
+        joined = torch.cat([states, scores.softmax(dim=-1) @ memory], dim=-1)
         return Tokens(self.out(joined), features.mask)
 
     def _contours(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means over windows, float (batch, window, feature), and which windows are real."""
+        """Return means over windows, float (batch, window, feature), and the windows' mask."""
 
         def pool(values: Tensor) -> Tensor:
-            # Zeros on both sides: every text has a window, and its end is in one however it falls.
+            # Padded on both sides, so that every text has a window and its last token is in one.
             padded = functional.pad(values, (self.window // 2, self.window))
             return functional.avg_pool1d(padded, self.window, self.step)
 
@@ -129,9 +122,9 @@ class ContourEncoder(TextEncoder):
 
 
 def _reversed(values: Tensor, real: Tensor) -> Tensor:
-    """Turn the real windows of each row around; float (batch, window, dim)."""
+    """Reverse the real windows of each row; float (batch, window, dim)."""
     last = real.sum(dim=1, keepdim=True).long() - 1
-    # Behind the last one anything may stand, so long as it is a window.
+    # After the last real window any valid index will do.
     order = (last - torch.arange(values.shape[1], device=values.device)).abs()
     return values.gather(1, order.unsqueeze(-1).expand_as(values))
 
@@ -140,21 +133,21 @@ def _make_table(config: ContoursConfig, vocabulary: int) -> Tensor:
     """Return the features of every token of a vocabulary, float (token, feature)."""
     tokenizer = load_tokenizer(text_weights_folder(config.weights) / "tokenizer.json")
     tokens = tokenizer.get_vocab()
-    words = [set(listed.split()) for listed in CATEGORIES.values()]
-    # Where starts of words are marked, what has no mark goes on with a word: "like" in "unlike".
-    marked = any(token.startswith(_STARTS) for token in tokens)
-    rows = [[0.0] * (_SURFACE + len(words)) for _ in range(vocabulary)]
-    for token, number in tokens.items():
-        # As text, so that marks and the letters that stand for bytes are gone; special tokens are
-        # then empty, and parts of a character are the sign for that.
-        word = tokenizer.decode([number]).removeprefix("##").strip().lower()
-        if number >= vocabulary or not word or "\ufffd" in word or _UNUSED.fullmatch(word):
+    categories = [set(words.split()) for words in CATEGORIES.values()]
+    # Where word starts are marked, unmarked tokens continue a word: "like" in "unlike".
+    marked = any(token.startswith(_WORD_STARTS) for token in tokens)
+    rows = [[0.0] * (_SURFACE + len(categories)) for _ in range(vocabulary)]
+    for token, token_id in tokens.items():
+        # Decoded, without marks and byte letters: special tokens become empty, and parts of a
+        # character the replacement character.
+        word = tokenizer.decode([token_id]).removeprefix("##").strip().lower()
+        if token_id >= vocabulary or not word or "\ufffd" in word or _UNUSED.fullmatch(word):
             continue
-        starts = token.startswith(_STARTS) if marked else not token.startswith("##")
-        rows[number] = [
+        starts = token.startswith(_WORD_STARTS) if marked else not token.startswith("##")
+        rows[token_id] = [
             min(len(word), 12) / 12,
             len(_VOWELS.findall(word)) / 4,
             float(not any(map(str.isalnum, word))),
-            *(float(starts and word in listed) for listed in words),
+            *(float(starts and word in words) for words in categories),
         ]
     return torch.tensor(rows)

@@ -1,4 +1,4 @@
-"""What every encoder is."""
+"""The base class of encoders."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class InputBatch(NamedTuple):
     """One modality of a few rows.
 
     Attributes:
-        x: What the encoder reads, (batch, …); zeros where it is absent.
-        mask: float (batch, …), 1 where an element is real; the first one is where it is absent.
-        present: float (batch,), 1 where the modality is there.
+        x: The encoder's input, (batch, …); zeros where the modality is absent.
+        mask: float (batch, …), 1 where an element is real; the first one always is.
+        present: float (batch,), 1 where the modality is present.
     """
 
     x: Tensor
@@ -26,18 +26,22 @@ class InputBatch(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """One modality in, tokens and their mask out, in two steps.
+    """Encode one modality into tokens and their mask, in two steps.
 
-    What a frozen backbone says of a clip never changes in training, so it is computed once and
-    kept: that is ``features``. ``adapt`` is what is trained.
+    ``features`` is the part that may be frozen; training then caches its output. ``adapt`` is
+    always trained.
+
+    Subclasses are built as ``MyEncoder(config, spec, pretrained=True)``: their section of the
+    recipe, the preprocessing, and whether to load pretrained weights. Without them the weights stay
+    random, for a checkpoint to be loaded.
 
     Attributes:
         dim: Width of a token.
-        frozen: Whether ``features`` never changes in training.
-        framewise: Whether ``features`` looks at each frame by itself, and gives as many tokens: a
-            frame that repeats another need not be encoded again.
-        fitted: Buffers that ``fit`` sets at such cost that a sample of the rows must do, and that
-            the result is kept on the disk.
+        frozen: Whether training never changes ``features``.
+        framewise: Whether ``features`` encodes each frame independently, one token per frame, so
+            that repeated frames are encoded once.
+        fitted: Buffers that ``fit`` sets from a sample of rows and that are cached, because
+            fitting is expensive.
     """
 
     dim: int
@@ -47,26 +51,25 @@ class Encoder(nn.Module):
 
     @classmethod
     def spec(cls, config: Any) -> ModalitySpec:
-        """Return the preprocessing that a section of a recipe asks for."""
+        """Return the preprocessing for a section of a recipe."""
         raise NotImplementedError
 
     def fit(self, batches: Iterable[InputBatch]) -> None:
-        """Take from training rows what comes from no gradient, such as their mean."""
+        """Fit buffers to training rows, such as their mean."""
 
     def fit_features(self, features: Sequence[Tensor]) -> None:
-        """Take from what ``features`` says of training rows what comes from no gradient.
+        """Initialise parameters from cached features of training rows.
 
         Args:
-            features: float16 (token, dim), of every row where the modality is there; called only
-                where they are kept.
+            features: float16 (token, dim), of every row where the modality is present.
         """
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
-        """Encode as far as nothing is trained; see ``preprocessing.collate`` for x and mask."""
+        """Compute the features; see ``preprocessing.collate`` for x and mask."""
         raise NotImplementedError
 
     def adapt(self, features: Tokens) -> Tokens:
-        """Turn the features into tokens."""
+        """Map features to tokens."""
         return features
 
     def forward(self, x: Tensor, mask: Tensor) -> Tokens:

@@ -1,9 +1,9 @@
-"""Frames one by one through an image network, then attention over time."""
+"""An image network on each frame, then attention over time."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +16,15 @@ from mmperson.models.pretrained import BackboneEncoder, State, fill_backbone
 from mmperson.models.tokens import MASKED, Tokens
 from mmperson.preprocessing.spec import FrameSpec
 
-_HEADS: Final = 4
-_WAVES: Final = 8  # Cosines that tell apart positions in time, up to four periods per clip.
+_HEADS = 4
+_WAVES = 8  # Cosines of a position in time, up to four periods per clip.
 
 
 class FramesEncoder(BackboneEncoder):
-    """An image network per frame; the frames then attend to each other.
-
-    Args:
-        config: Backbone, weights and sizes.
-        spec: How frames are prepared.
-        pretrained: Load the weights; False builds the architecture alone, to be filled by a
-            checkpoint.
+    """An image network on each frame; the frames then attend to each other.
 
     Raises:
-        ConfigError: There is no such backbone, or its weights are not there or do not fit.
+        ConfigError: The backbone is unknown, or its weights are missing or do not fit.
     """
 
     framewise = True
@@ -41,13 +35,7 @@ class FramesEncoder(BackboneEncoder):
             fill_image_network(network, config.weights, trainable=config.trainable)
         if hasattr(network, "set_input_size"):  # Transformers resample their positions.
             network.set_input_size(img_size=(spec.height, spec.width))
-        super().__init__(
-            network,
-            feature_dim=network.head_hidden_size,
-            dim=config.dim,
-            dropout=config.dropout,
-            trainable=config.trainable,
-        )
+        super().__init__(network, network.head_hidden_size, config)
         self.normalise = NormaliseFrames(spec)
         self.views = len(spec.views)
         if self.views > 1:
@@ -56,19 +44,19 @@ class FramesEncoder(BackboneEncoder):
 
     @classmethod
     def spec(cls, config: FramesConfig) -> FrameSpec:
-        """Return frames on the scale that the backbone was pretrained with."""
+        """Return frames normalised as the backbone was pretrained."""
         import timm  # Slow to import, and only its list of models is needed.
 
-        known = timm.get_pretrained_cfg(config.backbone, allow_unregistered=False)
-        return frame_spec(config, known)
+        pretrained = timm.get_pretrained_cfg(config.backbone, allow_unregistered=False)
+        return frame_spec(config, pretrained)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
-        """Encode every frame by itself.
+        """Encode every frame independently.
 
         Args:
             x: uint8 (batch, frame, 3, height, width), RGB; all frames of the first view, then those
                 of the second.
-            mask: float (batch, frame), 1 where a frame is there.
+            mask: float (batch, frame), 1 where a frame is real.
 
         Returns:
             float (batch, frame, feature), and the mask.
@@ -84,7 +72,7 @@ class FramesEncoder(BackboneEncoder):
         Returns:
             float (batch, frame, dim), and the mask.
         """
-        # Of an absent clip a single element is kept, which is not one of every view.
+        # The cached features of an absent clip are a single element, not one per view.
         features = Tokens(*(pad_end(part, self.views) for part in features))
         tokens, mask = super().adapt(features)
         count = tokens.shape[1]
@@ -99,10 +87,10 @@ class FramesEncoder(BackboneEncoder):
 
 
 class TemporalAttention(nn.Module):
-    r"""Self-attention over frames whose positions are times.
+    r"""Self-attention over frames with positions in time.
 
     A position is :math:`W [\cos(\pi k t)]_{k = 1 \dots 8}` with :math:`t` from 0 to 1 over the
-    clip, so that it means the same however many frames there are.
+    clip, independent of the number of frames.
 
     Args:
         dim: Width of a token.
@@ -120,21 +108,21 @@ class TemporalAttention(nn.Module):
 
         Args:
             tokens: float (batch, frame, dim).
-            mask: float (batch, frame), 1 where a frame is there.
-            times: float (frame,), the share of the clip before each frame, from 0 to 1.
+            mask: float (batch, frame), 1 where a frame is real.
+            times: float (frame,), position of each frame in the clip, from 0 to 1.
 
         Returns:
             float (batch, frame, dim).
         """
         waves = torch.arange(1, _WAVES + 1, device=times.device)
         position = self.position(torch.cos(math.pi * times.unsqueeze(-1) * waves))
-        asking = self.norm(tokens + position)
+        normed = self.norm(tokens + position)
         bias = (1.0 - mask.unsqueeze(1)) * MASKED
-        return self.out(tokens + self.attention(asking, asking, bias))
+        return self.out(tokens + self.attention(normed, normed, bias))
 
 
 class NormaliseFrames(nn.Module):
-    """Bytes to the scale that a network was trained on.
+    """Scale bytes to the mean and standard deviation of a network's training.
 
     Args:
         spec: Mean and standard deviation of each colour on the [0, 1] scale.
@@ -155,29 +143,30 @@ class NormaliseFrames(nn.Module):
 
 
 def frame_spec(
-    config: FramesConfig | VideoNetworkConfig | ResidualVideoConfig,
-    known: Any = None,
+    config: FramesConfig | VideoNetworkConfig | ResidualVideoConfig, pretrained: Any = None
 ) -> FrameSpec:
     """Return square frames.
 
     Args:
         config: Views, number and size.
-        known: What a network was pretrained with, its ``mean`` and ``std`` for each colour on the
-            [0, 1] scale; None takes the usual ones.
+        pretrained: Has the ``mean`` and ``std`` of each colour on the [0, 1] scale with which the
+            network was pretrained; None for the defaults.
     """
-    scale = {} if known is None else {"mean": tuple(known.mean), "std": tuple(known.std)}
+    scale = {}
+    if pretrained is not None:
+        scale = {"mean": tuple(pretrained.mean), "std": tuple(pretrained.std)}
     size = dict.fromkeys(("short_side", "height", "width"), config.size)
     return FrameSpec(views=config.views, count=config.frames, **size, **scale)
 
 
 def encode_each(network: nn.Module, frames: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Run an image network over every frame.
+    """Run an image network on every frame.
 
     Args:
         network: float (image, 3, height, width) to float (image, dim).
         frames: float (batch, frame, 3, height, width), normalised.
-        mask: float (batch, frame), 1 where a frame is there.
-        dim: Width of what the network says.
+        mask: float (batch, frame), 1 where a frame is real.
+        dim: Width of the network's output.
 
     Returns:
         float (batch, frame, dim).
@@ -185,7 +174,7 @@ def encode_each(network: nn.Module, frames: Tensor, mask: Tensor, dim: int) -> T
     images = frames.flatten(0, 1)
     if not network.training:
         return network(images).reshape(*frames.shape[:2], dim)
-    # What is not there must not enter the statistics of batch normalisation.
+    # Padding must not enter the statistics of batch normalisation.
     real = mask.flatten() > 0
     encoded = network(images[real])
     every = encoded.new_zeros(len(images), dim).index_put((real,), encoded)
@@ -196,7 +185,7 @@ def image_network(name: str, **options: int) -> nn.Module:
     """Build a timm model without its classifier, with random weights.
 
     Raises:
-        ConfigError: timm has none of that name.
+        ConfigError: timm has no model of that name.
     """
     import timm  # Here: it takes a second to import.
 
@@ -209,28 +198,25 @@ def image_network(name: str, **options: int) -> nn.Module:
 
 
 def fill_image_network(network: nn.Module, weights: str | None, *, trainable: bool) -> None:
-    """Fill a timm model; the file may hold its classifier, and three colours where it reads one.
+    """Load the weights of a timm model, without its classifier; see ``fill_backbone``.
 
-    Args:
-        network: From ``image_network``.
-        weights: As in ``fill_backbone``.
-        trainable: Whether it will be trained.
+    For a network with one input channel, the colours of the first convolution are summed.
 
     Raises:
-        ConfigError: The weights are not there or do not fit.
+        ConfigError: The weights are missing or do not fit.
     """
     facts = network.pretrained_cfg
     heads, first = _names(facts.get("classifier")), _names(facts.get("first_conv"))
-    wanted = network.state_dict()
+    own = network.state_dict()
 
     def sum_colours(state: State) -> State:
         for key in (f"{name}.weight" for name in first):
-            if key in state and key in wanted and wanted[key].shape[1] == 1:
+            if key in state and key in own and own[key].shape[1] == 1:
                 state[key] = state[key].sum(dim=1, keepdim=True)
         return state
 
     fill_backbone(network, weights, trainable=trainable, heads=heads, convert=sum_colours)
 
 
-def _names(given: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given or ())
+def _names(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names or ())

@@ -1,10 +1,9 @@
-"""Features of librosa, frame by frame or one vector of statistics."""
+"""Features of librosa, per frame or as one vector of statistics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +13,12 @@ from mmperson.models.encoders.encoder import Encoder, InputBatch
 from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import LibrosaSpec
 
-_MAX_TOKENS: Final = 16
-_FARTHEST: Final = 5.0  # Standard deviations; what lies beyond is held at the edge.
+_MAX_TOKENS = 16
+_CLIP = 5.0  # Standard deviations.
 
 
 class LibrosaEncoder(Encoder):
-    """Standardise the features and project them; time stays as at most 16 tokens.
-
-    Args:
-        config: Width of a token.
-        spec: What is measured.
-        pretrained: Nothing here is.
-    """
+    """Standardise the features and project them to at most 16 tokens over time."""
 
     mean: Tensor
     scale: Tensor
@@ -47,11 +40,11 @@ class LibrosaEncoder(Encoder):
 
     @classmethod
     def spec(cls, config: LibrosaConfig) -> LibrosaSpec:
-        """Return what the section says of the sound."""
+        """Return the features of a section."""
         return LibrosaSpec(**config.model_dump(include=set(LibrosaSpec.model_fields) - {"kind"}))
 
     def fit(self, batches: Iterable[InputBatch]) -> None:
-        """Take mean and standard deviation of each feature from all frames of training rows."""
+        """Set mean and standard deviation of each feature over all frames of training rows."""
         count = torch.zeros((), dtype=torch.float64)
         total, squares = (torch.zeros_like(self.mean, dtype=torch.float64) for _ in range(2))
         for x, mask, present in batches:
@@ -69,13 +62,12 @@ class LibrosaEncoder(Encoder):
         """Encode features.
 
         Args:
-            x: float (batch, time, feature), in their own units.
+            x: float (batch, time, feature), in the features' units.
             mask: float (batch, time), 1 where there is sound.
 
         Returns:
-            float (batch, token, dim), and their mask; each token is the mean of equally many
-            neighbours.
+            float (batch, token, dim), and their mask; each token averages equally many frames.
         """
-        standard = ((x - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
+        standard = ((x - self.mean) / self.scale).clamp(-_CLIP, _CLIP)
         tokens = Tokens(self.body(standard * mask.unsqueeze(-1)), mask)
         return average_tokens(tokens, self.group)

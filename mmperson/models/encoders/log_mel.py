@@ -1,9 +1,8 @@
-"""Convolutions on the log-mel spectrogram, a few tokens per second."""
+"""Convolutional networks on the log-mel spectrogram."""
 
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,30 +15,24 @@ from mmperson.models.pretrained import BackboneEncoder
 from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import LogMelSpec
 
-MAX_TOKENS: Final = 16
-SMALL: Final = "small"
-# Mean and deviation of recorded speech in the spectrograms of ``preprocessing.audio``, about.
-_CENTRE: Final = -9.5
-_SPREAD: Final = 4.0
-# Spectra that an image network sees at once, .96 s at 10 ms. Source: Hershey et al. 2017, CNN
+MAX_TOKENS = 16
+SMALL = "small"
+# Approximate mean and standard deviation of recorded speech in our log-mel spectrograms.
+_CENTRE = -9.5
+_SPREAD = 4.0
+# Spectra per input of an image network, .96 s at 10 ms. Source: Hershey et al. 2017, CNN
 # architectures for large-scale audio classification, section 3.
-_SEGMENT: Final = 96
-_CHANNELS: Final = (32, 64, 128, 256)
-_POOLED: Final = (4, 4, 2, 1)  # Spectra that each convolution's output is pooled over.
+_SEGMENT = 96
+_CHANNELS = (32, 64, 128, 256)
+_POOLED = (4, 4, 2, 1)  # Spectra that each convolution's output is pooled over.
 
 
 class LogMelEncoder(BackboneEncoder):
-    """A convolutional network on the spectrogram; time stays as at most 16 tokens.
-
-    Args:
-        config: Network, weights and sizes.
-        spec: How sound becomes a spectrogram.
-        pretrained: Load the weights; False builds the architecture alone, to be filled by a
-            checkpoint.
+    """A convolutional network on the spectrogram, with at most 16 tokens over time.
 
     Raises:
-        ConfigError: There is no such network, its weights are not there or do not fit, or ``small``
-            is given weights or frozen.
+        ConfigError: The network is unknown, its weights are missing or do not fit, or ``small`` has
+            weights or is frozen.
     """
 
     def __init__(self, config: LogMelConfig, spec: LogMelSpec, *, pretrained: bool = True) -> None:
@@ -56,14 +49,8 @@ class LogMelEncoder(BackboneEncoder):
             if pretrained:
                 fill_image_network(image, config.weights, trainable=config.trainable)
             network, width = _SegmentNetwork(image), int(image.head_hidden_size)
-        super().__init__(
-            network,
-            feature_dim=width,
-            dim=config.dim,
-            dropout=config.dropout,
-            trainable=config.trainable,
-        )
-        # Of the window, not of what is given: a shorter tensor must not get finer tokens.
+        super().__init__(network, width, config)
+        # Derived from the window, not from the input: a short clip must not get finer tokens.
         tokens = -(-spec.shape[0] // network.spectra_per_token)
         self.stride = -(-tokens // MAX_TOKENS)
 
@@ -80,7 +67,7 @@ class LogMelEncoder(BackboneEncoder):
             mask: float (batch, time), 1 where there is sound.
 
         Returns:
-            float (batch, token, feature), and their mask; each token is the mean of equally many
+            float (batch, token, feature), and their mask; each token averages equally many
             neighbours.
         """
         standard = (x - _CENTRE) / _SPREAD * mask.unsqueeze(-1)
@@ -88,7 +75,7 @@ class LogMelEncoder(BackboneEncoder):
 
 
 class _SmallNetwork(nn.Module):
-    """Four convolutions 3x3, pooled to three tokens a second."""
+    """Four convolutions 3x3, pooled to three tokens per second."""
 
     spectra_per_token = math.prod(_POOLED)
 
@@ -109,7 +96,7 @@ class _SmallNetwork(nn.Module):
 
 
 class _SegmentNetwork(nn.Module):
-    """An image network on segments of about a second, a token each."""
+    """An image network on segments of about a second, one token each."""
 
     spectra_per_token = _SEGMENT
 

@@ -1,4 +1,4 @@
-"""A language model answers an inventory in the role of the speaker."""
+"""A language model answers a personality inventory in the role of the speaker."""
 
 from __future__ import annotations
 
@@ -24,24 +24,19 @@ from mmperson.preprocessing.text.inventory import ANSWERS, INTRODUCTION, ITEMS, 
 
 
 class QuestionnaireEncoder(Encoder):
-    """A token per item: the expected answer of a frozen causal language model.
+    """One token per item: the expected answer of a frozen causal language model.
 
-    All items are read in one pass: they stand behind the transcript, and each sees the transcript,
-    the introduction and itself, at the positions that it would have alone. The answer is the mean
-    of 1 to 5 under the model's probabilities of these five tokens.
+    One pass encodes all items: they are appended after the transcript and masked from each other,
+    with the positions that each would have alone. The answer is the mean of 1 to 5 under the
+    model's probabilities of these five tokens.
 
     Source: questionnaire prompting after PsyCoT (Yang et al. 2023, arXiv:2310.20256); expected
     answers of a small local model instead of generated ones, and the shared transcript, are our
     own.
 
-    Args:
-        config: Weights and sizes.
-        spec: How transcripts become token ids.
-        pretrained: Load the weights; False leaves them to a checkpoint.
-
     Raises:
-        ConfigError: As ``TextEncoder``, or the network is no causal language model, or an answer is
-            not one token.
+        ConfigError: As ``TextEncoder``, or the network is not a causal language model, or an answer
+            is not one token.
     """
 
     frozen = True
@@ -61,8 +56,8 @@ class QuestionnaireEncoder(Encoder):
         self.reader = TextEncoder(last, spec, pretrained=pretrained)
         if not self.reader.causal:
             raise ConfigError(
-                f"{config.weights!r} is no causal language model, and so answers nothing.",
-                hint="Take one like SmolLM2: python scripts/fetch_smollm2.py.",
+                f"{config.weights!r} is no causal language model; 'questionnaire' needs one.",
+                hint="Use one like SmolLM2: python scripts/fetch_smollm2.py.",
             )
         intro, items, choices = _tokenise(load_tokenizer(folder / "tokenizer.json"))
         lengths = torch.tensor([len(intro), *map(len, items)])
@@ -71,7 +66,7 @@ class QuestionnaireEncoder(Encoder):
         offset = torch.arange(len(part)) - begins[part]
         self.register_buffer("tail", torch.tensor([*intro, *chain(*items)]))
         self.register_buffer("part", part)
-        # Every item begins where the introduction ends.
+        # The position of every item starts after the introduction.
         self.register_buffer("offset", offset + (part > 0) * len(intro))
         self.register_buffer("ends", (begins + lengths)[1:] - 1)
         self.register_buffer("answers", torch.zeros(len(ANSWERS), shape.hidden_size))
@@ -85,17 +80,17 @@ class QuestionnaireEncoder(Encoder):
 
     @classmethod
     def spec(cls, config: QuestionnaireConfig) -> TextSpec:
-        """Return the tokens of the language model's own tokenizer."""
+        """Return the preprocessing with the language model's tokenizer."""
         return token_spec(config)
 
     def train(self, mode: bool = True) -> QuestionnaireEncoder:
-        """Switch to training mode, the language model excepted."""
+        """Set training mode, except for the language model."""
         super().train(mode)
         self.reader.eval()
         return self
 
     def fit_features(self, features: Sequence[Tensor]) -> None:
-        """Let training begin at standard scores, for answers differ little between transcripts."""
+        """Initialise gain and shift to standardise answers, which vary little between clips."""
         answers = torch.stack(list(features))[..., 0].float()
         scale = answers.std(dim=0, correction=0).clamp_min(1e-4)
         with torch.no_grad():
@@ -110,33 +105,33 @@ class QuestionnaireEncoder(Encoder):
             mask: float (batch, token), 1 for real tokens.
 
         Returns:
-            Expected answers, float (batch, item, 1), from -1 for 1 to 1 for 5; all of them real.
+            Expected answers, float (batch, item, 1), from -1 for 1 to 1 for 5; all are real.
         """
         batch, tokens = x.shape
-        said = mask.sum(dim=1, keepdim=True).long()
+        length = mask.sum(dim=1, keepdim=True).long()
         place = torch.arange(tokens, device=x.device).expand(batch, tokens)
-        whole = torch.cat([x, self.tail.expand(batch, -1)], dim=1)
-        positions = torch.cat([place, said + self.offset], dim=1)
+        ids = torch.cat([x, self.tail.expand(batch, -1)], dim=1)
+        positions = torch.cat([place, length + self.offset], dim=1)
         real = torch.cat([mask, torch.ones_like(self.tail, dtype=mask.dtype).expand(batch, -1)], 1)
         part = torch.cat([torch.zeros_like(place[0]), self.part])
-        # The transcript and the introduction are part 0, which all items see.
-        order = torch.arange(whole.shape[1], device=x.device)
-        seen = (part == 0) | (part == part.unsqueeze(1))
-        seen = seen & (order <= order.unsqueeze(1))
-        seen = seen.to(mask) * real.unsqueeze(1)
-        states = self.reader.run_backbone(whole, 1.0 - seen.unsqueeze(1), positions)
-        chances = (states[:, tokens:][:, self.ends] @ self.answers.T).softmax(dim=-1)
+        # The transcript and the introduction are part 0, which is visible to all items.
+        order = torch.arange(ids.shape[1], device=x.device)
+        visible = (part == 0) | (part == part.unsqueeze(1))
+        visible = visible & (order <= order.unsqueeze(1))
+        visible = visible.to(mask) * real.unsqueeze(1)
+        states = self.reader.run_backbone(ids, 1.0 - visible.unsqueeze(1), positions)
+        probabilities = (states[:, tokens:][:, self.ends] @ self.answers.T).softmax(dim=-1)
         steps = torch.linspace(-1.0, 1.0, len(ANSWERS), device=x.device)
-        expected = (chances @ steps).unsqueeze(-1)
+        expected = (probabilities @ steps).unsqueeze(-1)
         return Tokens(expected, torch.ones_like(expected[..., 0]))
 
     def adapt(self, features: Tokens) -> Tokens:
-        """Turn each answer into a token along a direction of its item's own."""
+        """Map each standardised answer to a token by an affine function of its item."""
         standard = self.log_gain.exp() * features.values[..., 0] + self.shift
         return Tokens(standard.unsqueeze(-1) * self.weight + self.bias, features.mask)
 
     def _answer_weights(self, file: Path, choices: list[int]) -> Tensor:
-        """Return the rows of the output layer that belong to the answers, float (answer, dim)."""
+        """Return the output layer's rows of the answers, float (answer, dim)."""
         with safe_open(file, framework="pt") as tensors:
             if "lm_head.weight" in tensors.keys():  # noqa: SIM118 -- no mapping
                 return tensors.get_tensor("lm_head.weight")[choices].float()
@@ -144,10 +139,7 @@ class QuestionnaireEncoder(Encoder):
 
 
 def _tokenise(tokenizer: Tokenizer) -> tuple[list[int], list[list[int]], list[int]]:
-    """Return the tokens of the introduction, of each item, and of the answers.
-
-    What stands before the answer's own token, such as a space, belongs to the item.
-    """
+    """Return the tokens of the introduction, of each item, and of the answers."""
 
     def encode(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
@@ -155,9 +147,9 @@ def _tokenise(tokenizer: Tokenizer) -> tuple[list[int], list[list[int]], list[in
     items, choices = [], []
     for item in ITEMS:
         answered = [encode(f"{question(item)} {answer}") for answer in ANSWERS]
-        stems = {tuple(ids[:-1]) for ids in answered}
+        stems = {tuple(ids[:-1]) for ids in answered}  # With the space before the answer.
         choices = [ids[-1] for ids in answered]
         if len(stems) > 1 or len(set(choices)) < len(ANSWERS):
-            raise ConfigError("The tokenizer does not write the answers 1 to 5 as a token each.")
+            raise ConfigError("The tokenizer does not encode each answer, 1 to 5, as one token.")
         items.append(list(stems.pop()))
     return encode(INTRODUCTION), items, choices

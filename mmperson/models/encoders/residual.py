@@ -1,4 +1,4 @@
-"""The two streams of Deep Impression: 17-layer residual networks on frames and on raw sound.
+"""The two streams of Deep Impression: 17-layer residual networks on frames and waveform.
 
 Source: Güçlütürk et al. 2016, Deep Impression: audiovisual deep residual networks for multimodal
 apparent personality trait recognition, its architecture; after He et al. 2016, Deep residual
@@ -6,8 +6,6 @@ learning, with projections where a stage begins.
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 from torch import Tensor, nn
 
@@ -18,18 +16,12 @@ from mmperson.models.layers.masked import MaskedBatchNorm
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import FrameSpec, WaveformSpec
 
-_CHANNELS: Final = (32, 64, 128, 256)
-_BLOCKS: Final = 2  # Per stage.
+_CHANNELS = (32, 64, 128, 256)
+_BLOCKS = 2  # Per stage.
 
 
 class ResidualVideoEncoder(Encoder):
-    """The visual stream: a token per frame; the fusion averages them.
-
-    Args:
-        config: Nothing that matters here.
-        spec: How frames are prepared.
-        pretrained: Nothing here is.
-    """
+    """The visual stream: one token per frame."""
 
     framewise = True
 
@@ -59,7 +51,7 @@ class ResidualVideoEncoder(Encoder):
 
         Args:
             x: uint8 (batch, frame, 3, height, width), RGB.
-            mask: float (batch, frame), 1 where a frame is there.
+            mask: float (batch, frame), 1 where a frame is real.
 
         Returns:
             float (batch, frame, 256), and the mask.
@@ -70,12 +62,7 @@ class ResidualVideoEncoder(Encoder):
 class ResidualAudioEncoder(Encoder):
     """The auditory stream, the same in one dimension: one token per clip.
 
-    Padding stays zero from layer to layer, so that the length of the window changes nothing.
-
-    Args:
-        config: Nothing that matters here.
-        spec: How much sound is read.
-        pretrained: Nothing here is.
+    Padding stays zero in every layer, so the length of the window does not change the token.
     """
 
     def __init__(
@@ -103,7 +90,7 @@ class ResidualAudioEncoder(Encoder):
         Returns:
             float (batch, 1, 256), the mean over time; always real.
         """
-        # Every layer keeps the positions under the first of each stride.
+        # A strided layer keeps the mask of the first position of each stride.
         real = mask.unsqueeze(1)[..., ::4]
         x = self.norm(self.stem((x * mask).unsqueeze(1)), real).relu()
         x, real = self.pool(x), real[..., ::4]
@@ -115,7 +102,7 @@ class ResidualAudioEncoder(Encoder):
 
 
 class _PictureBlock(nn.Module):
-    """Two 3x3 convolutions and a way around them."""
+    """Two 3x3 convolutions and a shortcut."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -137,7 +124,7 @@ class _PictureBlock(nn.Module):
 
 
 class _SoundBlock(nn.Module):
-    """Two convolutions of width 9 and a way around them."""
+    """Two convolutions of width 9 and a shortcut."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -153,14 +140,14 @@ class _SoundBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         mask = mask[..., :: self.stride]
-        changed = self.first_norm(self.first(x), mask).relu()
-        changed = self.second_norm(self.second(changed), mask)
-        kept = self.around_norm(self.around(x), mask) if self.widens else x
-        return (kept + changed).relu(), mask
+        residual = self.first_norm(self.first(x), mask).relu()
+        residual = self.second_norm(self.second(residual), mask)
+        shortcut = self.around_norm(self.around(x), mask) if self.widens else x
+        return (shortcut + residual).relu(), mask
 
 
 def _stages(stride: int) -> list[tuple[int, int, int]]:
-    """Channels in, channels out and stride of every block; all stages but the first are coarser."""
+    """Input channels, output channels and stride of every block; the first stage keeps its size."""
     blocks, channels = [], _CHANNELS[0]
     for out in _CHANNELS:
         for _ in range(_BLOCKS):

@@ -1,8 +1,8 @@
-"""wav2vec 2.0 and its kin from torchaudio and transformers, made to leave padding out.
+"""wav2vec 2.0, HuBERT and WavLM from torchaudio and transformers, with masked padding.
 
-Both libraries build the same four parts: convolutions on the waveform, a projection, a convolution
-that tells positions apart, and transformer layers. Their own handling of padding is not used: the
-first convolution's normalisation would run over the silence after the end of a clip.
+Both libraries build the same four parts: convolutions on the waveform, a projection, a positional
+convolution, and transformer layers. Their own handling of padding is not used: the first
+convolution's normalisation would include the padding.
 
 Source: Baevski et al. 2020, wav2vec 2.0, section 2; Hsu et al. 2021, HuBERT; Chen et al. 2022,
 WavLM.
@@ -14,7 +14,7 @@ import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,18 +24,18 @@ from mmperson.errors import ConfigError, did_you_mean
 from mmperson.models.pretrained import WEIGHTS_FILE, fill_backbone, weights_folder
 from mmperson.models.tokens import MASKED, Tokens
 
-FAMILY: Final = ("wav2vec2", "hubert", "wavlm")
-SETTINGS_FILE: Final = "config.json"
-SCALING_FILE: Final = "preprocessor_config.json"
+FAMILY = ("wav2vec2", "hubert", "wavlm")
+SETTINGS_FILE = "config.json"
+SCALING_FILE = "preprocessor_config.json"
 
 
 class TorchaudioSpeech(nn.Module):
-    """A pipeline of torchaudio, without its download.
+    """A speech pipeline of torchaudio, without its download.
 
     Args:
         name: Name in ``torchaudio.pipelines``.
-        layer: Transformer layer whose states are read; 0 takes the output of the whole network.
-        weights: Where its weights lie, as safetensors; None leaves it random.
+        layer: Transformer layer whose states are returned; 0 for the network's output.
+        weights: See ``fill_backbone``.
         trainable: Whether it will be trained.
         pretrained: Load the weights.
 
@@ -43,14 +43,14 @@ class TorchaudioSpeech(nn.Module):
         dim: Width of a state.
 
     Raises:
-        ConfigError: There is no such pipeline or layer, or the weights are not there or do not fit.
+        ConfigError: The pipeline or layer is unknown, or the weights are missing or do not fit.
     """
 
     def __init__(
         self, name: str, layer: int, weights: str | None, *, trainable: bool, pretrained: bool
     ) -> None:
         super().__init__()
-        from torchaudio import pipelines  # Here, because other encoders need not wait for it.
+        from torchaudio import pipelines  # Here: slow to import.
         from torchaudio.models import wav2vec2_model, wavlm_model
 
         bundle = getattr(pipelines, name, None)
@@ -60,7 +60,7 @@ class TorchaudioSpeech(nn.Module):
                 f"torchaudio has no speech pipeline called {name!r}.",
                 hint=did_you_mean(name, names),
             )
-        # torchaudio offers no public way to a pipeline's architecture without its download.
+        # torchaudio has no public access to a pipeline's architecture without its download.
         self.scaled = bundle._normalize_waveform
         self.relative = bundle._model_type == "WavLM"
         network = (wavlm_model if self.relative else wav2vec2_model)(**bundle._params)
@@ -89,7 +89,7 @@ class TorchaudioSpeech(nn.Module):
         x = self.projection(x) * real.unsqueeze(-1)
         bias = (1.0 - real) * MASKED
         x, position = self.transformer._preprocess(x), None
-        # WavLM adds the bias of padding to that of positions; the others take a square.
+        # WavLM adds the padding bias to its position bias; the others take a square mask.
         square = None if self.relative else bias[:, None, None].expand(-1, -1, x.shape[1], -1)
         for layer in self.transformer.layers:
             x, position = layer(x, square, position_bias=position, key_padding_mask=bias)
@@ -100,16 +100,15 @@ class TransformersSpeech(nn.Module):
     """A wav2vec 2.0, HuBERT or WavLM model in the layout of Hugging Face.
 
     Args:
-        layer: Transformer layer whose states are read; 0 takes the output of the whole network.
-        weights: Where it lies; its ``config.json`` is read even if its weights are not.
+        layer: Transformer layer whose states are returned; 0 for the network's output.
+        weights: See ``weights_folder``; its ``config.json`` is always read.
         pretrained: Load the weights.
 
     Attributes:
         dim: Width of a state.
 
     Raises:
-        ConfigError: The model or layer is not there, is of another family, or its weights do not
-            fit.
+        ConfigError: The model or layer is missing, of another family, or its weights do not fit.
     """
 
     def __init__(self, layer: int, weights: str | None, *, pretrained: bool) -> None:
@@ -126,7 +125,7 @@ class TransformersSpeech(nn.Module):
         shape = AutoConfig.from_pretrained(folder, local_files_only=True)
         if shape.model_type not in FAMILY:
             raise ConfigError(
-                f"{weights!r} is a {shape.model_type!r} model; {', '.join(FAMILY)} are read."
+                f"{weights!r} is a {shape.model_type!r} model; supported are {', '.join(FAMILY)}."
             )
         self.scaled = _reads_scaled(folder / SCALING_FILE)
         if pretrained:
@@ -138,12 +137,12 @@ class TransformersSpeech(nn.Module):
                 output_loading_info=True,
                 dtype=torch.float32,
             )
-            # What masks spans in pretraining is not run here.
+            # The mask embedding is used in pretraining only.
             missing = [key for key in report["missing_keys"] if key != "masked_spec_embed"]
             if missing or report["mismatched_keys"]:
                 raise ConfigError(
-                    f"The weights {str(folder)!r} do not fit their own {SETTINGS_FILE}: "
-                    f"{len(missing)} tensors are missing, {len(report['mismatched_keys'])} differ."
+                    f"The weights {str(folder)!r} do not fit their {SETTINGS_FILE}: {len(missing)} "
+                    f"tensors are missing, {len(report['mismatched_keys'])} have another shape."
                 )
         else:
             network = AutoModel.from_config(shape, attn_implementation="eager")
@@ -152,31 +151,23 @@ class TransformersSpeech(nn.Module):
         self.dim = int(shape.hidden_size)
         _keep_layers(self.encoder, layer, weights)
         if layer > 0 and shape.do_stable_layer_norm:
-            self.encoder.layer_norm = nn.Identity()  # It belongs to the output.
+            self.encoder.layer_norm = nn.Identity()  # It belongs to the network's output.
 
     def forward(self, x: Tensor, mask: Tensor) -> Tokens:
-        """Encode a waveform.
-
-        Args:
-            x: float (batch, sample), 16 kHz.
-            mask: float (batch, sample), 1 before the end of the sound.
-
-        Returns:
-            float (batch, state, dim), one every 20 ms, and their mask.
-        """
+        """Encode a waveform, see ``TorchaudioSpeech.forward``."""
         if self.scaled:
             x = _standardise(x, mask, 1e-7)
         x, real = _convolve(self.convolutions, x, mask)
         projected = self.projection(x)
         x = projected[0] if isinstance(projected, tuple) else projected
         with warnings.catch_warnings():
-            # transformers' WavLM hands torch a mask of flags beside one of numbers.
+            # transformers' WavLM passes torch a boolean and a float mask.
             warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
             return Tokens(self.encoder(x, attention_mask=real > 0).last_hidden_state, real)
 
 
 def _keep_layers(transformer: nn.Module, layer: int, name: str) -> None:
-    """Drop the layers above one, which nothing reads."""
+    """Remove the layers above the one whose states are returned."""
     depth = len(transformer.layers)
     if layer > depth:
         raise ConfigError(f"audio.layer is {layer}; {name!r} has the layers 1 to {depth}.")
@@ -192,7 +183,7 @@ def _reads_scaled(path: Path) -> bool:
 
 
 def _standardise(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
-    """Give the sound of each clip mean 0 and variance 1; padding stays zero."""
+    """Scale each clip's waveform to mean 0 and variance 1; padding stays zero."""
     count = mask.sum(dim=1, keepdim=True).clamp_min(1.0)
     mean = (x * mask).sum(dim=1, keepdim=True) / count
     centred = (x - mean) * mask
@@ -201,10 +192,8 @@ def _standardise(x: Tensor, mask: Tensor, epsilon: float) -> Tensor:
 
 
 def _convolve(layers: Iterable[nn.Module], x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Waveforms, float (batch, sample), to float (batch, state, channel) and the states' mask.
-
-    A state is real if all of its samples are, and the first one always.
-    """
+    """Waveforms, float (batch, sample), to float (batch, state, channel) and the states' mask."""
+    # A state is real if all of its samples are; the first one always is.
     length = mask.sum(dim=1, keepdim=True)
     x = (x * mask).unsqueeze(1)
     real = mask
@@ -225,7 +214,7 @@ def _convolve(layers: Iterable[nn.Module], x: Tensor, mask: Tensor) -> tuple[Ten
 
 
 def _normalise_channels(norm: nn.GroupNorm, x: Tensor, mask: Tensor) -> Tensor:
-    """Group normalisation with a group per channel, over what is real in time."""
+    """Group normalisation with a group per channel, over real positions."""
     count = mask.sum(dim=2, keepdim=True)
     mean = (x * mask).sum(dim=2, keepdim=True) / count
     centred = x - mean

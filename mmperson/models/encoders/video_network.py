@@ -1,8 +1,6 @@
-"""Networks over space and time from torchvision, one look per clip."""
+"""Spatiotemporal networks of torchvision."""
 
 from __future__ import annotations
-
-from typing import Final
 
 from torch import Tensor, nn
 
@@ -13,27 +11,21 @@ from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import FrameSpec
 
-_MVIT_CLIP: Final = (16, 224, 224)  # Its positions are learned for this size.
-_WIDTHS: Final = {"r3d_18": 512, "mvit_v2_s": 768, "swin3d_t": 768}
+_MVIT_CLIP = (16, 224, 224)  # Its positions are learned for this size.
+_WIDTHS = {"r3d_18": 512, "mvit_v2_s": 768, "swin3d_t": 768}
 
 
 class VideoNetworkEncoder(BackboneEncoder):
-    """A video network's feature map, averaged over the picture: a token per step of time.
+    """A video network's feature map, averaged over space: one token per time step.
 
-    Frames that are not there hold the mean colour.
+    Missing frames have the mean colour.
 
     Source: Tran et al. 2018, A closer look at spatiotemporal convolutions (r3d_18); Li et al. 2022,
     MViTv2; Liu et al. 2022, Video Swin transformer.
 
-    Args:
-        config: Network, weights and sizes.
-        spec: How frames are prepared.
-        pretrained: Load the weights; False builds the architecture alone, to be filled by a
-            checkpoint.
-
     Raises:
-        ConfigError: The weights are not there or do not fit, or mvit_v2_s is given clips of another
-            size than 16 frames of 224 x 224 pixels.
+        ConfigError: The weights are missing or do not fit, or clips for mvit_v2_s are not 16 frames
+            of 224 x 224 pixels.
     """
 
     def __init__(
@@ -42,18 +34,12 @@ class VideoNetworkEncoder(BackboneEncoder):
         network = _build(config.network, spec)
         if pretrained:
             fill_backbone(network, config.weights, trainable=config.trainable, heads=("fc", "head"))
-        super().__init__(
-            network,
-            feature_dim=_WIDTHS[config.network],
-            dim=config.dim,
-            dropout=config.dropout,
-            trainable=config.trainable,
-        )
+        super().__init__(network, _WIDTHS[config.network], config)
         self.normalise = NormaliseFrames(spec)
 
     @classmethod
     def spec(cls, config: VideoNetworkConfig) -> FrameSpec:
-        """Return frames on the scale that the network was pretrained with."""
+        """Return frames normalised as the network was pretrained."""
         from torchvision.models import get_model_weights  # Here: it takes a second to import.
 
         return frame_spec(config, get_model_weights(config.network).DEFAULT.transforms())
@@ -63,11 +49,11 @@ class VideoNetworkEncoder(BackboneEncoder):
 
         Args:
             x: uint8 (batch, frame, 3, height, width), RGB.
-            mask: float (batch, frame), 1 where a frame is there.
+            mask: float (batch, frame), 1 where a frame is real.
 
         Returns:
-            float (batch, token, feature): an eighth as many tokens as frames for r3d_18, else one.
-            Those over frames that are there are real.
+            float (batch, token, feature): one token per 8 frames for r3d_18, per 2 for the others.
+            A token is real where any of its frames is.
         """
         clip = self.normalise(x) * mask[:, :, None, None, None]
         values = self.backbone(clip.transpose(1, 2)).unflatten(1, (self.feature_dim, -1))
@@ -89,7 +75,7 @@ def _build(name: str, spec: FrameSpec) -> nn.Module:
             raise ConfigError(
                 f"mvit_v2_s reads 16 frames of 224 x 224 pixels, not {spec.count} of "
                 f"{spec.height} x {spec.width}.",
-                hint="Set video.frames to 16 and video.size to 224, or take swin3d_t.",
+                hint="Set video.frames to 16 and video.size to 224, or use swin3d_t.",
             )
         network = video.mvit_v2_s(weights=None)
     else:
@@ -99,7 +85,7 @@ def _build(name: str, spec: FrameSpec) -> nn.Module:
 
 
 class _MeanOverPicture(nn.Module):
-    """Leaves time; float (batch, channel, time, height, width) to (batch, channel, time)."""
+    """Average over space; float (batch, channel, time, height, width) to (batch, channel, time)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(3, 4))

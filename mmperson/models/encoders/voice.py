@@ -1,4 +1,4 @@
-"""A small speaker network: what a voice sounds like, every .8 s.
+"""A small speaker network: a voice embedding every .8 s.
 
 Source: Wan et al. 2018, Generalized end-to-end loss for speaker verification, section 3; sizes and
 weights are those of the package Resemblyzer 0.1.4. A voice carries age, gender and identity.
@@ -7,7 +7,6 @@ weights are those of the package Resemblyzer 0.1.4. A voice carries age, gender 
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +16,18 @@ from mmperson.models.layers.masked import mostly_real
 from mmperson.models.layers.recurrent import run_lstm
 from mmperson.models.tokens import Tokens
 
-_RATE_HZ: Final = 16_000
-_WINDOW: Final = 400  # Samples, 25 ms.
-_HOP: Final = 160  # Samples, 10 ms.
-_BINS: Final = _WINDOW // 2 + 1
-_MELS: Final = 40
-_SPECTRA: Final = 160  # Per state, 1.6 s; states overlap by half.
-_LEVEL: Final = 10 ** (-30 / 20)  # Quieter sound is raised to -30 dB, on a full scale of 1.
-_LEAST_LEVEL: Final = 1e-5
+_RATE_HZ = 16_000
+_WINDOW = 400  # Samples, 25 ms.
+_HOP = 160  # Samples, 10 ms.
+_BINS = _WINDOW // 2 + 1
+_MELS = 40
+_SPECTRA = 160  # Per state, 1.6 s; states overlap by half.
+_TARGET_LEVEL = 10 ** (-30 / 20)  # Quieter sound is amplified to -30 dB full scale.
+_MIN_LEVEL = 1e-5
 
 
 class VoiceNetwork(nn.Module):
-    """Mel spectra through three recurrent layers, whose last state describes the voice.
+    """Mel spectra through a three-layer LSTM, whose last state is the voice embedding.
 
     Attributes:
         dim: Width of a state.
@@ -39,14 +38,14 @@ class VoiceNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from torchaudio.functional import melscale_fbanks  # Here: others need not wait for it.
+        from torchaudio.functional import melscale_fbanks  # Here: slow to import.
 
         self.dim = 256
         self.lstm = nn.LSTM(_MELS, self.dim, num_layers=3, batch_first=True)
         self.linear = nn.Linear(self.dim, self.dim)
         angle = 2.0 * math.pi / _WINDOW * torch.arange(_BINS)[:, None] * torch.arange(_WINDOW)
         window = torch.hann_window(_WINDOW)
-        # A Fourier transform as a convolution: ONNX Runtime has no fast one for every length.
+        # A Fourier transform as a convolution: ONNX Runtime has no FFT for every length.
         waves = torch.cat([angle.cos() * window, angle.sin() * window]).unsqueeze(1)
         filters = melscale_fbanks(
             _BINS, 0.0, _RATE_HZ / 2, _MELS, _RATE_HZ, norm="slaney", mel_scale="slaney"
@@ -62,11 +61,11 @@ class VoiceNetwork(nn.Module):
             mask: float (batch, sample), 1 before the end of the sound.
 
         Returns:
-            Vectors of length 1, float (batch, state, 256), and their mask: a state is real if most
-            of its sound is.
+            Unit vectors, float (batch, state, 256), and their mask: a state is real if more than
+            half of its sound is.
         """
         spectra, real = self._spectra(x * mask, mask)
-        # The last state reaches beyond the end by less than half of its length.
+        # The last state exceeds the end by less than half of its length.
         half = _SPECTRA // 2
         count = max(math.ceil(spectra.shape[1] / half) - 1, 1)
         short = max((count + 1) * half - spectra.shape[1], 0)
@@ -77,13 +76,12 @@ class VoiceNetwork(nn.Module):
         return Tokens(voice.reshape(x.shape[0], -1, self.dim), real)
 
     def _spectra(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mel power of frames centred on every tenth millisecond, and which have sound."""
+        """Mel power of frames centred on every tenth millisecond, and their mask."""
         count = mask.sum(dim=1, keepdim=True).clamp_min(1.0)
-        level = (x.square().sum(dim=1, keepdim=True) / count).sqrt().clamp_min(_LEAST_LEVEL)
-        # One more frame than librosa takes: it may reach back into the sound, as it does in a
-        # longer window of sound and silence.
-        beyond = [_WINDOW // 2, _WINDOW // 2 + _HOP]
-        x = functional.pad(x * (_LEVEL / level).clamp_min(1.0), beyond)
+        level = (x.square().sum(dim=1, keepdim=True) / count).sqrt().clamp_min(_MIN_LEVEL)
+        # One frame more than librosa: it may overlap the sound, as it does in a padded window.
+        padding = [_WINDOW // 2, _WINDOW // 2 + _HOP]
+        x = functional.pad(x * (_TARGET_LEVEL / level).clamp_min(1.0), padding)
         parts = functional.conv1d(x.unsqueeze(1), self.waves, stride=_HOP)
         power = parts.square().unflatten(1, (2, _BINS)).sum(dim=1)
         real = functional.pad(mask, [0, _HOP + 1])[:, ::_HOP][:, : power.shape[2]]

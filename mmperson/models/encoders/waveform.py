@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor, nn
 
 from mmperson.config import WaveformConfig
@@ -13,34 +11,19 @@ from mmperson.models.pretrained import BackboneEncoder, fill_backbone
 from mmperson.models.tokens import Tokens, average_tokens
 from mmperson.preprocessing.spec import WaveformSpec
 
-TRANSFORMERS: Final = "transformers"
-RESEMBLYZER: Final = "resemblyzer"
-
 
 class WaveformEncoder(BackboneEncoder):
-    """States of a speech network, averaged over short stretches of time.
-
-    Args:
-        config: Network, weights, layer and sizes.
-        spec: How much sound is read.
-        pretrained: Load the weights; False builds the architecture alone, to be filled by a
-            checkpoint.
+    """States of a speech network, averaged over ``stride`` states.
 
     Raises:
-        ConfigError: There is no such network or layer, or its weights are not there or do not fit.
+        ConfigError: The network or layer is unknown, or its weights are missing or do not fit.
     """
 
     def __init__(
         self, config: WaveformConfig, spec: WaveformSpec, *, pretrained: bool = True
     ) -> None:
         network = _build(config, pretrained=pretrained)
-        super().__init__(
-            network,
-            feature_dim=network.dim,
-            dim=config.dim,
-            dropout=config.dropout,
-            trainable=config.trainable,
-        )
+        super().__init__(network, network.dim, config)
         self.layers, self.stride = (config.layer,), config.stride
 
     @classmethod
@@ -56,24 +39,20 @@ class WaveformEncoder(BackboneEncoder):
             mask: float (batch, sample), 1 before the end of the sound.
 
         Returns:
-            float (batch, token, feature), a token for every ``stride`` states, and their mask.
+            float (batch, token, feature), one token per ``stride`` states, and their mask.
         """
         return average_tokens(self.backbone(x, mask), self.stride)
 
 
 def _build(config: WaveformConfig, *, pretrained: bool) -> nn.Module:
-    """Build a network, and fill it if it is to be pretrained."""
-    if config.network == TRANSFORMERS:
-        return TransformersSpeech(config.layer, config.weights, pretrained=pretrained)
-    if config.network == RESEMBLYZER:
+    weights, trainable = config.weights, config.trainable
+    if config.network == "transformers":
+        return TransformersSpeech(config.layer, weights, pretrained=pretrained)
+    if config.network == "resemblyzer":
         network = VoiceNetwork()
         if pretrained:
-            fill_backbone(network, config.weights, trainable=config.trainable)
+            fill_backbone(network, weights, trainable=trainable)
         return network
     return TorchaudioSpeech(
-        config.network,
-        config.layer,
-        config.weights,
-        trainable=config.trainable,
-        pretrained=pretrained,
+        config.network, config.layer, weights, trainable=trainable, pretrained=pretrained
     )

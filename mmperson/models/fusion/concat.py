@@ -1,4 +1,4 @@
-"""Pooled vectors side by side: the baseline of all fusions."""
+"""Concatenated pooled vectors: the baseline fusion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ConcatTrunk(nn.Module):
     with the pooled vectors :math:`x_m` of ``PooledVectors``.
 
     Args:
-        dims: Token width of each modality that is read.
+        dims: Token width by modality.
         dim: Width of h.
         dropout: Dropout of the pooled vectors.
     """
@@ -37,13 +37,7 @@ class ConcatTrunk(nn.Module):
 
 
 class ConcatFusion(Fusion):
-    """The trunk above, the same for every target.
-
-    Args:
-        config: Width and dropout.
-        dims: Token width of each modality that is read.
-        targets: Number of targets.
-    """
+    """The vector of ``ConcatTrunk`` for every target."""
 
     def __init__(self, config: ConcatConfig, dims: dict[str, int], targets: int) -> None:
         super().__init__(dims, targets, config.dim)

@@ -14,45 +14,37 @@ from mmperson.models.fusion.fusion import Fused, Fusion
 from mmperson.models.layers import manifold
 from mmperson.models.tokens import Tokens
 
-_LARGEST_NORM = 3.0
+_MAX_NORM = 3.0
 """Longest tangent vector that is mapped to the ball; tanh(3) is .995 of its radius."""
-
-_ONE = math.log(math.e - 1.0)
-"""What softplus maps to 1."""
+_SOFTPLUS_INVERSE_OF_ONE = math.log(math.e - 1.0)
 
 
 class ManifoldFusion(Fusion):
-    r"""Three experts see the trunk in spaces of different curvature; a router weighs them.
+    r"""Three experts in spaces of different curvature, weighted by a router.
 
     With the trunk h of ``ConcatTrunk``, every expert computes
 
     .. math:: u_k = W'_k\, \mathrm{GELU}(\mathrm{LN}(W_k h))
 
-    and takes it through its space to a tangent vector :math:`v_k`:
+    and maps it through its space to a tangent vector :math:`v_k`:
 
     .. math:: v_1 &= \log_0(\exp_0(M \log_0(\exp_0(u_1))) \oplus \exp_0(b)) \\
               v_2 &= \log_p(u_2 / \lVert u_2 \rVert) \\
               v_3 &= u_3
 
     in the Poincaré ball of a learned curvature, on the sphere around a learned pole p, and in flat
-    space. The fused vector and, in training, a term that is least where all experts are used are
+    space. The fused vector and, in training, the load-balancing loss are
 
     .. math:: z = \mathrm{LN}(\textstyle\sum_k \pi_k A_k v_k), \quad
               \pi = \mathrm{softmax}(R'\, \mathrm{GELU}(R h) / \tau), \quad
               \lambda \cdot 3 \textstyle\sum_k \bar\pi_k^2
 
-    With ``geometry`` euclidean all three are flat and have as many parameters, so the difference
-    between the two is the curvature alone. The mathematics of the spaces is in float32, also where
-    autocast is on. As published, each target then has an MLP z → 64 → 1: the ``per_trait`` head
-    with ``hidden`` 64.
+    With ``geometry`` euclidean all three are flat and have equally many parameters, so the two
+    settings differ only in curvature. The geometry is computed in float32, also under autocast. As
+    published, each target then has an MLP z → 64 → 1: the ``per_trait`` head with ``hidden`` 64.
 
     Source: after Cross-Modal Regression with Manifold Fusion (RecruitView), whose code is not
     public; trunk, router width and expert MLPs are our choice.
-
-    Args:
-        config: Widths, geometry, temperature and weight of the load term.
-        dims: Token width of each modality that is read.
-        targets: Number of targets.
     """
 
     def __init__(self, config: CrmfConfig, dims: dict[str, int], targets: int) -> None:
@@ -74,7 +66,7 @@ class ManifoldFusion(Fusion):
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
-        """Fuse the modalities, see ``Fusion.forward``; the auxiliary loss is the load term."""
+        """Fuse the modalities, see ``Fusion.forward``; the auxiliary loss balances the load."""
         trunk = self.trunk(tokens, present)
         shares = (self.router(trunk).float() / self.temperature).softmax(dim=-1)
         aligned = [
@@ -89,19 +81,19 @@ class ManifoldFusion(Fusion):
 
 
 class _Expert(nn.Module):
-    """One view of the trunk; float (batch, dim) to a tangent vector, float32 (batch, expert)."""
+    """One expert; float (batch, dim) to a tangent vector, float32 (batch, expert)."""
 
     def __init__(self, config: CrmfConfig, space: type[nn.Module]) -> None:
         super().__init__()
-        dim, narrow = config.dim, config.expert_dim
-        # No norm at the end: it would give all vectors one length, which clipping then shortens
-        # alike, and the ball would be a sphere. They begin about as long as its radius.
+        dim, out = config.dim, config.expert_dim
+        # No norm at the end: it would give all vectors one length, and the ball would be a sphere.
+        # At the start they are about as long as its radius.
         self.body = nn.Sequential(
             nn.Linear(dim, dim), nn.LayerNorm(dim), nn.GELU(), nn.Dropout(config.dropout),
-            nn.Linear(dim, narrow),
+            nn.Linear(dim, out),
         )  # fmt: skip
-        nn.init.normal_(self.body[-1].weight, std=1.0 / math.sqrt(dim * narrow))
-        self.space = space(narrow)
+        nn.init.normal_(self.body[-1].weight, std=1.0 / math.sqrt(dim * out))
+        self.space = space(out)
 
     def forward(self, trunk: Tensor) -> Tensor:
         tangent = self.body(trunk)
@@ -110,21 +102,21 @@ class _Expert(nn.Module):
 
 
 class _Hyperbolic(nn.Module):
-    """Into the ball, a Möbius layer, and back."""
+    """A Möbius layer in the ball, between exponential and logarithmic map."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.linear = manifold.MobiusLinear(dim)
-        self.curvature = nn.Parameter(torch.tensor(_ONE))
+        self.curvature = nn.Parameter(torch.tensor(_SOFTPLUS_INVERSE_OF_ONE))
 
     def forward(self, tangent: Tensor) -> Tensor:
         curvature = functional.softplus(self.curvature)
-        point = manifold.exp0(manifold.clip_norm(tangent, _LARGEST_NORM), curvature)
+        point = manifold.exp0(manifold.clip_norm(tangent, _MAX_NORM), curvature)
         return manifold.log0(self.linear(point, curvature), curvature)
 
 
 class _Spherical(nn.Module):
-    """The direction on the unit sphere, seen from a learned pole."""
+    """The logarithmic map of the direction on the unit sphere at a learned pole."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -136,20 +128,20 @@ class _Spherical(nn.Module):
 
 
 class _Affine(nn.Module):
-    """What the ball's expert is without curvature, with a scale in the curvature's place."""
+    """The ball's expert without curvature; a scale replaces the curvature."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, dim)
         nn.init.orthogonal_(self.linear.weight)
-        self.scale = nn.Parameter(torch.tensor(_ONE))
+        self.scale = nn.Parameter(torch.tensor(_SOFTPLUS_INVERSE_OF_ONE))
 
     def forward(self, tangent: Tensor) -> Tensor:
         return functional.softplus(self.scale) * self.linear(tangent)
 
 
 class _Offset(nn.Module):
-    """What the sphere's expert is without curvature: a vector, seen from a learned point."""
+    """The sphere's expert without curvature: the offset from a learned point."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

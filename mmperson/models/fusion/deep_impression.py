@@ -1,4 +1,4 @@
-"""Deep Impression's fusion: the streams' means side by side, and nothing else."""
+"""Deep Impression's fusion: the concatenated means of the streams."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ class DeepImpressionFusion(Fusion):
 
     .. math:: h = [p_1 \bar M_1; p_2 \bar M_2; p_3 \bar M_3]
 
-    It has no parameters, so a missing modality is a vector of zeros. The published network ends in
+    There are no parameters; a missing modality is a vector of zeros. The published network ends in
     one linear layer and :math:`(\tanh z + 1) / 2`: the ``per_trait`` head with ``hidden`` 0 and
     ``output`` tanh.
 
     Source: Güçlütürk et al. 2016, Deep Impression: audiovisual deep residual networks for
     multimodal apparent personality trait recognition, its architecture.
-
-    Args:
-        config: Nothing that matters here.
-        dims: Token width of each modality that is read.
-        targets: Number of targets.
     """
 
     def __init__(self, config: DeepImpressionConfig, dims: dict[str, int], targets: int) -> None:

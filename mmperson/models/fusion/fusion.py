@@ -1,4 +1,4 @@
-"""What every fusion is."""
+"""The base class of fusions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mmperson.models.tokens import Tokens
 
 
 class Fused(NamedTuple):
-    """What a fusion returns.
+    """The output of a fusion.
 
     Attributes:
         vectors: float (batch, target, dim), for the heads.
-        auxiliary_loss: Added to the loss in training, float (); 0 where a fusion has none, and in
+        auxiliary_loss: float (), added to the training loss; 0 where a fusion has none, and in
             evaluation.
     """
 
@@ -24,22 +24,19 @@ class Fused(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """Tokens of every modality and a presence mask in, one vector per target out.
+    """Fuse the tokens of all modalities into one vector per target.
 
-    A fusion is built as ``MyFusion(config, dims, targets)``: its section of the recipe, the token
-    width of each modality that is read, and the number of targets. What it returns for a clip must
-    not depend on padding, on other clips of the batch, or on the tokens of an absent modality; a
-    contract test holds every registered fusion to this.
+    Subclasses are built as ``MyFusion(config, dims, targets)``, with their section of the recipe.
+    The output for a clip must not depend on padding, on other clips of the batch, or on the tokens
+    of an absent modality; a contract test checks every registered fusion.
 
     Args:
-        dims: Token width of each modality that is read.
+        dims: Token width by modality.
         targets: Number of targets.
         dim: Width of a target's vector.
 
     Attributes:
-        modalities: Names of the modalities that are read, in the order video, audio, text.
-        targets: Number of targets.
-        dim: Width of a target's vector.
+        modalities: Keys of ``dims``, in the order video, audio, text.
     """
 
     def __init__(self, dims: dict[str, int], targets: int, dim: int) -> None:
@@ -50,11 +47,11 @@ class Fusion(nn.Module):
     def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
         """Fuse the modalities.
 
-        A missing modality must be arithmetic with ``present``, never an ``if``, which an exported
-        graph would not contain.
+        Handle a missing modality by arithmetic with ``present``, never by an ``if``, which an
+        exported graph would not contain.
 
         Args:
-            tokens: Tokens of each modality that is read, float (batch, token, dim), and their mask.
+            tokens: Tokens by modality, float (batch, token, dim), and their masks.
             present: float (batch, 3), 1 where video, audio, text is present.
 
         Returns:

@@ -14,24 +14,18 @@ from mmperson.models.tokens import Tokens
 
 
 class GatedPairsFusion(Fusion):
-    r"""A gate weighs the two modalities of each pair; a ReLU layer reads all pairs.
+    r"""A gate weighs the two modalities of each pair; a ReLU layer joins all pairs.
 
     .. math:: h_{12} = g \odot \tanh(W_1 x_1) + (1 - g) \odot \tanh(W_2 x_2), \quad
               g = \sigma(W [x_1; x_2])
 
-    with the pooled vectors :math:`x_m` of ``PooledVectors``; the pairs are those of what is read.
-    Where only one modality is read, it stands alone: :math:`h_1 = \tanh(W_1 x_1)`. As published,
-    each trait is then a sigmoid of one linear layer: the ``per_trait`` head with ``hidden`` 0 and
-    ``output`` sigmoid.
+    with the pooled vectors :math:`x_m` of ``PooledVectors``. With a single modality there is no
+    gate: :math:`h_1 = \tanh(W_1 x_1)`. As published, each trait is then a sigmoid of one linear
+    layer: the ``per_trait`` head with ``hidden`` 0 and ``output`` sigmoid.
 
     Source: Ryumina et al. 2024, Gated Siamese fusion network based on multimodal deep and
     hand-crafted features for personality traits assessment (OCEAN-AI); the gate is the bimodal unit
     of Arevalo et al. 2017, Gated multimodal units for information fusion.
-
-    Args:
-        config: Widths and dropout.
-        dims: Token width of each modality that is read.
-        targets: Number of targets.
     """
 
     def __init__(self, config: GatedPairsConfig, dims: dict[str, int], targets: int) -> None:
@@ -55,7 +49,7 @@ class GatedPairsFusion(Fusion):
 
 
 class _Gated(nn.Module):
-    """One pair, or a modality that stands alone; float (batch, dim)."""
+    """One pair, or a single modality; float (batch, dim)."""
 
     def __init__(self, names: tuple[str, ...], dims: dict[str, int], dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Late fusion: every modality makes up its own mind about every target."""
+"""Late fusion: a regressor per modality and a weighted average."""
 
 from __future__ import annotations
 
@@ -17,15 +17,10 @@ class LateFusion(Fusion):
     .. math:: r_t = \sum_m w_{mt} v_{mt}, \quad v_{m\cdot} = \mathrm{MLP}_m(x_m), \quad
               w_{mt} = \frac{p_m e^{a_{mt}}}{\sum_k p_k e^{a_{kt}}}
 
-    The weights are one for each modality and target and add up to 1 over what is present. So with a
+    There is one weight per modality and target; they sum to 1 over the present modalities. With a
     linear ``per_trait`` head (``hidden`` 0, ``output`` linear) this is exactly late fusion of
     scores: :math:`u_t \cdot r_t + b_t = \sum_m w_{mt} (u_t \cdot v_{mt} + b_t)`. With nothing
     present the learned "absent" vectors are averaged.
-
-    Args:
-        config: Width and dropout.
-        dims: Token width of each modality that is read.
-        targets: Number of targets.
     """
 
     def __init__(self, config: LateConfig, dims: dict[str, int], targets: int) -> None:
@@ -43,7 +38,7 @@ class LateFusion(Fusion):
     def forward(self, tokens: dict[str, Tokens], present: Tensor) -> Fused:
         """Fuse the modalities, see ``Fusion.forward``."""
         vectors = self.pool(tokens, present)
-        minds = torch.stack([self.branches[name](vectors[name]) for name in vectors], dim=1)
-        here = torch.stack([presence(present, name) for name in vectors], dim=1)
-        weights = (self.weights + (1.0 - here) * MASKED).softmax(dim=1)
-        return Fused((weights.unsqueeze(-1) * minds).sum(dim=1))
+        votes = torch.stack([self.branches[name](vectors[name]) for name in vectors], dim=1)
+        is_present = torch.stack([presence(present, name) for name in vectors], dim=1)
+        weights = (self.weights + (1.0 - is_present) * MASKED).softmax(dim=1)
+        return Fused((weights.unsqueeze(-1) * votes).sum(dim=1))

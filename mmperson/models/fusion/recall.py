@@ -1,4 +1,4 @@
-"""What similar training transcripts were rated: the part of ``ttfn`` that a teacher fills."""
+"""The memory of ``ttfn``, which a teacher fills."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mmperson.traits import TRAITS
 
 
 class RecallingSummary(TextSummary):
-    """A transcript's summary that also holds what similar training transcripts were rated.
+    """A transcript's summary with the ratings of similar training transcripts.
 
-    A network has it where its recipe has a ``teacher``; ``training.distillation`` fills the memory.
+    Networks have it where the recipe has a ``teacher``; ``training.distillation`` fills the memory.
 
     Args:
-        features: Width of a description.
+        features: Width of ``describe_text``.
         config: Width and dropout.
     """
 
     def __init__(self, features: int, config: TtfnConfig) -> None:
-        super().__init__(features, config, more=len(TRAITS))
+        super().__init__(features, config, extra=len(TRAITS))
         self.memory = KernelMemory(features, len(TRAITS))
         self.recall = nn.Linear(len(TRAITS), config.dim)
 

@@ -13,14 +13,13 @@ from mmperson.models.fusion.fusion import Fused, Fusion
 from mmperson.models.layers.pooling import masked_mean, presence
 from mmperson.models.tokens import Tokens
 
-_LEVELS = (1024, 2048, 4096, 8192, 16384)
+_CHUNK_WIDTHS = (1024, 2048, 4096, 8192, 16384)
 """Input widths from which on a projector has twice as many chunks."""
-
 _ENHANCER_DROPOUT = 0.1
 
 
 class PublishedTextCentricFusion(Fusion):
-    r"""Audio and video are read in the light of the text; a gated sum of all enhances the text.
+    r"""Audio and video attend to the text; a gated sum of all modalities enhances the text.
 
     Projectors make audio and video vectors a and v and two text vectors: t for the connectors and
     :math:`t_2` for the enhancer. With :math:`m \in \{a, v\}` a connector computes
@@ -37,17 +36,12 @@ class PublishedTextCentricFusion(Fusion):
               t_2))
 
     Every target gets h. As published, each target has its own 32-member head: the ``ensemble`` head
-    with ``shared`` false. Audio or video that is not read drops its connector; text that is not
-    read is a learned vector.
+    with ``shared`` false. Audio or video that the recipe lacks has no connector; text that it lacks
+    is a learned vector.
 
     Source: Traits Run Deep: enhancing personality assessment via psychology-guided LLM
     representations and multimodal apparent behaviors (AVI Challenge 2025), text-centric trait
     fusion network.
-
-    Args:
-        config: Widths, heads and dropout of projectors and connectors.
-        dims: Token width of each modality that is read.
-        targets: Number of targets.
     """
 
     def __init__(self, config: TtfnPublishedConfig, dims: dict[str, int], targets: int) -> None:
@@ -89,75 +83,75 @@ class ChunkProjector(nn.Module):
               y = [g_i f_i + (1 - g_i) t_i]_i + r
 
     with learned tokens :math:`t_i`, a learned vector r and one gate for all chunks. The presence p
-    in {0, 1} is ours: with it a missing modality is what its tokens say.
+    in {0, 1} is our addition: a missing modality becomes its learned tokens.
 
     Args:
-        wide: Width of the input.
-        narrow: Width of the output.
+        dim: Width of the input.
+        out_dim: Width of the output.
         dropout: Dropout of each chunk's output.
     """
 
-    def __init__(self, wide: int, narrow: int, dropout: float) -> None:
+    def __init__(self, dim: int, out_dim: int, dropout: float) -> None:
         super().__init__()
-        self.chunks = chunk_count(wide, narrow)
-        wide, narrow = wide // self.chunks, narrow // self.chunks
-        self.widen = _ChunkLinear(self.chunks, wide, 4 * narrow)
-        self.norm_weight = nn.Parameter(torch.ones(self.chunks, 1, 4 * narrow))
-        self.norm_bias = nn.Parameter(torch.zeros(self.chunks, 1, 4 * narrow))
-        self.narrow = _ChunkLinear(self.chunks, 4 * narrow, narrow)
+        self.chunks = chunk_count(dim, out_dim)
+        dim, out_dim = dim // self.chunks, out_dim // self.chunks
+        self.widen = _ChunkLinear(self.chunks, dim, 4 * out_dim)
+        self.norm_weight = nn.Parameter(torch.ones(self.chunks, 1, 4 * out_dim))
+        self.norm_bias = nn.Parameter(torch.zeros(self.chunks, 1, 4 * out_dim))
+        self.narrow = _ChunkLinear(self.chunks, 4 * out_dim, out_dim)
         self.dropout = nn.Dropout(dropout)
-        self.tokens = nn.Parameter(0.02 * torch.randn(self.chunks, 1, narrow))
-        self.gate = nn.Linear(2 * narrow, 1)
+        self.tokens = nn.Parameter(0.02 * torch.randn(self.chunks, 1, out_dim))
+        self.gate = nn.Linear(2 * out_dim, 1)
         nn.init.orthogonal_(self.gate.weight)
         nn.init.constant_(self.gate.bias, 0.5)
-        self.shift = nn.Parameter(torch.full((self.chunks * narrow,), 0.1))
+        self.shift = nn.Parameter(torch.full((self.chunks * out_dim,), 0.1))
 
-    def forward(self, x: Tensor, here: Tensor) -> Tensor:
+    def forward(self, x: Tensor, is_present: Tensor) -> Tensor:
         """Project vectors.
 
         Args:
-            x: float (batch, wide).
-            here: float (batch, 1), 1 where the modality is present.
+            x: float (batch, dim).
+            is_present: float (batch, 1), 1 where the modality is present.
 
         Returns:
-            float (batch, narrow).
+            float (batch, out_dim).
         """
         hidden = self.widen(x.unflatten(-1, (self.chunks, -1)).transpose(0, 1)).relu()
         hidden = functional.layer_norm(hidden, hidden.shape[-1:])
-        found = self.dropout(self.narrow(hidden * self.norm_weight + self.norm_bias))
-        tokens = self.tokens.expand_as(found)
-        gate = here * self.gate(torch.cat([found, tokens], dim=-1)).sigmoid()
-        return (gate * found + (1.0 - gate) * tokens).transpose(0, 1).flatten(1) + self.shift
+        projected = self.dropout(self.narrow(hidden * self.norm_weight + self.norm_bias))
+        tokens = self.tokens.expand_as(projected)
+        gate = is_present * self.gate(torch.cat([projected, tokens], dim=-1)).sigmoid()
+        return (gate * projected + (1.0 - gate) * tokens).transpose(0, 1).flatten(1) + self.shift
 
 
-def chunk_count(wide: int, narrow: int) -> int:
-    """Return how many chunks a projector has.
+def chunk_count(dim: int, out_dim: int) -> int:
+    """Return the number of chunks of a projector.
 
-    The published rule gives 1 below 1,024 inputs, then 2, and from 2,048, 4,096, 8,192 and 16,384
-    on twice as many each. It is halved until it divides both widths.
+    The published rule gives 1 below 1,024 inputs, then 2, and twice as many from each of 2,048,
+    4,096, 8,192 and 16,384 on. It is halved until it divides both widths.
 
     >>> chunk_count(4096, 512), chunk_count(1025, 512)
     (8, 1)
     """
-    chunks = 2 ** sum(wide >= level for level in _LEVELS)
-    return math.gcd(chunks, wide, narrow)
+    chunks = 2 ** sum(dim >= width for width in _CHUNK_WIDTHS)
+    return math.gcd(chunks, dim, out_dim)
 
 
 class _ChunkLinear(nn.Module):
-    """A linear layer of each chunk's own; float (chunk, batch, wide) to (chunk, batch, narrow)."""
+    """A linear layer per chunk; float (chunk, batch, dim) to (chunk, batch, out_dim)."""
 
-    def __init__(self, chunks: int, wide: int, narrow: int) -> None:
+    def __init__(self, chunks: int, dim: int, out_dim: int) -> None:
         super().__init__()
-        bound = 1.0 / math.sqrt(wide)
-        self.weight = nn.Parameter(torch.empty(chunks, wide, narrow).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(chunks, 1, narrow).uniform_(-bound, bound))
+        bound = 1.0 / math.sqrt(dim)
+        self.weight = nn.Parameter(torch.empty(chunks, dim, out_dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(chunks, 1, out_dim).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.weight + self.bias
 
 
 class _Connector(nn.Module):
-    """What a modality makes of the text; two of float (batch, unimodal) to float (batch, dim)."""
+    """Attention from a modality to the text; two float (batch, unimodal) to float (batch, dim)."""
 
     def __init__(self, config: TtfnPublishedConfig) -> None:
         super().__init__()
@@ -179,7 +173,7 @@ class _Connector(nn.Module):
 
 
 class _Enhancer(nn.Module):
-    """The text and a weighted sum of what all parts say; float (batch, dim)."""
+    """The text plus a gated sum of all parts; float (batch, dim)."""
 
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A kernel machine as a layer: what the training rows near this one were rated."""
+"""A kernel machine as a layer: the ratings of similar training rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class KernelMemory(nn.Module):
-    r"""The posterior mean of a Gaussian process, as fixed weights inside a network.
+    r"""The posterior mean of a Gaussian process, as buffers of a network.
 
     .. math:: f(x) = \sum_i a_i \Big(c + \sum_k v_k
               \exp\big(-\lVert s_k \odot (x - x_i) \rVert^2\big)\Big)
 
     over training rows :math:`x_i`, with kernel scales :math:`s_k` and variances :math:`v_k`. It
-    holds the rows themselves, so it weighs a few megabytes; ``training.distillation`` fills it.
+    contains the training rows, a few megabytes; ``training.distillation`` fills it.
 
     Source: Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, eq. 2.27.
 
@@ -41,12 +41,12 @@ class KernelMemory(nn.Module):
     def fill(
         self, rows: Tensor, weights: Tensor, scales: Tensor, variances: Tensor, offset: Tensor
     ) -> None:
-        """Take over a fitted process.
+        """Store a fitted process.
 
         Args:
             rows: float (row, feature).
             weights: float (row, trait).
-            scales: float (kernel, feature), 0 for a feature that a kernel does not read.
+            scales: float (kernel, feature), 0 for a feature that a kernel ignores.
             variances: float (kernel,).
             offset: float (), the constant of the kernel.
         """
@@ -54,7 +54,7 @@ class KernelMemory(nn.Module):
         self.scales, self.variances = scales, variances
 
     def forward(self, x: Tensor) -> Tensor:
-        """Recall. float (batch, feature) to float (batch, trait), in standardised ratings."""
+        """Predict standardised ratings. float (batch, feature) to float (batch, trait)."""
         similarity = self.offset
         for scale, variance in zip(self.scales.unbind(), self.variances.unbind(), strict=True):
             distance = squared_distance(x * scale, self.rows * scale)
@@ -62,7 +62,7 @@ class KernelMemory(nn.Module):
         return similarity @ self.weights
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        # The number of rows is known only when a checkpoint is read.
+        # Only the checkpoint tells the number of rows.
         for name in ("rows", "weights", "scales", "variances"):
             if prefix + name in state:
                 setattr(self, name, torch.empty_like(state[prefix + name]))
@@ -70,6 +70,6 @@ class KernelMemory(nn.Module):
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distances of rows, float (row of a, row of b), as a matrix product."""
+    """Return the squared distances of rows, float (row of a, row of b)."""
     lengths = a.square().sum(dim=1, keepdim=True) + b.square().sum(dim=1)
     return (lengths - 2.0 * a @ b.T).clamp_min(0.0)

@@ -1,24 +1,22 @@
-"""Low-rank updates of attention: a large network is tuned by a few small matrices."""
+"""Low-rank adaptation of attention: fine-tune a large network with a few small matrices."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from mmperson.errors import ConfigError
 
-_TUNED: Final = ("query", "value", "q_proj", "v_proj")
+_TUNED = ("query", "value", "q_proj", "v_proj")
 
 
 class LowRank(nn.Module):
-    """A frozen linear layer and its update, W x + 2 B A x, which is zero at first.
+    """A frozen linear layer with a low-rank update, W x + 2 B A x; B is zero at first.
 
     Source: Hu et al. 2022, LoRA, section 4.1, with alpha = 2 r.
 
     Args:
-        base: The layer, whose weights stay as they are.
+        base: The layer, which is frozen.
         rank: Rank r of the update.
     """
 
@@ -34,7 +32,7 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(backbone: nn.Module, rank: int) -> None:
-    """Put an update beside the query and value projections of every layer, in place.
+    """Add low-rank updates to the query and value projections of every layer, in place.
 
     Args:
         backbone: The network.
@@ -43,17 +41,17 @@ def add_low_rank(backbone: nn.Module, rank: int) -> None:
     Raises:
         ConfigError: It has no such projections; some networks join them in one matrix.
     """
-    found = [
+    projections = [
         (module, name, child)
         for module in backbone.modules()
         for name, child in module.named_children()
         if name in _TUNED and isinstance(child, nn.Linear)
     ]
-    if not found:
+    if not projections:
         raise ConfigError(
             f"text.lora_rank is {rank}; {type(backbone).__name__} has no linear layer "
             f"{', '.join(_TUNED[:-1])} or {_TUNED[-1]} to tune.",
-            hint="Set it to 0, and train upper layers by text.trainable_layers.",
+            hint="Set it to 0, and train upper layers with text.trainable_layers.",
         )
-    for module, name, child in found:
+    for module, name, child in projections:
         setattr(module, name, LowRank(child, rank))

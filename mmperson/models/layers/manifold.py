@@ -1,8 +1,8 @@
-r"""Hyperbolic and spherical geometry: tangent vectors to points, and back.
+r"""Hyperbolic and spherical geometry: exponential and logarithmic maps.
 
 The hyperbolic space is the Poincaré ball of curvature :math:`-c`, whose points have norms below
-:math:`1/\sqrt c`. Distances near its edge are lost in half precision: give these functions float32
-or float64. Every norm is held away from zero, so that gradients stay finite there.
+:math:`1/\sqrt c`. Half precision loses distances near its boundary: give these functions float32 or
+float64. All norms are clamped away from zero, so that gradients stay finite.
 
 Source: Ganea, Bécigneul and Hofmann 2018, Hyperbolic neural networks, sections 2 and 3.
 """
@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _EDGE = 1e-5
-"""Share of the ball's radius that is kept free at its edge."""
-
+"""Margin at the ball's boundary, as a share of its radius."""
 _POLES = 1e-6
-"""How near a cosine may come to 1 or -1: there the slope of the angle is infinite."""
-
-_LEAST_NORM = 1e-6
+"""Margin of a cosine at 1 and -1, where the gradient of the angle is infinite."""
+_MIN_NORM = 1e-6
 
 
 def exp0(tangent: Tensor, curvature: Tensor) -> Tensor:
@@ -57,7 +55,7 @@ def log0(point: Tensor, curvature: Tensor) -> Tensor:
 
 
 def mobius_add(x: Tensor, y: Tensor, curvature: Tensor) -> Tensor:
-    r"""Add points of the ball: the straight line's x + y, bent.
+    r"""Add points of the ball by Möbius addition.
 
     .. math:: x \oplus y = \frac{(1 + 2c\langle x, y\rangle + c\lVert y\rVert^2)\,x
               + (1 - c\lVert x\rVert^2)\,y}
@@ -74,18 +72,18 @@ def mobius_add(x: Tensor, y: Tensor, curvature: Tensor) -> Tensor:
     both = 2.0 * curvature * (x * y).sum(dim=-1, keepdim=True)
     xx = curvature * x.square().sum(dim=-1, keepdim=True)
     yy = curvature * y.square().sum(dim=-1, keepdim=True)
-    # Inside the ball the divisor is above this; rounding could make it nothing at the edge.
+    # Inside the ball the divisor is larger; at the boundary rounding could make it zero.
     divisor = (1.0 + both + xx * yy).clamp_min(_EDGE**2)
     return keep_inside(((1.0 + both + yy) * x + (1.0 - xx) * y) / divisor, curvature)
 
 
 def keep_inside(point: Tensor, curvature: Tensor) -> Tensor:
-    """Shorten points, float (batch, dim), that rounding put on the ball's edge or beyond it."""
+    """Project points, float (batch, dim), that rounding moved out of the ball back into it."""
     return clip_norm(point, (1.0 - _EDGE) / curvature.sqrt())
 
 
 def clip_norm(vector: Tensor, largest: Tensor | float) -> Tensor:
-    """Shorten vectors, float (batch, dim), to a norm of at most ``largest``."""
+    """Clip vectors, float (batch, dim), to a norm of at most ``largest``."""
     return vector * (largest / norm(vector)).clamp(max=1.0)
 
 
@@ -100,7 +98,7 @@ def sphere_log(pole: Tensor, direction: Tensor) -> Tensor:
         direction: float (batch, dim), of norm 1.
 
     Returns:
-        float (batch, dim), at right angles to the pole, with norms of at most π.
+        float (batch, dim), orthogonal to the pole, with norms of at most π.
     """
     cosine = (direction * pole).sum(dim=-1, keepdim=True).clamp(-1.0 + _POLES, 1.0 - _POLES)
     sine = ((1.0 - cosine) * (1.0 + cosine)).sqrt()
@@ -109,7 +107,7 @@ def sphere_log(pole: Tensor, direction: Tensor) -> Tensor:
 
 def norm(vector: Tensor) -> Tensor:
     """Return norms, float (batch, 1), of at least 1e-6."""
-    return vector.square().sum(dim=-1, keepdim=True).clamp_min(_LEAST_NORM**2).sqrt()
+    return vector.square().sum(dim=-1, keepdim=True).clamp_min(_MIN_NORM**2).sqrt()
 
 
 class MobiusLinear(nn.Module):
@@ -117,8 +115,8 @@ class MobiusLinear(nn.Module):
 
     .. math:: y = \exp_0(M \log_0(x)) \oplus \exp_0(b)
 
-    Without the bias, a chain of such layers between ``exp0`` and ``log0`` would be a linear map in
-    disguise: what is between them would cancel out.
+    Without the bias, a chain of such layers between ``exp0`` and ``log0`` would be a linear map,
+    since the inner maps would cancel out.
 
     Args:
         dim: Width of the points.
@@ -127,7 +125,7 @@ class MobiusLinear(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.matrix = nn.Parameter(nn.init.orthogonal_(torch.empty(dim, dim)))
-        # As long as a tangent vector of its own, so that the layer is bent from the first step on.
+        # As long as a tangent vector, so that the layer is nonlinear from the first step on.
         self.bias = nn.Parameter(torch.randn(dim) / math.sqrt(dim))
 
     def forward(self, point: Tensor, curvature: Tensor) -> Tensor:
@@ -137,10 +135,8 @@ class MobiusLinear(nn.Module):
 
 
 def _artanh_ratio(z: Tensor) -> Tensor:
-    """artanh(z) / z for z in (0, 1): by its series where the logarithm would lose digits.
-
-    It is not ``atanh``, which ONNX Runtime has for the CPU only.
-    """
+    """artanh(z) / z for z in (0, 1); near 0 its series, where the logarithm loses precision."""
+    # Not ``atanh``, which ONNX Runtime has for the CPU only.
     square = z.square()
     near = 1.0 + square * (1.0 / 3.0 + square * (1.0 / 5.0 + square * (1.0 / 7.0)))
     far = 0.5 * ((1.0 + z) / (1.0 - z)).log() / z

@@ -1,21 +1,14 @@
-"""Layers that read only what is real of padded sequences."""
+"""Layers that ignore the padding of sequences."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_HALF: Final = 0.5
-
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation whose statistics leave padding out; padding stays zero.
-
-    Without it, short and absent clips would drag the statistics towards silence, and the network
-    would meet others in evaluation.
+    """Batch normalisation whose statistics exclude padding; padding stays zero.
 
     Source: Ioffe and Szegedy 2015, Batch normalization, algorithm 1.
 
@@ -58,7 +51,7 @@ def pad_end(x: Tensor, multiple: int) -> Tensor:
 
 
 def mostly_real(mask: Tensor) -> Tensor:
-    """Say which windows are real by more than half, and the first one always.
+    """Return which windows are real for more than half of their length; the first one always is.
 
     Args:
         mask: float (batch, window, time), 1 where real.
@@ -66,5 +59,5 @@ def mostly_real(mask: Tensor) -> Tensor:
     Returns:
         float (batch, window).
     """
-    real = (mask.mean(dim=2) > _HALF).to(mask.dtype)
+    real = (mask.mean(dim=2) > 0.5).to(mask.dtype)
     return torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)

@@ -19,7 +19,7 @@ class PooledVectors(nn.Module):
     with presence :math:`p_m` in {0, 1}.
 
     Args:
-        dims: Token width of each modality that is read.
+        dims: Token width by modality.
     """
 
     def __init__(self, dims: dict[str, int]) -> None:
@@ -35,7 +35,7 @@ class PooledVectors(nn.Module):
         """Pool the tokens.
 
         Args:
-            tokens: Tokens of each modality that is read.
+            tokens: Tokens by modality.
             present: float (batch, 3), 1 where video, audio, text is present.
 
         Returns:
@@ -43,9 +43,9 @@ class PooledVectors(nn.Module):
         """
         vectors = {}
         for name, norm in self.norm.items():
-            here = presence(present, name)
+            is_present = presence(present, name)
             pooled = norm(masked_mean(tokens[name]))
-            vectors[name] = here * pooled + (1.0 - here) * self.absent[name]
+            vectors[name] = is_present * pooled + (1.0 - is_present) * self.absent[name]
         return vectors
 
 
@@ -56,14 +56,14 @@ def masked_mean(tokens: Tokens) -> Tensor:
 
 
 def describe_text(text: Tokens) -> Tensor:
-    """Describe whole transcripts: mean token, and how much was said.
+    """Summarise transcripts by their mean token and length.
 
     Args:
         text: Tokens, float (batch, token, dim), and their mask.
 
     Returns:
-        float (batch, dim + 1): the mean token over the square root of its width, and the log of the
-        number of tokens around that of a usual transcript, 50 tokens.
+        float (batch, dim + 1): the mean token divided by the square root of its width, and the log
+        of the number of tokens relative to a typical transcript of 50 tokens.
     """
     count = text.mask.sum(dim=1, keepdim=True)
     length = ((1.0 + count).log() - math.log(50.0)) / 0.4
@@ -76,5 +76,5 @@ def presence(present: Tensor, name: str) -> Tensor:
 
 
 def read_modalities(dims: dict[str, int]) -> list[str]:
-    """Return the modalities that are read, in the order video, audio, text."""
+    """Return the modalities that have a width, in the order video, audio, text."""
     return [name for name in MODALITIES if name in dims]

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
-    """Return an LSTM's states; in an export, by ONNX's own operator.
+    """Return an LSTM's states; export it as ONNX's LSTM operator.
 
-    The exporter would otherwise write a loop over time, or fail where its length varies.
+    torch's exporter would unroll it over time, or fail where the length varies.
 
     Args:
         lstm: In one direction, ``batch_first``.
@@ -23,9 +23,8 @@ def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
     x = x.transpose(0, 1)
     for layer in lstm.all_weights:
         # torch has the gates input, forget, cell, output; ONNX input, output, forget, cell.
-        given, kept, *biases = (weight.chunk(4) for weight in layer)
-        ordered = [torch.cat([i, o, f, c]) for i, f, c, o in (given, kept, *biases)]
-        weights = [ordered[0], ordered[1], torch.cat(ordered[2:])]
+        ordered = [torch.cat([i, o, f, c]) for i, f, c, o in (w.chunk(4) for w in layer)]
+        weights = [ordered[0], ordered[1], torch.cat(ordered[2:])]  # input, recurrent, biases
         x = torch.onnx.ops.symbolic(
             "LSTM",
             (x, *(weight.unsqueeze(0) for weight in weights)),

@@ -1,1 +1,1 @@
-"""A Gaussian process as teacher, and what a network learns of it."""
+"""Distillation of a Gaussian process into the network."""

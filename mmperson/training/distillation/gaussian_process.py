@@ -1,10 +1,9 @@
-"""A Gaussian process as teacher: a smooth, honest reading of few and noisy labels.
+"""A Gaussian process as teacher, for few and noisy labels.
 
-Its kernel is a sum over clip-level features: acoustic descriptors at a wide and at a narrow scale,
-principal components of the mean token state, and the length of the transcript. How wide "wide" is,
-and how much each part counts, is chosen by the error on clips and on whole source videos that were
-left out. That needs no refitting: with training rows X, targets y, noise s and A = (K + s I)^-1,
-what the process gets wrong about a block of rows b that it has never seen is
+Its kernel is a sum over clip-level features: acoustic descriptors at a wide and a narrow scale,
+principal components of the mean token state, and the length of the transcript. Scales and variances
+minimise the error on held-out clips and on held-out source videos. That needs no refitting: with
+targets y, noise s and A = (K + s I)^-1, the error on a held-out block of rows b is
 
     y_b - f_b = (A_bb)^-1 (A y)_b
 
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from mmperson.config import TeacherConfig
 from mmperson.models.layers.kernel_memory import KernelMemory, squared_distance
 
-_RATE = 0.1  # Adam on log scales: a step of about ten per cent.
+_RATE = 0.1  # Adam on log scales: steps of about ten per cent.
 _STARTS = {
     "wide": ("audio", 0.17),
     "narrow": ("audio", 0.32),
@@ -35,7 +34,7 @@ _STARTS = {
 class SumKernel(nn.Module):
     """A sum of squared-exponential kernels, each on one part of the features.
 
-    Descriptors have a scale each; the components of the text share one.
+    Each descriptor has a scale; the text components share one.
 
     Args:
         parts: Columns of each part of the features: ``audio``, ``text``, ``words``.
@@ -70,7 +69,7 @@ class SumKernel(nn.Module):
         return torch.cholesky_inverse(torch.linalg.cholesky(covariance + noise))
 
     def remember(self, rows: Tensor, targets: Tensor) -> KernelMemory:
-        """Fit to rows, float (row, feature), and targets, float (row, trait)."""
+        """Return the posterior for rows, float (row, feature), and targets, float (row, trait)."""
         scales = torch.zeros(len(self.columns), self.width)
         for kernel, (name, columns) in enumerate(self.columns.items()):
             scales[kernel, columns] = self.scale[name].exp()
@@ -88,7 +87,7 @@ def fit_kernel(
     config: TeacherConfig,
     seed: int,
 ) -> SumKernel:
-    """Choose the hyper-parameters by the error on clips and source videos that were left out.
+    """Fit the hyper-parameters to the error on held-out clips and source videos.
 
     Args:
         parts: Columns of each part of the features.
@@ -118,7 +117,7 @@ def fit_kernel(
 
 
 def unseen_residuals(precision: Tensor, weights: Tensor, sources: npt.NDArray[np.str_]) -> Tensor:
-    """What the process gets wrong about each row if no clip of its source had been seen.
+    """Return the residual of each row with all rows of its source held out.
 
     Args:
         precision: A, float (row, row).
@@ -131,14 +130,14 @@ def unseen_residuals(precision: Tensor, weights: Tensor, sources: npt.NDArray[np
     _, source, size = np.unique(sources, return_inverse=True, return_counts=True)
     order = np.argsort(source, kind="stable")
     starts = np.cumsum(size) - size
-    found, solved = [], []
-    # Sources of equally many clips are solved together; one by one is a hundred times slower.
+    indices, residuals = [], []
+    # Sources with equally many clips are solved as a batch, a hundred times faster.
     for clips in np.unique(size):
         rows = torch.from_numpy(order[starts[size == clips][:, None] + np.arange(clips)])
         blocks = precision[rows.unsqueeze(2), rows.unsqueeze(1)]
-        solved.append(torch.linalg.solve(blocks, weights[rows]).flatten(0, 1))
-        found.append(rows.flatten())
-    return torch.cat(solved)[torch.cat(found).argsort()]
+        residuals.append(torch.linalg.solve(blocks, weights[rows]).flatten(0, 1))
+        indices.append(rows.flatten())
+    return torch.cat(residuals)[torch.cat(indices).argsort()]
 
 
 def _log(value: Tensor) -> nn.Parameter:

@@ -1,4 +1,4 @@
-"""The network learns the teacher as a function: on the training clips and on clips between them."""
+"""Fit the teacher, and its soft targets for training clips and for mixtures of them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mmperson.models.tokens import Tokens
 from mmperson.schema import MODALITIES
 from mmperson.training.distillation.gaussian_process import fit_kernel
 
-_NEIGHBOURS = 16  # Clips of the most similar sound that one is mixed with.
-_MIXED_AT_MOST = 0.7  # Share of the neighbour in the mixture.
+_NEIGHBOURS = 16  # A clip's audio is mixed with that of one of its nearest neighbours.
+_MAX_SHARE = 0.7  # Of the neighbour in the mixture.
 
 
 def presence_code(present: Tensor) -> Tensor:
-    """Number the subsets of modalities: 1 for video, 2 for audio, 4 for text, summed.
+    """Encode subsets of modalities: the sum of 1 for video, 2 for audio, 4 for text.
 
     Args:
         present: float (row, 3), 1 where video, audio, text is present.
@@ -41,11 +41,11 @@ def presence_code(present: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A Gaussian process for every subset of modalities, with the features of the training rows.
+    """A Gaussian process per subset of modalities, with the features of the training rows.
 
     Attributes:
         memories: The fitted processes by presence code.
-        features: float (row, feature) of ``audio`` and ``text``, for the modalities at hand.
+        features: float (row, feature) of ``audio`` and ``text``, for the recipe's modalities.
         mean: float (trait,), mean of the training targets.
         scale: float (trait,), their standard deviation.
     """
@@ -56,7 +56,7 @@ class Teacher:
     scale: Tensor
 
     def score(self, features: dict[str, Tensor], present: Tensor) -> npt.NDArray[np.float32]:
-        """Score rows with every subset of what they have.
+        """Score rows with every subset of their modalities.
 
         Args:
             features: float (row, feature) by modality.
@@ -68,23 +68,26 @@ class Teacher:
         scores = torch.full((len(present), 8, len(self.mean)), math.nan)
         codes = presence_code(present)
         for code, memory in self.memories.items():
-            whole = (codes & code) == code
-            rows = _joined(features, code)[whole]
-            scores[whole, code] = self.mean + self.scale * memory(rows)
+            has_all = (codes & code) == code
+            rows = _concatenate(features, code)[has_all]
+            scores[has_all, code] = self.mean + self.scale * memory(rows)
         return scores.numpy()
 
 
 def fit_teacher(
     network: PersonalityNetwork, rows: ClipDataset, config: TeacherConfig, seed: int, run: Path
 ) -> Teacher:
-    """Fit a process per subset of modalities, and fill the network's memories with the single ones.
+    """Fit a process per subset of modalities; fill the network's memories with the unimodal ones.
 
     Args:
-        network: Gives the features: its pretrained token states and its standardised descriptors.
-        rows: Training rows, with the token states of a text encoder that has seen no label.
-        config: The teacher.
-        seed: Seed of its draws.
-        run: Run folder; a teacher that is there already is taken up.
+        network: Standardises the descriptors; its memories are filled.
+        rows: Training rows, with cached features of the pretrained text encoder.
+        config: The teacher's settings.
+        seed: Seed of the draws.
+        run: Run folder; processes that it already contains are loaded.
+
+    Returns:
+        The teacher, with the features of the rows.
     """
     features = _features(network, rows)
     targets = torch.from_numpy(rows.targets)
@@ -92,16 +95,16 @@ def fit_teacher(
     present = torch.from_numpy(rows.present)
     memories = {}
     for code in _codes(features):
-        whole = (presence_code(present) & code) == code
+        has_all = (presence_code(present) & code) == code
         path = run / f"teacher_{code}.safetensors"
-        width = _joined(features, code).shape[1]
+        joined = _concatenate(features, code)
         if not path.is_file():
-            part = _joined(features, code)[whole]
-            wanted = ((targets - mean) / scale)[whole]
-            sources = rows.source_id[whole.numpy()]
-            kernel = fit_kernel(_parts(features, code), part, wanted, sources, config, seed)
-            write_tensors(path, kernel.remember(part, wanted).state_dict(), {})
-        memories[code] = KernelMemory(width, len(mean))
+            part = joined[has_all]
+            standard = ((targets - mean) / scale)[has_all]
+            sources = rows.source_id[has_all.numpy()]
+            kernel = fit_kernel(_parts(features, code), part, standard, sources, config, seed)
+            write_tensors(path, kernel.remember(part, standard).state_dict(), {})
+        memories[code] = KernelMemory(joined.shape[1], len(mean))
         memories[code].load_state_dict(load_file(path))
     if "audio" in features:
         network.encoders["audio"].memory.load_state_dict(memories[2].state_dict())
@@ -114,10 +117,10 @@ def epoch_rows(
     teacher: Teacher, network: PersonalityNetwork, rows: ClipDataset, config: TeacherConfig,
     seed: int, epoch: int,
 ) -> tuple[ClipDataset, npt.NDArray[np.float32]]:  # fmt: skip
-    """Change the sounds of some rows and let the teacher score all of them.
+    """Change the audio of some rows, and score all rows with the teacher.
 
-    A sound is mixed with that of a similar clip, or replaced by that of any clip. The rows are a
-    function of (seed, epoch).
+    Audio is mixed with that of a similar clip, or replaced by that of a random one, as a function
+    of (seed, epoch).
 
     Returns:
         The rows, and the teacher's scores, float32 (row, 8, trait) by presence code.
@@ -126,19 +129,19 @@ def epoch_rows(
     if rows.spec.audio is None:
         return rows, teacher.score(teacher.features, present)
     random = np.random.default_rng([seed, epoch, 1])
-    sound = teacher.features["audio"].numpy()
-    heard = np.flatnonzero(rows.present[:, MODALITIES.index("audio")])
-    kind = random.random(len(rows))
-    mixed = heard[kind[heard] < config.mixed]
-    swapped = heard[(kind[heard] >= config.mixed) & (kind[heard] < config.mixed + config.swapped)]
-    changed = sound.copy()
-    nearest = _neighbours(sound, heard, mixed)
+    audio = teacher.features["audio"].numpy()
+    audible = np.flatnonzero(rows.present[:, MODALITIES.index("audio")])
+    draw = random.random(len(rows))[audible]
+    mixed = audible[draw < config.mixed]
+    swapped = audible[(draw >= config.mixed) & (draw < config.mixed + config.swapped)]
+    changed = audio.copy()
+    nearest = _neighbours(audio, audible, mixed)
     near = nearest[np.arange(len(mixed)), random.integers(nearest.shape[1], size=len(mixed))]
-    share = _MIXED_AT_MOST * random.random((len(mixed), 1), dtype=np.float32)
-    changed[mixed] = (1 - share) * sound[mixed] + share * sound[near]
-    changed[swapped] = sound[random.choice(heard, size=len(swapped))]
+    share = _MAX_SHARE * random.random((len(mixed), 1), dtype=np.float32)
+    changed[mixed] = (1 - share) * audio[mixed] + share * audio[near]
+    changed[swapped] = audio[random.choice(audible, size=len(swapped))]
     touched = np.concatenate([mixed, swapped])
-    noise = random.standard_normal((len(touched), sound.shape[1]), dtype=np.float32)
+    noise = random.standard_normal((len(touched), audio.shape[1]), dtype=np.float32)
     changed[touched] += config.jitter * noise
     features = teacher.features | {"audio": torch.from_numpy(changed)}
     encoder = network.encoders["audio"]
@@ -147,15 +150,16 @@ def epoch_rows(
 
 
 def _neighbours(
-    sound: npt.NDArray[np.float32], heard: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    audio: npt.NDArray[np.float32], audible: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the most similar other sounds, int64 (row, neighbour)."""
-    a, b = torch.from_numpy(sound[rows]), torch.from_numpy(sound[heard])
-    nearest = torch.cdist(a, b).topk(min(_NEIGHBOURS + 1, len(heard)), largest=False).indices
-    return heard[nearest[:, 1:].numpy()]
+    """Return the nearest other rows with audio, int64 (row, neighbour)."""
+    a, b = torch.from_numpy(audio[rows]), torch.from_numpy(audio[audible])
+    nearest = torch.cdist(a, b).topk(min(_NEIGHBOURS + 1, len(audible)), largest=False).indices
+    return audible[nearest[:, 1:].numpy()]
 
 
 def _codes(features: dict[str, Tensor]) -> list[int]:
+    """Presence codes of all non-empty subsets of the modalities."""
     bits = [1 << MODALITIES.index(name) for name in features]
     sizes = range(1, len(bits) + 1)
     return [sum(subset) for size in sizes for subset in itertools.combinations(bits, size)]
@@ -165,12 +169,12 @@ def _names(features: dict[str, Tensor], code: int) -> list[str]:
     return [name for name in features if code & (1 << MODALITIES.index(name))]
 
 
-def _joined(features: dict[str, Tensor], code: int) -> Tensor:
+def _concatenate(features: dict[str, Tensor], code: int) -> Tensor:
     return torch.cat([features[name] for name in _names(features, code)], dim=1)
 
 
 def _parts(features: dict[str, Tensor], code: int) -> dict[str, slice]:
-    """Columns of descriptors, text components and transcript length in the joined features."""
+    """Columns of descriptors, text components and transcript length in ``_concatenate``."""
     parts: dict[str, slice] = {}
     start = 0
     for name in _names(features, code):
@@ -184,13 +188,13 @@ def _parts(features: dict[str, Tensor], code: int) -> dict[str, slice]:
 
 
 def _features(network: PersonalityNetwork, rows: ClipDataset) -> dict[str, Tensor]:
-    """Clip-level features of every row; those of an absent modality mean nothing."""
-    found: dict[str, Tensor] = {}
+    """Clip-level features of every row; those of an absent modality are undefined."""
+    features: dict[str, Tensor] = {}
     if rows.spec.audio is not None:
-        found["audio"] = network.encoders["audio"].standardise(rows.vectors("audio")[0])
+        features["audio"] = network.encoders["audio"].standardise(rows.vectors("audio")[0])
     if "text" in rows.features:
-        found["text"] = torch.cat([
+        features["text"] = torch.cat([
             describe_text(Tokens(state.float().unsqueeze(0), torch.ones(1, len(state))))
             for state in rows.features["text"]
         ])  # fmt: skip
-    return found
+    return features
