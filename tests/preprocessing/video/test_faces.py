@@ -185,7 +185,7 @@ def test_a_changed_model_is_never_loaded(project_root: Path, tmp_path: Path, cha
         content.append(0)
     path = tmp_path / MODEL_FILE
     path.write_bytes(content)
-    with pytest.raises(BundleCorrupt, match="not the centerface"):
+    with pytest.raises(BundleCorrupt, match="not the shipped centerface"):
         FaceDetector(path)
 
 
