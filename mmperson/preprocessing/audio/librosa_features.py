@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Collection
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
@@ -51,13 +51,8 @@ FEATURES: Final = {
 }
 """The functions of ``librosa.feature`` that need only a waveform."""
 
-STATISTICS: Final[Mapping[str, Callable[..., Any]]] = {
-    "mean": np.mean,
-    "std": np.std,
-    "min": np.min,
-    "max": np.max,
-    "median": np.median,
-}
+STATISTICS: Final = ("mean", "std", "min", "max", "median")
+"""Functions of numpy."""
 
 
 class LibrosaSettings(Record):
@@ -85,7 +80,8 @@ class LibrosaSettings(Record):
     @classmethod
     def _check_names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         features = info.field_name == "features"
-        choices, kind = (FEATURES, "librosa feature") if features else (STATISTICS, "statistic")
+        choices: Collection[str] = FEATURES if features else STATISTICS
+        kind = "librosa feature" if features else "statistic"
         for name in names:
             if name not in choices:
                 hint = did_you_mean(name, choices)
@@ -175,5 +171,5 @@ class LibrosaSpec(LibrosaSettings, SoundSpec):
             start += rows
         if not self.statistics:
             return columns
-        statistics = [STATISTICS[name](columns, axis=0) for name in self.statistics]
+        statistics = [getattr(np, name)(columns, axis=0) for name in self.statistics]
         return np.concatenate(statistics).astype(np.float32)[np.newaxis]

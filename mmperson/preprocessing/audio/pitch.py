@@ -80,7 +80,7 @@ def track_pitch(
         by synthesis of speech melody, Journal of Speech Sciences 1, 2011.
     """
     power, correlation = _autocorrelation(waveform, centres[active], rate_hz)
-    lags = np.arange(correlation.shape[1]) + _shortest_lag(rate_hz) - 1
+    lags = np.arange(correlation.shape[1]) + int(rate_hz / HIGHEST_HZ) - 1
     peaks = _peak_scores(correlation, lags)
     pitch_hz, strength = _best_peaks(peaks, correlation, lags, rate_hz)
     voiced = strength >= _VOICED
@@ -148,16 +148,12 @@ def _highest(padded: Float32, start: Float64, width: Float64) -> tuple[Float64, 
     return top + shift, height
 
 
-def _shortest_lag(rate_hz: int) -> int:
-    return int(rate_hz / HIGHEST_HZ)
-
-
 def _autocorrelation(
     waveform: Float32, centres: npt.NDArray[np.int64], rate_hz: int
 ) -> tuple[Float32, Float32]:
     """Return power, and autocorrelation over that of the window; Boersma 1993, equation 9."""
     length = round(_PERIODS * rate_hz / LOWEST_HZ)
-    first, last = _shortest_lag(rate_hz) - 1, int(np.ceil(rate_hz / LOWEST_HZ)) + 1
+    first, last = int(rate_hz / HIGHEST_HZ) - 1, int(np.ceil(rate_hz / LOWEST_HZ)) + 1
     n_fft = _fast_length(length + last)  # Padding: no circular overlap within the lags.
     window = np.hanning(length + 2)[1:-1].astype(np.float32)
     of_window = np.fft.irfft(np.abs(np.fft.rfft(window, n_fft)) ** 2)[: last + 1]

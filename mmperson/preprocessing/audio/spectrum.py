@@ -75,7 +75,7 @@ def mel_filters(rate_hz: int, n_fft: int, n_mels: int) -> Float32:
     """Build triangular filters of unit area, evenly spaced on the mel scale.
 
     Args:
-        rate_hz: Sample rate.
+        rate_hz: Sample rate, at least 2,000.
         n_fft: Samples per frame.
         n_mels: Number of bands.
 
@@ -85,7 +85,7 @@ def mel_filters(rate_hz: int, n_fft: int, n_mels: int) -> Float32:
     Source:
         Slaney, Auditory Toolbox, Technical Report 1998-010, Interval Research, 1998.
     """
-    top = _hz_to_mel(rate_hz / 2)
+    top = _MEL_BREAK_HZ * _MEL_LINEAR + math.log(rate_hz / 2 / _MEL_BREAK_HZ) * _MEL_LOG
     edges_hz = _mel_to_hz(np.linspace(0.0, top, n_mels + 2))
     lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     frequency = bin_frequencies_hz(rate_hz, n_fft)[:, np.newaxis]
@@ -147,12 +147,6 @@ def cosine_basis(size: int, count: int) -> Float64:
     basis[0] /= math.sqrt(2.0)
     basis.flags.writeable = False
     return basis
-
-
-def _hz_to_mel(frequency_hz: float) -> float:
-    if frequency_hz < _MEL_BREAK_HZ:
-        return frequency_hz * _MEL_LINEAR
-    return _MEL_BREAK_HZ * _MEL_LINEAR + math.log(frequency_hz / _MEL_BREAK_HZ) * _MEL_LOG
 
 
 def _mel_to_hz(mel: Float64) -> Float64:
