@@ -1,4 +1,4 @@
-"""Decoded arrays to network inputs, by one code for training and inference."""
+"""Turn decoded arrays into network inputs, with one code for training and inference."""
 
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS, acoustic_descriptors
 from mmperson.preprocessing.audio.log_mel import log_mel
@@ -18,7 +18,7 @@ from mmperson.preprocessing.spec import (
     TextSpec,
     WaveformSpec,
 )
-from mmperson.preprocessing.text.encode import encode_text, load_tokenizer, tokenizer_sha256
+from mmperson.preprocessing.text.encode import load_tokenizer, tokenizer_sha256
 from mmperson.preprocessing.video.frames import prepare_frames
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "WaveformSpec",
     "acoustic_descriptors",
     "collate",
-    "encode_text",
     "load_tokenizer",
     "log_mel",
     "prepare_clip",

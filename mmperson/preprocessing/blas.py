@@ -1,11 +1,10 @@
-"""Matrix products on one thread, whatever numpy was set to.
+"""Run numpy's matrix products on one thread.
 
-On several threads BLAS adds in another order, so that a clip's scores would differ in their last
-bits from machine to machine; and for products as small as these its threads cost three times the
-processor time and save none.
+With several threads, BLAS adds in another order, so the last bits of a score would differ between
+machines. For products this small, threads also cost three times the processor time and save none.
 
-The number of threads belongs to the process, so that to set and restore it around every clip would
-need a lock under which threads prepare their clips one after the other. So it is set for good.
+The setting belongs to the process. Restoring it after every clip would need a lock that serialises
+the preparation of clips, so it is set once and stays.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any
 
 
 def limit_blas_threads() -> None:
-    """Let numpy's matrix products run on one thread from now on, in the whole process.
+    """Limit numpy's matrix products to one thread, in the whole process.
 
-    Where more are set afterwards, the next call takes them back.
+    If more threads are set later, the next call sets one again.
     """
     for library in _libraries():
         if library.num_threads != 1:
-            # threadpoolctl from 3.7 on ignores all threads but the first that set a number.
+            # threadpoolctl from 3.7 on obeys only the thread that set a number first.
             release = getattr(library, "clear_controlling_thread", None)
             if release is not None:
                 release(force=True)
@@ -30,7 +29,7 @@ def limit_blas_threads() -> None:
 
 @functools.cache
 def _libraries() -> list[Any]:
-    """Find the libraries that compute, once: numpy has loaded its own by now."""
-    from threadpoolctl import ThreadpoolController  # Here: text alone need not wait for it.
+    """Find the loaded BLAS libraries once; numpy has loaded its own by now."""
+    from threadpoolctl import ThreadpoolController  # Here: text does not need it.
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)

@@ -1,4 +1,4 @@
-"""A decoded clip and its transcript to the inputs of a network, modality by modality."""
+"""Prepare the inputs of a network from a decoded clip and its transcript."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClipInputs:
-    """What a network reads of one clip; None where a modality is unread or absent.
+    """The inputs of one clip; None for a modality that is unread or absent.
 
     Attributes:
         video: uint8 (frame, 3, height, width), or float32 (column,).
-        audio: float32 (descriptor,), (time, mel), (sample,) or (column,): see ``AudioSpec``.
+        audio: float32, of the ``shape`` of its spec or shorter.
         text: int64 (token,), or with prompts (prompt, token); special tokens included.
-        warnings: What the reader of the scores should know; one sentence each.
-        absent: Why a modality that the spec reads is None, by its name.
+        warnings: One sentence each.
+        absent: Reason by modality, for those that the spec reads and the clip lacks.
     """
 
     video: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None
@@ -38,35 +38,33 @@ class ClipInputs:
 
     @property
     def present(self) -> npt.NDArray[np.bool_]:
-        """Whether there is video, audio, text: bool (3,)."""
+        """Whether video, audio and text are present, bool (3,)."""
         return np.array([part is not None for part in (self.video, self.audio, self.text)])
 
 
 def prepare_clip(
     clip: Clip | None, transcript: str | None, spec: InputSpec, tokenizer: Tokenizer | None
 ) -> ClipInputs:
-    """Prepare the modalities that a spec reads; what it does not read is left alone.
+    """Prepare the modalities that a spec reads.
 
-    Silent or very short sound and a transcript without a word are absent, with a warning. The
-    warnings of the clip itself are not repeated. Inputs are the same bits however many threads
-    numpy was given.
+    Silent or very short audio and a transcript without words are absent, with a warning. Warnings
+    of the clip are not repeated. Results are bit-identical for any number of numpy's threads.
 
     Args:
-        clip: From ``read_clip`` with ``spec.read_options()``. None if there is only text.
-        transcript: What is said, None if unknown.
+        clip: From ``read_clip`` with ``spec.read_options()``; None if there is only text.
+        transcript: None if unknown.
         spec: The preprocessing.
-        tokenizer: From ``load_tokenizer``; None where the spec reads no text.
-
-    Returns:
-        The inputs.
+        tokenizer: From ``load_tokenizer``; None if the spec reads no text.
 
     Raises:
-        UsageError: The clip was read with other settings than the spec's, or there is no tokenizer.
-        MissingExtra: A package is needed that is not installed, see ``ModalitySpec.require``.
+        UsageError: The clip was read with other settings than the spec's, or a tokenizer is needed.
+        MissingExtra: A package is missing; see ``ModalitySpec.require``.
     """
-    made = {name: part.prepare(clip, transcript, tokenizer) for name, part in spec.parts.items()}
+    prepared = {
+        name: part.prepare(clip, transcript, tokenizer) for name, part in spec.parts.items()
+    }
     return ClipInputs(
-        **{name: prepared.array for name, prepared in made.items()},
-        warnings=tuple(chain.from_iterable(prepared.warnings for prepared in made.values())),
-        absent={name: prepared.absent for name, prepared in made.items() if prepared.absent},
+        **{name: modality.array for name, modality in prepared.items()},
+        warnings=tuple(chain.from_iterable(modality.warnings for modality in prepared.values())),
+        absent={name: modality.absent for name, modality in prepared.items() if modality.absent},
     )

@@ -1,4 +1,4 @@
-"""Several clips as the arrays of one batch, by one code for training and inference."""
+"""Collate clips into a batch, with one code for training and inference."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from mmperson.preprocessing.spec import InputSpec
 Arrays = dict[str, npt.NDArray[Any]]
 
 VIDEO_SHOWN: Final = "video_shown"
-"""Input of graphs that look at each picture by itself; see ``deduplicate_frames``."""
+"""Input of graphs that encode each picture once; see ``deduplicate_frames``."""
 
 
 def collate(clips: Sequence[ClipInputs], spec: InputSpec) -> Arrays:
-    """Stack clips: padded at the end with zeros, and a mask of what is real.
+    """Stack clips, zero-padded at the end, with masks.
 
-    Video and audio have the size that the spec gives them; text is padded to the longest one. An
-    absent modality holds zeros, its first element marked real so that no mean divides by nothing;
-    ``present`` says that it is absent. A column that is not a number is masked, and so is a token
-    of -1, which fills up the shorter ones of several prompts.
+    Video and audio are padded to the shape of the spec, text to the longest transcript. An absent
+    modality is zeros with ``present`` 0; its first element is unmasked, so that no mean divides by
+    zero. NaN columns and tokens of -1, the padding of shorter prompts, are masked.
 
     Args:
-        clips: Made with the same spec.
+        clips: Prepared with the same spec.
         spec: The preprocessing.
 
     Returns:
-        ``present`` float32 (batch, 3), and for each modality that is read its array by its name,
-        (batch, …), with ``<name>_mask``, float32 (batch, length): 1 where an element of the first
-        axis is real. Text with prompts has a mask (batch, prompt, token).
+        ``present``, float32 (batch, 3), and for each modality ``<name>``, (batch, …), and
+        ``<name>_mask``, float32 (batch, length): 1 where an element of the first axis is real. The
+        mask of text with prompts is (batch, prompt, token).
     """
     batch: Arrays = {"present": np.stack([clip.present for clip in clips]).astype(np.float32)}
     for name, part in spec.parts.items():
@@ -41,27 +40,26 @@ def collate(clips: Sequence[ClipInputs], spec: InputSpec) -> Arrays:
 
 
 def deduplicate_frames(batch: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-    """Leave out pictures that a clip shows again, so that an image network sees each once.
+    """Drop repeated frames, so that an image network encodes each picture once.
 
-    A clip with fewer frames than were asked for repeats some, and so do a still picture and the
-    decode profile ``key``.
+    Frames repeat in a clip with fewer frames than requested, in a still picture, and in the decode
+    profile ``key`` (keyframes only).
 
     Args:
         batch: From ``collate``, with ``video`` uint8 (batch, frame, 3, height, width).
 
     Returns:
-        ``video`` uint8 (batch, picture, 3, height, width), padded at the end with zeros, and
-        ``video_shown`` int64 (batch, frame): which of its clip's pictures a frame shows.
+        ``video`` uint8 (batch, picture, 3, height, width), zero-padded at the end, and
+        ``video_shown`` int64 (batch, frame): the index of each frame's picture in its clip.
     """
     frames = batch["video"]
-    shown = np.zeros(frames.shape[:2], dtype=np.int64)
-    kept: list[list[int]] = []
-    for row, clip in enumerate(frames):
-        places: dict[bytes, int] = {}
-        content = [frame.tobytes() for frame in clip]
-        shown[row] = [places.setdefault(picture, len(places)) for picture in content]
-        kept.append(np.unique(shown[row], return_index=True)[1].tolist())
-    pictures = np.zeros((len(frames), max(map(len, kept)), *frames.shape[2:]), dtype=frames.dtype)
-    for target, clip, chosen in zip(pictures, frames, kept, strict=True):
+    index = np.zeros(frames.shape[:2], dtype=np.int64)
+    first = []
+    for row, clip in zip(index, frames, strict=True):
+        pictures: dict[bytes, int] = {}
+        row[:] = [pictures.setdefault(frame.tobytes(), len(pictures)) for frame in clip]
+        first.append(np.unique(row, return_index=True)[1])
+    video = np.zeros((len(frames), max(map(len, first)), *frames.shape[2:]), dtype=frames.dtype)
+    for target, clip, chosen in zip(video, frames, first, strict=True):
         target[: len(chosen)] = clip[chosen]
-    return {"video": pictures, VIDEO_SHOWN: shown}
+    return {"video": video, VIDEO_SHOWN: index}

@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 
 
 class ColumnSpec(ModalitySpec):
-    """Feature columns of a manifest; no clip has them.
-
-    Attributes:
-        kind: Name of the representation.
-        columns: Their names.
-    """
+    """Feature columns of a manifest; clips do not have them."""
 
     source: ClassVar[Literal["clip", "manifest", "transcript"]] = "manifest"
+    description: ClassVar[str] = "published features"
 
     kind: Literal["columns"] = "columns"
     columns: tuple[str, ...]
@@ -34,13 +30,8 @@ class ColumnSpec(ModalitySpec):
         """(column,)."""
         return (len(self.columns),)
 
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "published features"
-
     def published(self, table: FeatureTable, row: int) -> npt.NDArray[np.float32] | None:
-        """Return the values of a row, NaN where unknown; None if none is known.
+        """Return a row's values, NaN where unknown, or None if all are unknown.
 
         Raises:
             DataError: The manifest lacks a column.
@@ -57,5 +48,5 @@ class ColumnSpec(ModalitySpec):
     def prepare(
         self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
     ) -> Prepared:
-        """Say that a clip has no columns."""
-        return Prepared(None, "It is read from columns of a manifest, not from clips.")
+        """Return absent: only a manifest has columns."""
+        return Prepared(None, "It is read from manifest columns, not from clips.")

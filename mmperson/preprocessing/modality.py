@@ -1,7 +1,7 @@
-"""What every kind of input has: how one modality is read, prepared, collated, kept and checked.
+"""The interface of an input: how one modality is read, prepared, collated, cached and checked.
 
-A spec is a frozen record of numbers and the code that they belong to, so that a new kind of input
-is one module here. Only its fields are hashed and travel with the weights.
+A spec is a frozen record of parameters together with the code that uses them, so a new kind of
+input is one module. Only the fields are hashed and stored in the bundle.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """What became of one modality of a clip.
+    """One modality of a clip.
 
     Attributes:
-        array: The network's input; None where the modality is absent.
-        absent: Why it is absent.
-        warnings: What the reader of the scores should know; one sentence each.
+        array: The network's input; None if the modality is absent.
+        absent: Reason why it is absent.
+        warnings: One sentence each.
     """
 
     array: npt.NDArray[Any] | None
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
 
 
 class FeatureTable(Protocol):
-    """What a manifest holds beside clips and words."""
+    """Features in a manifest."""
 
     @property
     def descriptors(self) -> npt.NDArray[np.float32]:
@@ -47,7 +47,7 @@ class FeatureTable(Protocol):
 
 
 class Record(BaseModel):
-    """A frozen record that is strict about its keys."""
+    """A frozen record; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -57,9 +57,9 @@ class ModalitySpec(Record):
 
     Attributes:
         source: What it is prepared from.
-        dtype: Type of a prepared array.
-        may_be_shorter: Whether an array may have less than ``shape`` along its first axis.
-        augmentation: What of ``training.augment`` changes it at random, if anything does.
+        dtype: Of a prepared array.
+        may_be_shorter: Whether the first axis may be shorter than that of ``shape``.
+        augmentation: Name of the augmentation in ``training.augment``, None for none.
     """
 
     source: ClassVar[Literal["clip", "manifest", "transcript"]] = "clip"
@@ -69,61 +69,61 @@ class ModalitySpec(Record):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Axes of a prepared array, of the longest one where lengths differ."""
+        """Shape of a prepared array, of the longest one if lengths differ."""
         raise NotImplementedError
 
     @property
     def graph_shape(self) -> tuple[int | None, ...]:
-        """Axes of the graph's input behind the batch; None where any size will do."""
+        """Shape of the graph's input without the batch axis; None where any size is valid."""
         return self.shape
 
     @property
     def mask_axes(self) -> int:
-        """How many axes of an array the mask has."""
+        """Number of leading axes that the mask covers."""
         return 1
 
     @property
     def nbytes(self) -> int:
-        """Size of a prepared array in bytes, at most."""
+        """Maximum size of a prepared array in bytes."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def description(self) -> str:
-        """What the model card says is read."""
+        """What the model card says that the network reads."""
         raise NotImplementedError
 
     def read_options(self) -> dict[str, Any]:
-        """Return the arguments of ``read_clip`` that decode what is read."""
+        """Return the arguments of ``read_clip`` for this modality."""
         return {}
 
     def require(self) -> None:
-        """Raise unless everything that preparing needs is installed.
+        """Check that the packages for preparing are installed.
 
         Raises:
-            MissingExtra: A package is not.
+            MissingExtra: A package is missing.
         """
 
     def preload(self) -> None:
-        """Load what the first clip would load: a worker has less room once it is confined."""
+        """Load libraries and models before the memory of a worker is limited."""
 
     def published(self, table: FeatureTable, row: int) -> npt.NDArray[np.float32] | None:
-        """Return what a manifest's row holds already; None if the clip must be read."""
+        """Return the features of a manifest row; None if the clip must be read."""
         return None
 
     def prepare(
         self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
     ) -> Prepared:
-        """Prepare the modality of one clip, see ``prepare_clip``."""
+        """Prepare the modality of one clip; see ``prepare_clip``."""
         raise NotImplementedError
 
     def batch_shape(self, arrays: Sequence[npt.NDArray[Any] | None]) -> tuple[int, ...]:
-        """Return the axes that arrays of several clips are padded to."""
+        """Return the shape to which the arrays of several clips are padded."""
         return self.shape
 
     def collate(
         self, arrays: Sequence[npt.NDArray[Any] | None]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        """Stack the arrays of several clips and mark what is real, see ``collate.collate``."""
+        """Stack the arrays of several clips and mask the padding; see ``collate.collate``."""
         shape = self.batch_shape(arrays)
         batch = np.zeros((len(arrays), *shape), dtype=self.dtype)
         mask = np.zeros((len(arrays), *shape[: self.mask_axes]), dtype=np.float32)
@@ -141,7 +141,7 @@ class ModalitySpec(Record):
         return batch, mask
 
     def fits(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-        """Return whether an array of this type and shape can have been prepared by this spec."""
+        """Return whether this spec can have prepared an array of this dtype and shape."""
         if dtype != self.dtype:
             return False
         if not self.may_be_shorter:

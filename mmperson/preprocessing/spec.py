@@ -1,8 +1,8 @@
-"""Every number of the preprocessing, in one hashed record that travels with the weights.
+"""All parameters of the preprocessing, in one hashed record that is stored in the bundle.
 
-Training and inference prepare inputs by the same code from the same record. Caches and bundles
-carry ``InputSpec.hash``; a difference is an error, never a silent drift. A new kind of input is a
-module that defines its spec, and its name in one of the unions below.
+Training and inference prepare inputs with the same code and the same record. Caches and bundles
+store ``InputSpec.hash``; a mismatch is an error. To add an input, write a module that defines its
+spec and add the spec to one of the unions below.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ AudioSpec = Annotated[
 
 
 class InputSpec(Record):
-    """The preprocessing of one network: a part per modality, None where it reads none."""
+    """The preprocessing of one network; None for a modality that it does not read."""
 
     video: VideoSpec | None = None
     audio: AudioSpec | None = None
@@ -57,47 +57,47 @@ class InputSpec(Record):
 
     @property
     def hash(self) -> str:
-        """Return the SHA-256 of the canonical JSON form, as 64 hex digits."""
+        """SHA-256 of the canonical JSON form, 64 hex digits."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def parts(self) -> dict[str, ModalitySpec]:
-        """What is read, by modality, in the order video, audio, text."""
+        """Specs by modality, in the order video, audio, text."""
         named = {"video": self.video, "audio": self.audio, "text": self.text}
         return {name: part for name, part in named.items() if part is not None}
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names of the modalities that are read, in the order video, audio, text."""
+        """Names of the modalities, in the order video, audio, text."""
         return tuple(self.parts)
 
     @property
     def reads_turns(self) -> bool:
-        """Whether a transcript must say who speaks."""
+        """Whether the transcript must keep the speakers' names."""
         return self.text is not None and self.text.reads_turns
 
     def subset(self, modalities: Collection[str]) -> InputSpec:
-        """Return the spec of some modalities alone."""
+        """Return the spec with only these modalities."""
         return self.model_copy(update=dict.fromkeys(set(self.parts) - set(modalities)))
 
     def read_options(self) -> dict[str, Any]:
-        """Return the arguments of ``read_clip`` that decode what is read, and nothing else."""
+        """Return the arguments of ``read_clip`` that decode only what the network reads."""
         options: dict[str, Any] = {"frames": 0, "audio": None}
         for part in self.parts.values():
             options |= part.read_options()
         return options
 
     def require(self) -> None:
-        """Raise unless everything that preparing needs is installed.
+        """Check that the packages for preparing are installed.
 
         Raises:
-            MissingExtra: A package is not.
+            MissingExtra: A package is missing.
         """
         for part in self.parts.values():
             part.require()
 
     def preload(self) -> None:
-        """Load what the first clip would load: a worker has less room once it is confined."""
+        """Load libraries and models before the memory of a worker is limited."""
         for part in self.parts.values():
             part.preload()

@@ -25,15 +25,12 @@ class PeakSpec(SoundSpec):
     """An input that the package does not know: the peak of every second."""
 
     may_be_shorter: ClassVar[bool] = True
+    description: ClassVar[str] = "peaks"
     kind: Literal["peak"] = "peak"
 
     @property
     def shape(self):
         return (int(self.window_s), 1)
-
-    @property
-    def description(self):
-        return "peaks"
 
     def measure(self, waveform, *, mono):
         seconds = [waveform[i : i + self.source_rate_hz] for i in range(0, len(waveform), 16_000)]

@@ -3,7 +3,7 @@ import torch
 
 from mmperson.config import DialogueConfig
 from mmperson.models.encoders.dialogue import DialogueEncoder
-from mmperson.preprocessing import DialogueSpec, InputSpec, collate, encode_text, load_tokenizer
+from mmperson.preprocessing import DialogueSpec, InputSpec, collate, load_tokenizer
 from mmperson.preprocessing.clip import ClipInputs
 
 SPEC = DialogueSpec(tokenizer_sha256="", marker=30_522)
@@ -19,7 +19,7 @@ def network(request):
 
 
 def batch(tokenizer, *texts):
-    clips = [ClipInputs(text=encode_text(text, tokenizer, SPEC)) for text in texts]
+    clips = [ClipInputs(text=SPEC.encode(text, tokenizer)) for text in texts]
     arrays = collate(clips, InputSpec(text=SPEC))
     return torch.from_numpy(arrays["text"]), torch.from_numpy(arrays["text_mask"])
 

@@ -29,7 +29,7 @@ from mmperson.models.layers.lora import LowRank
 from mmperson.preprocessing.clip import ClipInputs
 from mmperson.preprocessing.collate import collate
 from mmperson.preprocessing.spec import DialogueSpec, InputSpec, TextSpec
-from mmperson.preprocessing.text.encode import encode_text, load_tokenizer
+from mmperson.preprocessing.text.encode import load_tokenizer
 
 
 def encoder(weights: Path, **options) -> TextEncoder:
@@ -90,7 +90,7 @@ def test_a_prompt_gives_one_token_that_follows_what_comes_behind_it(tiny_text_we
     config = TransformerConfig(weights=str(tiny_text_weights), layers=(2,), prompt="psychology")
     network = TextEncoder(config, spec).eval()
     tokenizer = load_tokenizer(tiny_text_weights / "tokenizer.json")
-    ids = encode_text("the river", tokenizer, spec)
+    ids = spec.encode("the river", tokenizer)
     batch = collate([ClipInputs(text=ids)], InputSpec(text=spec))
     x, mask = torch.from_numpy(batch["text"]), torch.from_numpy(batch["text_mask"])
     tokens = network.features(x, mask)

@@ -1,1 +1,1 @@
-"""Waveforms to features: descriptors, prosody, spectra."""
+"""Audio inputs: descriptors, prosody, spectra, waveforms."""

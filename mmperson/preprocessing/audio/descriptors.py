@@ -1,13 +1,12 @@
-"""Twenty-six numbers that say how a recording sounds, as First Impressions V2 publishes them.
+"""The 26 acoustic descriptors that First Impressions V2 publishes.
 
-Each is a mean over the frames of the first seconds, so order in time is lost. The definitions are
-librosa's; the code needs numpy alone, shares one spectrum between all of them and takes about
-10 ms for 7 s.
+Each is a mean over the frames of the first seconds. The definitions are librosa's. The code needs
+only numpy, computes one spectrum for all descriptors and takes about 10 ms for 7 s of audio.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +37,7 @@ DESCRIPTORS: Final = (
     "zero_crossing_rate",
     *(f"mfcc{number}" for number in range(1, 21)),
 )
-"""Names of the descriptors in their order; the published tables say rmse and rolloff for two."""
+"""Names of the descriptors, in order; the published tables call two of them rmse and rolloff."""
 
 _ROLLOFF_SHARE: Final = 0.85
 _NEAR_ZERO: Final = 1e-10  # A sample this close to zero has no sign.
@@ -48,27 +47,23 @@ _TINY: Final = np.finfo(np.float32).tiny
 
 
 class DescriptorSpec(SoundSpec):
-    """How a waveform becomes 26 clip-level acoustic descriptors.
+    """Twenty-six acoustic descriptors of a clip.
 
     Means over time of librosa's chroma, RMS, spectral centroid, bandwidth, roll-off, zero-crossing
-    rate and 20 mel-frequency cepstral coefficients, in that order. The defaults are the settings
-    behind the published features of First Impressions V2: a 16-bit stereo file at 44,100 Hz, halved
-    in rate and measured by a librosa before version 0.10.
+    rate and 20 MFCCs, in that order. The defaults reproduce the published features of First
+    Impressions V2: 16-bit stereo at 44,100 Hz, decimated by two, librosa before version 0.10.
 
     Attributes:
-        kind: Name of the set.
-        source_rate_hz: Rate at which sound is read, a multiple of ``sample_rate_hz``.
-        sample_rate_hz: Rate that the waveform is resampled to.
-        window_s: Only the first seconds count, as in the published features.
-        n_fft: Samples per analysis frame.
+        source_rate_hz: Sample rate of the decoded audio, a multiple of ``sample_rate_hz``.
+        sample_rate_hz: Sample rate of the analysis.
+        n_fft: Samples per frame.
         hop_length: Samples between frames.
-        n_mels: Mel bands under the cepstral coefficients.
-        n_mfcc: Number of cepstral coefficients.
-        padding: What lies before the start and after the end of the sound. librosa mirrored the
-            sound (``reflect``) before version 0.10 and takes zeros (``constant``) since then.
+        padding: Padding at both ends. librosa before 0.10 used ``reflect``, now ``constant``.
         mono_gain: Factor for recordings with one channel. FFmpeg spreads one channel over two at
-            constant power, so that the published features measured those 3 dB lower.
+            constant power, so the published features of mono recordings are 3 dB lower.
     """
+
+    description: ClassVar[str] = "26 acoustic descriptors"
 
     kind: Literal["librosa26"] = "librosa26"
     source_rate_hz: int = Field(44_100, ge=8_000, le=192_000)
@@ -97,37 +92,32 @@ class DescriptorSpec(SoundSpec):
         """(descriptor,)."""
         return (6 + self.n_mfcc,)
 
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "26 acoustic descriptors"
-
     def published(self, table: FeatureTable, row: int) -> npt.NDArray[np.float32] | None:
-        """Return the descriptors of a row, unless some are unknown."""
-        found = table.descriptors[row]
-        return found.astype(np.float32) if np.isfinite(found).all() else None
+        """Return a row's descriptors, or None if one is unknown."""
+        values = table.descriptors[row]
+        return values.astype(np.float32) if np.isfinite(values).all() else None
 
     def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
-        """Measure a waveform at the rate of the published features, float32 (descriptor,)."""
+        """Compute the descriptors at ``sample_rate_hz``, float32 (descriptor,)."""
         if mono:
             waveform = waveform * np.float32(self.mono_gain)
         return acoustic_descriptors(to_analysis_rate(waveform, self), self)
 
 
 def acoustic_descriptors(waveform: npt.NDArray[Any], spec: DescriptorSpec) -> Float32:
-    """Measure the first ``window_s`` seconds of a waveform.
+    """Compute the descriptors of the first ``window_s`` seconds of a waveform.
 
     Args:
         waveform: float32 or float64 (sample,), mono at ``spec.sample_rate_hz``, full scale 1.
         spec: The settings.
 
     Returns:
-        float32 (descriptor,) in the order of ``DESCRIPTORS``: chroma in [0, 1], RMS where 1 is full
-        scale, centroid, bandwidth and roll-off in hertz, zero crossings per sample, cepstral
-        coefficients of decibels. Silence has finite values too.
+        float32 (descriptor,) in the order of ``DESCRIPTORS``: chroma in [0, 1], RMS with full scale
+        1, centroid, bandwidth and roll-off in hertz, zero crossings per sample, MFCCs of decibels.
+        Silence gives finite values.
 
     Raises:
-        UsageError: The waveform is empty, not finite, or not on the scale.
+        UsageError: The waveform is empty, not finite, or far beyond full scale.
     """
     check_waveform(waveform)
     samples = round(spec.window_s * spec.sample_rate_hz)
@@ -135,7 +125,7 @@ def acoustic_descriptors(waveform: npt.NDArray[Any], spec: DescriptorSpec) -> Fl
     frames = overlapping_frames(waveform, spec)
     power = power_spectrum(frames)
     magnitude = np.sqrt(power)
-    descriptors = [
+    values = [
         _mean_chroma(power, spec),
         _mean_rms(frames),
         *_mean_centroid_and_bandwidth(magnitude, spec),
@@ -143,18 +133,18 @@ def acoustic_descriptors(waveform: npt.NDArray[Any], spec: DescriptorSpec) -> Fl
         _mean_zero_crossing_rate(waveform, spec),
         *_mean_mfcc(power, spec),
     ]
-    return np.array(descriptors, dtype=np.float32)
+    return np.array(values, dtype=np.float32)
 
 
 def _mean_chroma(power: Float32, spec: DescriptorSpec) -> float:
-    """Share of the strongest pitch class that a pitch class has, over classes and frames."""
+    """Pitch classes relative to the strongest, averaged over classes and frames."""
     chroma = power @ chroma_filters(spec, estimate_tuning(power, spec))
     strongest = chroma.max(axis=1, keepdims=True)
     return float((chroma / _divisor(strongest)).mean(dtype=np.float64))
 
 
 def _mean_rms(frames: Float32) -> float:
-    """Root of the mean square of each frame."""
+    """Root mean square of a frame."""
     mean_square = np.einsum("fs,fs->f", frames, frames) / frames.shape[1]
     return float(np.sqrt(mean_square).mean(dtype=np.float64))
 
@@ -162,7 +152,7 @@ def _mean_rms(frames: Float32) -> float:
 def _mean_centroid_and_bandwidth(magnitude: Float32, spec: DescriptorSpec) -> tuple[float, float]:
     """Mean and standard deviation of frequency, weighted by magnitude."""
     frequency = bin_frequencies_hz(spec.sample_rate_hz, spec.n_fft)
-    # Double precision, because the bandwidth is the difference of two large numbers.
+    # In double precision: the bandwidth is the difference of two large numbers.
     moments = magnitude @ np.stack([np.ones_like(frequency), frequency, frequency**2], axis=1)
     total, first, second = moments.T
     total = _divisor(total)
@@ -172,14 +162,14 @@ def _mean_centroid_and_bandwidth(magnitude: Float32, spec: DescriptorSpec) -> tu
 
 
 def _mean_rolloff(magnitude: Float32, spec: DescriptorSpec) -> float:
-    """Lowest frequency at which the magnitudes up to it make 85 % of all."""
+    """Lowest frequency below which 85 % of the magnitude lies."""
     cumulative = np.cumsum(magnitude, axis=1)
     reached = cumulative >= _ROLLOFF_SHARE * cumulative[:, -1:]
     return float(bin_frequencies_hz(spec.sample_rate_hz, spec.n_fft)[reached.argmax(axis=1)].mean())
 
 
 def _mean_zero_crossing_rate(waveform: Float32, spec: DescriptorSpec) -> float:
-    """Changes of sign per sample; beyond the ends the outermost samples go on."""
+    """Sign changes per sample, with edge padding."""
     padded = np.pad(waveform, spec.n_fft // 2, mode="edge")
     negative = padded < -_NEAR_ZERO
     crossings = negative[1:] != negative[:-1]
@@ -188,15 +178,15 @@ def _mean_zero_crossing_rate(waveform: Float32, spec: DescriptorSpec) -> float:
 
 
 def _mean_mfcc(power: Float32, spec: DescriptorSpec) -> Float64:
-    """Cosine transform of the mel spectrum in decibels, at most 80 dB below its peak."""
+    """Cosine transform of the mel spectrum in decibels, clipped 80 dB below its peak."""
     mel = power @ mel_filters(spec.sample_rate_hz, spec.n_fft, spec.n_mels)
     decibel = 10.0 * np.log10(np.maximum(mel, _LEAST_POWER))
     decibel = np.maximum(decibel, decibel.max() - _RANGE_DB)
-    # The transform is linear: that of the mean over time is the mean of the transforms.
+    # The transform is linear, so it can follow the mean over time.
     mean_decibel = decibel.mean(axis=0, dtype=np.float64)
     return np.asarray(cosine_basis(spec.n_mels, spec.n_mfcc) @ mean_decibel)
 
 
 def _divisor(total: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return totals with 1 in place of what is too small to divide by."""
+    """Replace totals that are too small to divide by with 1."""
     return np.where(total < _TINY, total.dtype.type(1), total)

@@ -1,18 +1,18 @@
-"""Any of librosa's features, frame by frame or as statistics over the clip.
+"""Any of librosa's features, per frame or as statistics over time.
 
-librosa is part of the extra ``train``. Every other input is measured by numpy alone.
+librosa belongs to the extra ``train``. All other audio inputs need only numpy.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Collection
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmperson.errors import MissingExtra, did_you_mean
 from mmperson.preprocessing.audio.sound import SoundSpec
@@ -21,7 +21,7 @@ from mmperson.preprocessing.modality import Record
 
 
 class _Feature(NamedTuple):
-    """Rows of a feature, or the setting that says how many, and the settings that it takes."""
+    """Number of rows of a feature, or the setting with that number, and the arguments it takes."""
 
     rows: int | str
     takes: tuple[str, ...]
@@ -49,29 +49,22 @@ FEATURES: Final = {
     "tonnetz": _Feature(6, _TEMPORAL),
     "zero_crossing_rate": _Feature(1, ("hop_length",)),
 }
-"""The functions of ``librosa.feature`` that measure a waveform without further arguments."""
+"""The functions of ``librosa.feature`` that need only a waveform."""
 
-STATISTICS: Final[Mapping[str, Callable[..., Any]]] = {
-    "mean": np.mean,
-    "std": np.std,
-    "min": np.min,
-    "max": np.max,
-    "median": np.median,
-}
+STATISTICS: Final = ("mean", "std", "min", "max", "median")
+"""Functions of numpy."""
 
 
 class LibrosaSettings(Record):
-    """What is measured, and over which frames.
+    """Features, statistics and analysis frames.
 
     Attributes:
         features: Names of functions of ``librosa.feature``, in the order of the columns.
-        statistics: Names from ``STATISTICS``, taken over time; without one, every frame is kept.
-        source_rate_hz: Rate at which sound is read.
-        window_s: Only the first seconds count.
-        n_fft: Samples per analysis frame of spectral features.
+        statistics: Names from ``STATISTICS``, computed over time; empty keeps every frame.
+        source_rate_hz: Sample rate of the decoded audio.
+        window_s: Seconds from the start that are read.
+        n_fft: Samples per frame of spectral features.
         hop_length: Samples between frames; constant-Q features need a multiple of 64.
-        n_mels: Bands of the mel spectrogram, also under the cepstral coefficients.
-        n_mfcc: Cepstral coefficients.
     """
 
     features: tuple[str, ...] = Field(min_length=1, max_length=len(FEATURES))
@@ -83,29 +76,32 @@ class LibrosaSettings(Record):
     n_mels: int = Field(128, ge=8, le=512)
     n_mfcc: int = Field(20, ge=1, le=128)
 
-    @field_validator("features")
+    @field_validator("features", "statistics")
     @classmethod
-    def _known_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(names, FEATURES, "librosa feature")
-
-    @field_validator("statistics")
-    @classmethod
-    def _known_statistics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(names, STATISTICS, "statistic")
+    def _check_names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        features = info.field_name == "features"
+        choices: Collection[str] = FEATURES if features else STATISTICS
+        kind = "librosa feature" if features else "statistic"
+        for name in names:
+            if name not in choices:
+                hint = did_you_mean(name, choices)
+                raise ValueError(
+                    f"there is no {kind} {name!r}; choose from {', '.join(choices)}"
+                    + (f" ({hint})" if hint else "")
+                )
+        if len(set(names)) < len(names):
+            raise ValueError(f"a {kind} is named twice")
+        return names
 
     @model_validator(mode="after")
-    def _no_more_coefficients_than_bands(self) -> Self:
+    def _check_coefficients(self) -> Self:
         if "mfcc" in self.features and self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc ({self.n_mfcc}) must not exceed n_mels ({self.n_mels})")
         return self
 
 
 class LibrosaSpec(LibrosaSettings, SoundSpec):
-    """How a waveform becomes features of librosa.
-
-    Attributes:
-        kind: Name of the representation.
-    """
+    """Features of librosa."""
 
     may_be_shorter: ClassVar[bool] = True
 
@@ -113,46 +109,46 @@ class LibrosaSpec(LibrosaSettings, SoundSpec):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """How many columns each feature has."""
+        """Number of columns of each feature."""
         counts = (FEATURES[name].rows for name in self.features)
         return tuple(getattr(self, rows) if isinstance(rows, str) else rows for rows in counts)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(time, feature), or (1, statistic of a feature)."""
+        """(time, feature), or with statistics (1, statistic of a feature)."""
         if self.statistics:
             return (1, len(self.statistics) * sum(self.rows))
         return (1 + self.samples // self.hop_length, sum(self.rows))
 
     @property
     def description(self) -> str:
-        """What the model card says is read."""
-        what = f"{', '.join(self.statistics)} over time of " if self.statistics else ""
-        return f"{what}librosa's {', '.join(self.features)}; scoring needs the extra train"
+        """Features and statistics, and the extra that scoring needs."""
+        statistics = f"{', '.join(self.statistics)} over time of " if self.statistics else ""
+        return f"{statistics}librosa's {', '.join(self.features)}; scoring needs the extra train"
 
     def require(self) -> None:
-        """Raise unless librosa is installed.
+        """Check that librosa is installed.
 
         Raises:
-            MissingExtra: It is not.
+            MissingExtra: It is not installed.
         """
         if importlib.util.find_spec("librosa") is None:
             raise MissingExtra("librosa", "train")
 
     def preload(self) -> None:
-        """Measure a second of noise once: librosa compiles code when it is first used."""
+        """Process a second of noise: librosa compiles code on first use."""
         super().preload()
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.source_rate_hz)
         self.measure(noise.astype(np.float32), mono=False)
 
     def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
-        """Measure the features, float32 (time, feature), or (1, statistic of a feature).
+        """Compute the features, float32 (time, feature), or (1, statistic of a feature).
 
         Raises:
             MissingExtra: librosa is not installed.
         """
         self.require()
-        import librosa  # Here, because it is slow to import and part of the extra "train".
+        import librosa  # Here: slow to import, and part of the extra "train".
 
         settings = {
             name: getattr(self, name) for name in ("n_fft", "hop_length", "n_mels", "n_mfcc")
@@ -163,31 +159,17 @@ class LibrosaSpec(LibrosaSettings, SoundSpec):
         columns = np.empty((frames, sum(self.rows)), dtype=np.float32)
         start = 0
         for name, rows in zip(self.features, self.rows, strict=True):
-            given = {key: settings[key] for key in FEATURES[name].takes}
+            arguments = {key: settings[key] for key in FEATURES[name].takes}
             with warnings.catch_warnings():
-                # Constant-Q features look at short sound through windows that are longer still.
+                # The windows of constant-Q features are longer than short audio.
                 warnings.filterwarnings("ignore", message="n_fft=.* is too large")
-                found = getattr(librosa.feature, name)(y=waveform, **given)
-            found = np.abs(found) if np.iscomplexobj(found) else found
-            # The tempo is one number, which holds for all frames.
-            found = found.reshape(rows, -1)[:, :frames]
-            columns[:, start : start + rows] = np.nan_to_num(found.T)
+                values = getattr(librosa.feature, name)(y=waveform, **arguments)
+            values = np.abs(values) if np.iscomplexobj(values) else values
+            # The tempo is one number for all frames.
+            values = values.reshape(rows, -1)[:, :frames]
+            columns[:, start : start + rows] = np.nan_to_num(values.T)
             start += rows
         if not self.statistics:
             return columns
-        taken = [STATISTICS[name](columns, axis=0) for name in self.statistics]
-        return np.concatenate(taken).astype(np.float32)[np.newaxis]
-
-
-def _known(names: tuple[str, ...], choices: Any, kind: str) -> tuple[str, ...]:
-    """Refuse names that are unknown, with the nearest one, or given twice."""
-    for name in names:
-        if name not in choices:
-            hint = did_you_mean(name, choices)
-            raise ValueError(
-                f"there is no {kind} {name!r}; there are {', '.join(choices)}"
-                + (f" ({hint})" if hint else "")
-            )
-    if len(set(names)) < len(names):
-        raise ValueError(f"a {kind} is named twice")
-    return names
+        statistics = [getattr(np, name)(columns, axis=0) for name in self.statistics]
+        return np.concatenate(statistics).astype(np.float32)[np.newaxis]

@@ -1,7 +1,7 @@
-"""The log-mel spectrogram: how much sound there is at which pitch and when.
+"""The log-mel spectrogram.
 
-Nothing is normalised per clip, so that loudness stays visible. Frames and mel bands are librosa's
-(centred frames, zeros beyond the ends, Slaney's scale, bands of unit area).
+It is not normalised per clip, so loudness is preserved. Frames and mel bands are librosa's: centred
+frames, zero padding, Slaney's scale, bands of unit area.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from mmperson.preprocessing.audio.sound import SoundSpec
 from mmperson.preprocessing.audio.spectrum import Float32, mel_filters
 from mmperson.preprocessing.audio.waveform import check_waveform
 
-_LEAST_POWER: Final = np.float32(1e-6)  # Keeps silence finite, and its noise from being magnified.
-_FRAMES_AT_ONCE: Final = 128  # Their intermediate values fit the processor's cache.
+_LEAST_POWER: Final = np.float32(
+    1e-6
+)  # Keeps the logarithm of silence finite and of faint noise small.
+_FRAMES_AT_ONCE: Final = 128  # So that intermediate values fit the processor's cache.
 
 
 class LogMelSpec(SoundSpec):
-    """How a waveform becomes a log-mel spectrogram.
+    """A log-mel spectrogram.
 
     Attributes:
-        kind: Name of the representation.
-        window_length: Samples of the analysis window, 25 ms.
-        n_fft: Samples per analysis frame, the window in their middle.
-        hop_length: Samples between frames, 10 ms.
-        n_mels: Mel bands.
+        window_length: Samples of the analysis window, by default 25 ms.
+        n_fft: Samples per frame, the window in the middle.
+        hop_length: Samples between frames, by default 10 ms.
     """
 
     may_be_shorter: ClassVar[bool] = True
     augmentation: ClassVar[str | None] = "log_power"
+    description: ClassVar[str] = "log-mel spectrogram"
 
     kind: Literal["log_mel"] = "log_mel"
     window_length: int = Field(400, ge=16, le=16_384)
@@ -46,30 +47,25 @@ class LogMelSpec(SoundSpec):
         """(time, mel)."""
         return (1 + self.samples // self.hop_length, self.n_mels)
 
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "log-mel spectrogram"
-
     def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
-        """Measure the spectrogram, float32 (time, mel)."""
+        """Compute the spectrogram, float32 (time, mel)."""
         return log_mel(waveform, self)
 
 
 def log_mel(waveform: npt.NDArray[Any], spec: LogMelSpec) -> Float32:
-    """Measure the logarithmic mel spectrum of the first ``window_s`` seconds of a waveform.
+    """Compute the log-mel spectrogram of the first ``window_s`` seconds of a waveform.
 
     Args:
         waveform: float32 or float64 (sample,), mono at ``spec.source_rate_hz``, full scale 1.
         spec: The settings; ``spec.window_length`` is at most ``spec.n_fft``.
 
     Returns:
-        float32 (time, mel): natural logarithms of mel power + 1e-6, from -13.8 for silence to
-        about 6 for a tone at full scale. A frame is centred on every ``spec.hop_length``-th sample,
-        the first included; shorter sound has fewer frames.
+        float32 (time, mel): natural logarithm of mel power + 1e-6, from -13.8 for silence to about
+        6 for a tone at full scale. A frame is centred on every ``spec.hop_length``-th sample, from
+        the first on.
 
     Raises:
-        UsageError: The waveform is empty, not finite, or not on the scale.
+        UsageError: The waveform is empty, not finite, or far beyond full scale.
 
     Source:
         Stevens, Volkmann and Newman, A scale for the measurement of the psychological magnitude
@@ -77,8 +73,8 @@ def log_mel(waveform: npt.NDArray[Any], spec: LogMelSpec) -> Float32:
     """
     check_waveform(waveform)
     waveform = waveform[: spec.samples].astype(np.float32)
-    # Only samples under the window matter: the zeros around it are appended by the transform, which
-    # shifts the phase and leaves the power.
+    # The transform appends the zeros that librosa puts on both sides of the window: this shifts the
+    # phase and keeps the power.
     before = spec.n_fft // 2 - (spec.n_fft - spec.window_length) // 2
     padded = np.pad(waveform, (before, spec.window_length - before))
     frames = sliding_window_view(padded, spec.window_length)[:: spec.hop_length]

@@ -1,4 +1,4 @@
-"""How far a recording's pitches lie from A4 = 440 Hz: chroma filters are shifted by it."""
+"""The tuning of a recording relative to A4 = 440 Hz, by which chroma filters are shifted."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 _LOWEST_HZ: Final = 150.0
 _HIGHEST_HZ: Final = 4000.0
-_PEAK_SHARE: Final = 0.1  # A peak below this share of its frame's largest value is no pitch.
+_PEAK_SHARE: Final = 0.1  # Lower peaks, relative to the frame's maximum, are ignored.
 _STEPS: Final = 100  # per semitone
 
 
 def estimate_tuning(power: Float32, spec: DescriptorSpec) -> float:
-    """Return the commonest deviation of the louder half of all pitches from the semitone grid.
+    """Estimate the most common deviation of the louder pitches from the semitone grid.
 
-    Where two deviations are about as common, rounding decides between them, and with it a good part
-    of the chroma: single precision throughout makes the same choice as librosa.
+    If two deviations are almost equally common, rounding decides between them and changes the
+    chroma. Single precision throughout makes the same choice as librosa.
 
     Args:
         power: float32 (frame, bin), power spectrum.
         spec: Sample rate and frame length.
 
     Returns:
-        Semitones above A4 = 440 Hz, in [-0.5, 0.5); 0 where there is no pitch.
+        Semitones above A4 = 440 Hz, in [-0.5, 0.5); 0 if there is no pitch.
     """
     pitches_hz, strengths = spectral_peaks(power, spec)
     if not pitches_hz.size:
@@ -41,21 +41,21 @@ def estimate_tuning(power: Float32, spec: DescriptorSpec) -> float:
 
 
 def spectral_peaks(power: Float32, spec: DescriptorSpec) -> tuple[Float32, Float32]:
-    """Find local maxima between 150 Hz and 4 kHz and refine them by parabolas.
+    """Locate spectral peaks between 150 Hz and 4 kHz, by parabolic interpolation.
 
     Args:
         power: float32 (frame, bin), power spectrum.
         spec: Sample rate and frame length.
 
     Returns:
-        Frequencies in hertz and strengths in the unit of ``power``, float32 (peak,) each.
+        Frequencies in hertz, and strengths in the unit of ``power``: float32 (peak,) each.
 
     Source:
         Smith, Spectral Audio Signal Processing, "Quadratic interpolation of spectral peaks", 2011.
     """
     frequency = bin_frequencies_hz(spec.sample_rate_hz, spec.n_fft)
     first, end = np.searchsorted(frequency, [_LOWEST_HZ, min(_HIGHEST_HZ, frequency[-1])])
-    band = power[:, first - 1 : end + 1]  # A peak needs a neighbour on either side.
+    band = power[:, first - 1 : end + 1]  # A peak needs two neighbours.
     floor = _PEAK_SHARE * power.max(axis=1, keepdims=True)
     loud = np.where(band > floor, band, np.float32(0))
     is_peak = (loud[:, 1:-1] > loud[:, :-2]) & (loud[:, 1:-1] >= loud[:, 2:])
@@ -64,7 +64,7 @@ def spectral_peaks(power: Float32, spec: DescriptorSpec) -> tuple[Float32, Float
     before, peak, after = (band[frames, bins + step] for step in range(3))
     slope = (after - before) / 2
     curvature = before + after - 2 * peak
-    # The top of the parabola lies within a bin unless the three values are nearly on a line.
+    # The peak lies within a bin unless the three values are almost collinear.
     bends = np.abs(slope) < np.abs(curvature)
     shift = np.where(bends, -slope / np.where(bends, curvature, 1), np.float32(0))
     pitches_hz = (first + bins + shift) * (spec.sample_rate_hz / spec.n_fft)

@@ -1,12 +1,12 @@
-"""Twenty-one numbers that say how somebody speaks: rate, pauses, melody, loudness, voice quality.
+"""Twenty-one prosodic features: speech rate, pauses, pitch, level and voice quality.
 
-They are classic measures of phonetics, over the whole clip. Only the mean level depends on how loud
-the recording is. The code needs numpy alone and takes about 40 ms for 15 s of speech.
+They are standard measures of phonetics, over the whole clip. Only the mean level depends on the
+recording level. The code needs only numpy and takes about 40 ms for 15 s of speech.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,39 +47,35 @@ PROSODY: Final = (
     "spectral_tilt",
     "cepstral_peak_db",
 )
-"""Names of the cues in their order; ``prosody`` says what each is."""
+"""Names of the features, in order; ``prosody`` defines them."""
 
 _FRAMES_PER_S: Final = 100
 _LEVEL_FRAMES: Final = 7  # About the 64 ms over which de Jong and Wempe measure intensity.
 _LEAST_POWER: Final = 1e-10  # -100 dB
-# De Jong and Wempe 2009: sound is speech within 25 dB of the loud parts, and a syllable stands out
-# from the dips beside it by 2 dB. Their script takes gaps from 0.3 s and sound from 0.1 s on.
+# De Jong and Wempe 2009: speech lies within 25 dB of the loud parts, and a syllable is 2 dB above
+# the dips around it. Their script takes pauses from 0.3 s and phrases from 0.1 s on.
 _SPEECH_RANGE_DB: Final = 25.0
 _SYLLABLE_DIP_DB: Final = 2.0
 _ABOVE_NOISE_DB: Final = 6.0
 _LEAST_RANGE_DB: Final = 15.0
 _LEAST_PAUSE_S: Final = 0.3
 _LEAST_PHRASE_S: Final = 0.1
-# Cycles that differ by larger factors are no neighbours: the defaults of Praat.
+# Cycles that differ by larger factors are not successive; Praat's defaults.
 _PERIOD_FACTOR: Final = 1.3
 _HEIGHT_FACTOR: Final = 1.6
 # Alpha ratio; Eyben et al. 2016.
 _ALPHA_BANDS_HZ: Final = (50.0, 1000.0, 5000.0)
 _TILT_FROM_HZ: Final = 100.0
-_QUEFRENCY_FROM_S: Final = 1e-3  # Below it lies the vocal tract; Hillenbrand et al. 1994.
-_HIGHEST_PERIODICITY: Final = 1.0 - 1e-5  # 50 dB: more than any voice has.
-_FRAMES_AT_ONCE: Final = 128  # Their intermediate values fit the processor's cache.
+_QUEFRENCY_FROM_S: Final = 1e-3  # The vocal tract lies below; Hillenbrand et al. 1994.
+_HIGHEST_PERIODICITY: Final = 1.0 - 1e-5  # 50 dB, more than any voice.
+_FRAMES_AT_ONCE: Final = 128  # So that intermediate values fit the processor's cache.
 _TINY: Final = 1e-30
 
 
 class ProsodySpec(SoundSpec):
-    """How a waveform becomes cues of pitch, energy, voice quality, rate and pauses.
+    """Prosodic features. The window is long, because pauses and phrases are."""
 
-    Attributes:
-        kind: Name of the set.
-        window_s: Only the first seconds count: long enough for pauses and phrases.
-        features: Number of cues.
-    """
+    description: ClassVar[str] = "prosody"
 
     kind: Literal["prosody"] = "prosody"
     window_s: float = Field(60.0, gt=0, le=600)
@@ -90,44 +86,37 @@ class ProsodySpec(SoundSpec):
         """(feature,)."""
         return (self.features,)
 
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "prosody"
-
     def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> Float32:
-        """Measure how somebody speaks, float32 (feature,)."""
+        """Compute the features, float32 (feature,)."""
         return prosody(waveform, self)
 
 
 def prosody(waveform: npt.NDArray[Any], spec: ProsodySpec) -> Float32:
-    """Measure how somebody speaks in the first ``window_s`` seconds of a waveform.
+    """Compute the prosodic features of the first ``window_s`` seconds of a waveform.
 
     Args:
         waveform: float32 or float64 (sample,), mono at ``spec.source_rate_hz``, full scale 1.
         spec: The settings.
 
     Returns:
-        float32 (feature,) in the order of ``PROSODY``. Cues whose subject is missing, such as the
-        pitch of a whisper, are 0.
+        float32 (feature,) in the order of ``PROSODY``. Undefined features, such as the pitch of a
+        whisper, are 0.
 
-        - Syllables per second, of all time and of time spent speaking; the share of time spent
-          speaking, in [0, 1].
-        - Pauses per minute, mean and standard deviation of their length and mean length of the
-          phrases between them, in seconds. Silence before the first and after the last phrase is
-          no pause.
-        - Pitch in semitones above 27.5 Hz: median, distance of the quartiles, distance of the 5 %
-          and 95 % quantiles, mean absolute slope in semitones per second; the share of speech that
-          is voiced, in [0, 1].
-        - Level of speech in decibels of full scale: mean, standard deviation, distance of the 5 %
-          and 95 % quantiles.
-        - Jitter, the mean difference of neighbouring periods as a share of their mean; shimmer,
-          the mean difference of their heights in decibels; harmonics-to-noise ratio in decibels;
-          power below 1 kHz over power above in decibels; spectral tilt in decibels per octave;
-          prominence of the cepstral peak in decibels.
+        - Syllables per second of the clip and of speech; speech as a share of the clip, in [0, 1].
+        - Pauses per minute; mean and standard deviation of their length, and mean length of
+          phrases, in seconds. Silence at both ends is not a pause.
+        - Pitch in semitones above 27.5 Hz: median, interquartile range, range from the 5 % to the
+          95 % quantile, mean absolute slope in semitones per second; the share of speech that is
+          voiced, in [0, 1].
+        - Level of speech in dB of full scale: mean, standard deviation, range from the 5 % to the
+          95 % quantile.
+        - Jitter, the mean difference of successive periods relative to the mean period; shimmer,
+          the mean difference of successive peaks in dB; harmonics-to-noise ratio in dB; alpha
+          ratio, power below over power above 1 kHz, in dB; spectral tilt in dB per octave; cepstral
+          peak prominence in dB.
 
     Raises:
-        UsageError: The waveform is empty, not finite, or not on the scale.
+        UsageError: The waveform is empty, not finite, or far beyond full scale.
 
     Source:
         De Jong and Wempe, Praat script to detect syllable nuclei and measure speech rate
@@ -145,26 +134,26 @@ def prosody(waveform: npt.NDArray[Any], spec: ProsodySpec) -> Float32:
     level_db = _level_db(waveform, hop)
     threshold_db = _speech_threshold_db(level_db)
     speech = _speech(level_db > threshold_db)
-    heard = speech & (level_db > threshold_db)
+    active = speech & (level_db > threshold_db)
     centres = hop // 2 + hop * np.arange(len(level_db))
-    track = track_pitch(waveform, centres, heard, rate_hz)
+    track = track_pitch(waveform, centres, active, rate_hz)
     syllables = _count_syllables(np.maximum(level_db, threshold_db), speech & track.voiced)
-    cues = [
+    features = [
         *_rates(syllables, speech),
         *_pauses(speech),
-        *_melody(track),
+        *_pitch_statistics(track),
         float(track.voiced.sum() / max(speech.sum(), 1)),
-        *_loudness(level_db[heard]),
+        *_level_statistics(level_db[active]),
         *_perturbation(track, waveform, rate_hz),
         _harmonics_to_noise_db(track),
         *_spectral_balance(track, rate_hz),
         _cepstral_peak_db(track, rate_hz),
     ]
-    return np.array(cues, dtype=np.float32)
+    return np.array(features, dtype=np.float32)
 
 
 def _level_db(waveform: Float32, hop: int) -> Float64:
-    """Return the level of every frame, smoothed over its neighbours, float64 (frame,)."""
+    """Return the smoothed level of every frame, float64 (frame,)."""
     frames = len(waveform) // hop
     blocks = waveform[: frames * hop].reshape(frames, hop)
     power = np.einsum("fs,fs->f", blocks, blocks, dtype=np.float64) / hop
@@ -175,16 +164,16 @@ def _level_db(waveform: Float32, hop: int) -> Float64:
 
 
 def _speech_threshold_db(level_db: Float64) -> float:
-    """Return the level above which sound is speech."""
+    """Return the level above which audio is speech."""
     quiet_db, loud_db = np.quantile(level_db, (0.05, 0.99))
-    # Steady noise that is less than the usual range below speech lifts the threshold. Speech
-    # without a pause has dips too; they are too short for a pause. A steady tone stays above.
+    # Steady noise raises the threshold. In speech without pauses, the dips are too short to become
+    # pauses. A steady tone stays above the threshold.
     above_noise_db = min(quiet_db + _ABOVE_NOISE_DB, loud_db - _LEAST_RANGE_DB)
     return float(max(loud_db - _SPEECH_RANGE_DB, above_noise_db, 10.0 * np.log10(_LEAST_POWER)))
 
 
 def _speech(loud: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Close gaps that are too short for a pause, then drop sound that is too short for speech."""
+    """Close gaps shorter than a pause, then drop segments shorter than a phrase."""
     speech = loud.copy()
     for start, end in runs(~loud):
         inside = start > 0 and end < len(loud)
@@ -197,11 +186,11 @@ def _speech(loud: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def _count_syllables(level_db: Float64, counted: npt.NDArray[np.bool_]) -> int:
-    """Count peaks of the level that stand out from the dips on both sides, and are voiced."""
+    """Count voiced peaks of the level that are high enough above the dips on both sides."""
     syllables = 0
     peak, dip, rising = level_db[0], level_db[0], True
     is_voiced = counted[0]
-    levels = [*level_db.tolist(), -np.inf]  # What follows the end is a dip.
+    levels = [*level_db.tolist(), -np.inf]  # The end is a dip.
     for level, voiced in zip(levels, [*counted.tolist(), False], strict=True):
         if rising:
             if level > peak:
@@ -217,14 +206,14 @@ def _count_syllables(level_db: Float64, counted: npt.NDArray[np.bool_]) -> int:
 
 
 def _rates(syllables: int, speech: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Return syllables per second of all time and of speech, and the share of speech."""
+    """Return syllables per second of the clip and of speech, and the share of speech."""
     share = float(speech.mean())
     rate = syllables * _FRAMES_PER_S / len(speech)
     return rate, rate / share if share else 0.0, share
 
 
 def _pauses(speech: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Return pauses per minute, mean and deviation of their length, and the mean phrase."""
+    """Return pauses per minute, their mean length and its deviation, and the mean phrase."""
     phrases = np.array(runs(speech), dtype=np.float64).reshape(-1, 2) / _FRAMES_PER_S
     if not len(phrases):
         return 0.0, 0.0, 0.0, 0.0
@@ -236,20 +225,20 @@ def _pauses(speech: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return per_minute, float(pauses_s.mean()), float(pauses_s.std()), phrase_s
 
 
-def _melody(track: PitchTrack) -> tuple[float, float, float, float]:
-    """Return median, distances of quantiles, and mean absolute slope of pitch in semitones."""
+def _pitch_statistics(track: PitchTrack) -> tuple[float, float, float, float]:
+    """Return median, two quantile ranges and mean absolute slope, in semitones."""
     if not track.voiced.any():
         return 0.0, 0.0, 0.0, 0.0
     semitone = 12.0 * np.log2(track.f0_hz / A0_HZ)
     low, q1, median, q3, high = np.quantile(semitone[track.voiced], (0.05, 0.25, 0.5, 0.75, 0.95))
     steps = np.abs(np.diff(semitone))
-    # The difference to an unvoiced frame is no number.
+    # The difference to an unvoiced frame is NaN.
     slope = _FRAMES_PER_S * steps[np.isfinite(steps)].mean()
     return float(median), float(q3 - q1), float(high - low), float(slope)
 
 
-def _loudness(level_db: Float64) -> tuple[float, float, float]:
-    """Return mean, deviation and distance of the outer quantiles of the level of speech."""
+def _level_statistics(level_db: Float64) -> tuple[float, float, float]:
+    """Return mean, deviation and range of the level of speech."""
     if not level_db.size:
         return float(10.0 * np.log10(_LEAST_POWER)), 0.0, 0.0
     low, high = np.quantile(level_db, (0.05, 0.95))
@@ -257,21 +246,21 @@ def _loudness(level_db: Float64) -> tuple[float, float, float]:
 
 
 def _perturbation(track: PitchTrack, waveform: Float32, rate_hz: int) -> tuple[float, float]:
-    """Return jitter and shimmer from three neighbouring cycles in every voiced frame."""
+    """Return jitter and shimmer from three successive cycles per voiced frame."""
     times, heights = cycle_peaks(track, waveform, rate_hz)
     periods = np.maximum(np.diff(times, axis=0), 1.0)
     height_steps_db = np.abs(np.diff(20.0 * np.log10(np.maximum(heights, _TINY)), axis=0))
-    neighbours = np.maximum(*periods) <= _PERIOD_FACTOR * np.minimum(*periods)
-    neighbours &= (height_steps_db <= 20.0 * np.log10(_HEIGHT_FACTOR)).all(axis=0)
-    if not neighbours.any():
+    valid = np.maximum(*periods) <= _PERIOD_FACTOR * np.minimum(*periods)
+    valid &= (height_steps_db <= 20.0 * np.log10(_HEIGHT_FACTOR)).all(axis=0)
+    if not valid.any():
         return 0.0, 0.0
-    periods = periods[:, neighbours]
+    periods = periods[:, valid]
     jitter = np.abs(periods[1] - periods[0]).mean() / periods.mean()
-    return float(jitter), float(height_steps_db[:, neighbours].mean())
+    return float(jitter), float(height_steps_db[:, valid].mean())
 
 
 def _harmonics_to_noise_db(track: PitchTrack) -> float:
-    """Return the power that repeats over the power that does not, Boersma 1993, equation 4."""
+    """Return periodic over aperiodic power, Boersma 1993, equation 4."""
     periodicity = np.minimum(track.periodicity[track.voiced], _HIGHEST_PERIODICITY)
     if not periodicity.size:
         return 0.0
@@ -289,7 +278,7 @@ def _spectral_balance(track: PitchTrack, rate_hz: int) -> tuple[float, float]:
     above = mean_power[(frequency >= middle) & (frequency < high)].sum()
     inside = (frequency >= _TILT_FROM_HZ) & (frequency < high)
     octave = np.log2(frequency[inside])
-    # The bins lie closer, in octaves, the higher they are: this weight lets every octave count.
+    # Higher octaves have more bins; this weights all octaves equally.
     weight = 1.0 / frequency[inside]
     weight /= weight.sum()
     level_db = 10.0 * np.log10(np.maximum(mean_power[inside], _TINY))
@@ -299,13 +288,13 @@ def _spectral_balance(track: PitchTrack, rate_hz: int) -> tuple[float, float]:
 
 
 def _cepstral_peak_db(track: PitchTrack, rate_hz: int) -> float:
-    """Return how far the cepstrum's peak stands above a line through the cepstrum, on average."""
+    """Return the mean height of the cepstral peak above a line fitted to the cepstrum."""
     power = track.power[track.voiced]
     if not len(power):
         return 0.0
     n_fft = 2 * (power.shape[1] - 1)
     first, last = round(rate_hz * _QUEFRENCY_FROM_S), int(rate_hz / LOWEST_HZ) + 1
-    sought = slice(int(rate_hz / HIGHEST_HZ) - first, None)
+    pitch_range = slice(int(rate_hz / HIGHEST_HZ) - first, None)
     quefrency = np.arange(first, last, dtype=np.float32)
     quefrency -= quefrency.mean()
     prominence = []
@@ -315,5 +304,5 @@ def _cepstral_peak_db(track: PitchTrack, rate_hz: int) -> float:
         cepstrum_db = 20.0 * np.log10(np.maximum(cepstrum, 1e-6))
         slope = (cepstrum_db @ quefrency) / (quefrency @ quefrency)
         line = cepstrum_db.mean(axis=1, keepdims=True) + slope[:, np.newaxis] * quefrency
-        prominence.append((cepstrum_db - line)[:, sought].max(axis=1))
+        prominence.append((cepstrum_db - line)[:, pitch_range].max(axis=1))
     return float(np.concatenate(prominence).mean(dtype=np.float64))

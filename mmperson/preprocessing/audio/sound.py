@@ -1,4 +1,4 @@
-"""What every reader of sound has in common, and the simplest of them: the waveform itself."""
+"""The base class of audio inputs, and the simplest one: the waveform."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from mmperson.media import Clip
 
-_ROUGH_BELOW_S: Final = 1.0
+_UNRELIABLE_BELOW_S: Final = 1.0
 
 
 class SoundSpec(ModalitySpec):
-    """What every reader of sound needs.
+    """An audio input.
 
     Attributes:
-        source_rate_hz: Rate at which sound is read.
-        window_s: Only the first seconds count.
-        min_duration_s: Shorter sound counts as absent.
-        silence_peak: Sound that never exceeds this, where 1 is full scale, counts as absent. -80 dB
-            is three steps of a 16-bit sample, and below every published clip.
+        source_rate_hz: Sample rate of the decoded audio.
+        window_s: Seconds from the start that are read.
+        min_duration_s: Shorter audio counts as absent.
+        silence_peak: Audio whose peak is at most this, with full scale 1, counts as absent. The
+            default, -80 dB, is three steps of 16 bits and below the peak of every published clip.
     """
 
     source_rate_hz: int = Field(16_000, ge=8_000, le=192_000)
@@ -39,14 +39,14 @@ class SoundSpec(ModalitySpec):
 
     @property
     def samples(self) -> int:
-        """Samples of the window, as it is read."""
+        """Samples of the window at ``source_rate_hz``."""
         return round(self.window_s * self.source_rate_hz)
 
     def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> npt.NDArray[np.float32]:
-        """Measure the window of a waveform that is neither too short nor silent.
+        """Compute the input from a waveform that is neither too short nor silent.
 
         Args:
-            waveform: float32 (sample,), at ``source_rate_hz``, full scale 1.
+            waveform: float32 (sample,), mono at ``source_rate_hz``, full scale 1.
             mono: Whether the recording has one channel.
 
         Returns:
@@ -55,29 +55,29 @@ class SoundSpec(ModalitySpec):
         raise NotImplementedError
 
     def read_options(self) -> dict[str, Any]:
-        """Return the window of sound that is read."""
+        """Return the audio window."""
         from mmperson.media.audio import AudioWindow  # Here, because it loads FFmpeg.
 
         return {"audio": AudioWindow(self.source_rate_hz, duration_s=self.window_s)}
 
     def preload(self) -> None:
-        """Find the libraries of matrix products."""
+        """Find the BLAS libraries."""
         limit_blas_threads()
 
     def prepare(
         self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
     ) -> Prepared:
-        """Measure the sound of a clip, unless there is too little of it.
+        """Compute the input, unless the audio is missing, too short or silent.
 
         Raises:
-            UsageError: It was read at another rate, or is no waveform.
+            UsageError: The audio has another sample rate, or is not a waveform.
         """
         if clip is None or clip.waveform is None:
             return Prepared(None, "The clip has no usable audio.")
         if clip.sample_rate_hz != self.source_rate_hz:
             raise UsageError(
-                f"The clip was read at {clip.sample_rate_hz} Hz; the network's inputs are made "
-                f"from {self.source_rate_hz} Hz.",
+                f"The clip was read at {clip.sample_rate_hz} Hz; the network needs "
+                f"{self.source_rate_hz} Hz.",
                 hint="Read it with AudioWindow(spec.source_rate_hz, duration_s=spec.window_s).",
             )
         waveform = clip.waveform[: self.samples]
@@ -90,24 +90,21 @@ class SoundSpec(ModalitySpec):
             if np.abs(waveform).max() <= self.silence_peak:
                 reason = f"The audio is silent in its first {duration_s:.1f} s."
         if reason:
-            return Prepared(None, reason, (f"{reason[:-1]}: it is not used.",))
+            return Prepared(None, reason, (f"{reason[:-1]} and is not used.",))
         warnings: tuple[str, ...] = ()
-        if duration_s < min(_ROUGH_BELOW_S, self.window_s):
-            warnings = (f"The audio is only {duration_s:.1f} s long: what it says is rough.",)
+        if duration_s < min(_UNRELIABLE_BELOW_S, self.window_s):
+            warnings = (f"The audio is only {duration_s:.1f} s long and may be unreliable.",)
         mono = clip.info.audio is not None and clip.info.audio.channels == 1
         limit_blas_threads()
         return Prepared(self.measure(waveform, mono=mono), "", warnings)
 
 
 class WaveformSpec(SoundSpec):
-    """The waveform itself.
-
-    Attributes:
-        kind: Name of the representation.
-    """
+    """The waveform."""
 
     may_be_shorter: ClassVar[bool] = True
     augmentation: ClassVar[str | None] = "waveform"
+    description: ClassVar[str] = "waveform"
 
     kind: Literal["waveform"] = "waveform"
 
@@ -115,11 +112,6 @@ class WaveformSpec(SoundSpec):
     def shape(self) -> tuple[int, ...]:
         """(sample,)."""
         return (self.samples,)
-
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "waveform"
 
     def measure(self, waveform: npt.NDArray[Any], *, mono: bool) -> npt.NDArray[np.float32]:
         """Return the waveform, float32 (sample,)."""

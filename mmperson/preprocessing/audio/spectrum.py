@@ -1,7 +1,6 @@
-"""Overlapping frames, their spectra, and the filter banks over them, after librosa's definitions.
+"""Overlapping frames, power spectra and filter banks, as librosa defines them.
 
-Time is the first axis throughout: frames are rows, so that a filter bank is one matrix product.
-Filter banks depend on the settings alone and are kept.
+Frames are rows, so applying a filter bank is one matrix product. Filter banks are cached.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 PITCH_CLASSES: Final = 12
-_FRAMES_AT_ONCE: Final = 64  # Their intermediate values fit the processor's cache.
+_FRAMES_AT_ONCE: Final = 64  # So that intermediate values fit the processor's cache.
 A0_HZ: Final = 27.5
 # The chroma filters fade out around this octave above A0, with this width in octaves (Ellis 2007).
 _CENTRE_OCTAVE: Final = 5.0
@@ -34,11 +33,11 @@ _MEL_LOG: Final = 27.0 / math.log(6.4)  # mel per factor e
 
 
 def overlapping_frames(waveform: Float32, spec: DescriptorSpec) -> Float32:
-    """Cut a waveform into frames whose centres lie ``hop_length`` apart, from its start on.
+    """Cut a waveform into frames, centred on every ``hop_length``-th sample from the first on.
 
     Args:
         waveform: float32 (sample,).
-        spec: Frame length, distance, and what lies beyond both ends.
+        spec: Frame length, hop length and padding.
 
     Returns:
         float32 (frame, sample), a read-only view; 1 + samples // hop_length frames.
@@ -48,7 +47,7 @@ def overlapping_frames(waveform: Float32, spec: DescriptorSpec) -> Float32:
 
 
 def power_spectrum(frames: Float32) -> Float32:
-    """Return the squared magnitudes of the Fourier transform under a periodic Hann window.
+    """Compute the power spectrum under a periodic Hann window.
 
     Args:
         frames: float32 (frame, sample).
@@ -60,7 +59,7 @@ def power_spectrum(frames: Float32) -> Float32:
     power = np.empty((len(frames), frames.shape[1] // 2 + 1), dtype=np.float32)
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
         rows = slice(start, start + _FRAMES_AT_ONCE)
-        # Double precision keeps quiet bins exact beside loud ones.
+        # In double precision: quiet bins stay exact next to loud ones.
         spectrum = np.fft.rfft(frames[rows] * window)
         power[rows] = spectrum.real**2 + spectrum.imag**2
     return power
@@ -73,20 +72,20 @@ def bin_frequencies_hz(rate_hz: int, n_fft: int) -> Float64:
 
 @functools.cache
 def mel_filters(rate_hz: int, n_fft: int, n_mels: int) -> Float32:
-    """Build triangular filters that are evenly spaced on the mel scale, each of unit area.
+    """Build triangular filters of unit area, evenly spaced on the mel scale.
 
     Args:
-        rate_hz: Samples per second.
+        rate_hz: Sample rate, at least 2,000.
         n_fft: Samples per frame.
         n_mels: Number of bands.
 
     Returns:
-        float32 (bin, mel), read-only; multiplies a power spectrum from the right.
+        float32 (bin, mel), read-only, for multiplication from the right.
 
     Source:
         Slaney, Auditory Toolbox, Technical Report 1998-010, Interval Research, 1998.
     """
-    top = _hz_to_mel(rate_hz / 2)
+    top = _MEL_BREAK_HZ * _MEL_LINEAR + math.log(rate_hz / 2 / _MEL_BREAK_HZ) * _MEL_LOG
     edges_hz = _mel_to_hz(np.linspace(0.0, top, n_mels + 2))
     lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     frequency = bin_frequencies_hz(rate_hz, n_fft)[:, np.newaxis]
@@ -98,23 +97,23 @@ def mel_filters(rate_hz: int, n_fft: int, n_mels: int) -> Float32:
 
 @functools.cache
 def chroma_filters(spec: DescriptorSpec, tuning: float) -> Float32:
-    """Build filters that collect the bins of each pitch class over all octaves.
+    """Build filters that sum the bins of each pitch class over all octaves.
 
-    A bin belongs to the pitch classes around its frequency by a bell curve, as wide as the bin
-    itself where bins are wider than a semitone, and counts less the further it is from A5.
+    A Gaussian weights a bin by its distance to a pitch class; it is as wide as the bin where bins
+    are wider than a semitone. A second Gaussian lowers the weight with the distance to A5.
 
     Args:
         spec: Sample rate and frame length.
-        tuning: How far the music is above A4 = 440 Hz, in semitones, in [-0.5, 0.5).
+        tuning: Deviation from A4 = 440 Hz in semitones, in [-0.5, 0.5).
 
     Returns:
-        float32 (bin, pitch class), read-only; multiplies a power spectrum from the right.
+        float32 (bin, pitch class), read-only, for multiplication from the right.
 
     Source:
         Ellis, Chroma feature analysis and synthesis, Columbia University LabROSA, 2007.
     """
-    # The last bin's width needs one bin more, and below 0 Hz lies no pitch: the first bin is put
-    # one and a half octaves under the second, where its curve is broad and its weight small.
+    # The width of the last bin needs one more bin. 0 Hz has no pitch: it is placed one and a half
+    # octaves below the second bin, where its Gaussian is broad and its weight small.
     bins = spec.n_fft // 2 + 2
     frequency = np.arange(1, bins) * (spec.sample_rate_hz / spec.n_fft)
     semitone = PITCH_CLASSES * np.log2(frequency / A0_HZ) - tuning
@@ -136,7 +135,7 @@ def cosine_basis(size: int, count: int) -> Float64:
     """Return the first rows of the orthonormal discrete cosine transform, type II.
 
     Args:
-        size: Length of the sequences that are transformed.
+        size: Length of the transformed sequences.
         count: Number of coefficients, at most ``size``.
 
     Returns:
@@ -150,12 +149,6 @@ def cosine_basis(size: int, count: int) -> Float64:
     return basis
 
 
-def _hz_to_mel(frequency_hz: float) -> float:
-    if frequency_hz < _MEL_BREAK_HZ:
-        return frequency_hz * _MEL_LINEAR
-    return _MEL_BREAK_HZ * _MEL_LINEAR + math.log(frequency_hz / _MEL_BREAK_HZ) * _MEL_LOG
-
-
 def _mel_to_hz(mel: Float64) -> Float64:
     above = (mel - _MEL_BREAK_HZ * _MEL_LINEAR) / _MEL_LOG
     logarithmic = _MEL_BREAK_HZ * np.exp(np.maximum(above, 0.0))
@@ -163,7 +156,7 @@ def _mel_to_hz(mel: Float64) -> Float64:
 
 
 def _frozen(filters: Float64) -> Float32:
-    """Return filters as float32 that callers cannot change, because they are shared."""
-    kept = filters.astype(np.float32)
-    kept.flags.writeable = False
-    return kept
+    """Return float32 filters that are read-only, because callers share them."""
+    frozen = filters.astype(np.float32)
+    frozen.flags.writeable = False
+    return frozen

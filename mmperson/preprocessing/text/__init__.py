@@ -1,1 +1,1 @@
-"""Transcripts to token ids."""
+"""Text inputs: token ids, dialogues, prompts, the inventory."""

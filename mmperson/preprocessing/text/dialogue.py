@@ -1,4 +1,4 @@
-"""A transcript to utterances: who speaks, and the sentences of each turn."""
+"""Split a transcript into utterances: the sentences of each speaker's turns."""
 
 from __future__ import annotations
 
@@ -15,34 +15,30 @@ from mmperson.preprocessing.text.encode import (
     CHARACTERS_PER_TOKEN,
     TextSpec,
     clean_text,
+    has_words,
     tokenize,
 )
 
 SPEAKER: Final = "speaker"
-"""Name, in any case, of the person who is judged; without it that is who says the most words."""
+"""Name (in any case) of the target speaker, who is otherwise the one with the most words."""
 
 _NAMED: Final = re.compile(r"\s*([^\s:]+(?: [^\s:]+){0,2}):(?:\s+(.*))?$")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?…])\s+")
 
 
 class Utterance(NamedTuple):
-    """A sentence and who says it.
+    """A sentence, and whether the target speaker, the person who is scored, says it."""
 
-    Attributes:
-        own: Whether the person who is judged says it.
-        words: What is said.
-    """
-
-    own: bool
-    words: str
+    is_target: bool
+    text: str
 
 
 class DialogueSpec(TextSpec):
-    """How a transcript becomes the token ids of utterances, one behind the other.
+    """Token ids of a dialogue, utterance by utterance.
 
     Attributes:
-        marker: Id that begins an utterance of the person who is judged, beyond the vocabulary; the
-            next id begins an utterance of somebody else.
+        marker: Token id, beyond the vocabulary, before an utterance of the target speaker; the next
+            id precedes an utterance of anyone else.
     """
 
     reads_turns: ClassVar[bool] = True
@@ -50,31 +46,32 @@ class DialogueSpec(TextSpec):
     marker: int = Field(ge=1)
 
     def encode(self, text: str, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-        """Encode a transcript by utterances, each with special tokens and a marker before them."""
+        """Encode a transcript; see ``TextSpec.encode``."""
         ids: list[int] = []
-        # Where names are all that has letters, they are the words.
-        for own, words in read_utterances(text) or [Utterance(True, text)]:
+        # If only the names have letters, they are the text.
+        for is_target, sentence in read_utterances(text) or [Utterance(True, text)]:
             if len(ids) + 1 >= self.max_tokens:
-                break  # A marker alone says nothing.
-            words = clean_text(words)[: CHARACTERS_PER_TOKEN * self.max_tokens]
-            ids += [self.marker if own else self.marker + 1, *tokenize(words, tokenizer).ids]
+                break  # No room for a token after the marker.
+            sentence = clean_text(sentence)[: CHARACTERS_PER_TOKEN * self.max_tokens]
+            marker = self.marker if is_target else self.marker + 1
+            ids += [marker, *tokenize(sentence, tokenizer).ids]
         return np.array(ids[: self.max_tokens], dtype=np.int64)
 
 
 def read_utterances(text: str) -> list[Utterance]:
-    r"""Part a transcript into utterances.
+    r"""Split a transcript into utterances.
 
-    A line ``Name: words`` begins a turn; a line without a name goes on with the turn. One such line
-    alone makes no dialogue: then all is said by one person. Turns fall into sentences.
+    A line ``Name: words`` starts a turn; a line without a name continues it. A single line with a
+    name is not a dialogue: then one person says everything. Turns are split into sentences.
 
     Args:
         text: The transcript, with its line breaks.
 
     Returns:
-        The utterances with a letter or a digit, in order; none if there is none.
+        The utterances that contain a letter or a digit, in order.
 
-    >>> read_utterances("Ann: Hello! How are you today?\nBob: Fine.")[1:]
-    [Utterance(own=True, words='How are you today?'), Utterance(own=False, words='Fine.')]
+    >>> read_utterances("Ann: Hello! How are you?\nBob: Fine.")[1:]
+    [Utterance(is_target=True, text='How are you?'), Utterance(is_target=False, text='Fine.')]
     """
     lines = text.splitlines()
     matches = [_NAMED.match(line) for line in lines]
@@ -85,13 +82,13 @@ def read_utterances(text: str) -> list[Utterance]:
             turns.append((match[1].lower(), [match[2] or ""]))
         else:
             turns[-1][1].append(line)
-    said = Counter[str]()
+    counts = Counter[str]()
     for name, parts in turns:
-        said[name] += sum(len(part.split()) for part in parts)
-    own = SPEAKER if SPEAKER in said else max(said, key=lambda name: said[name])
+        counts[name] += sum(len(part.split()) for part in parts)
+    target = SPEAKER if SPEAKER in counts else max(counts, key=lambda name: counts[name])
     return [
-        Utterance(name == own, sentence)
+        Utterance(name == target, sentence)
         for name, parts in turns
         for sentence in _SENTENCE_END.split(" ".join(parts).strip())
-        if any(map(str.isalnum, sentence))
+        if has_words(sentence)
     ]

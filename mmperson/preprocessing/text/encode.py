@@ -1,4 +1,4 @@
-"""Transcripts to token ids."""
+"""Encode transcripts as token ids."""
 
 from __future__ import annotations
 
@@ -21,33 +21,30 @@ from mmperson.preprocessing.modality import ModalitySpec, Prepared
 if TYPE_CHECKING:
     from mmperson.media import Clip
 
-# Of a long text, so many characters are tried first: real words have about five a token.
+# Long texts are first cut to this many characters per token; real text has about five.
 CHARACTERS_PER_TOKEN: Final = 32
 
 _JOINER: Final = "\u034f"
+# Combining classes of 30 marks that another mark follows.
 _LONG_RUN: Final = re.compile(rb"[^\0]{30}(?=[^\0])")
-"""Combining classes of 30 marks before one more."""
-_HIDDEN_MARKS: Final = {
-    0x0F73: "\u0f71\u0f72",
-    0x0F75: "\u0f71\u0f74",
-    0x0F81: "\u0f71\u0f80",
-}
-"""The only characters that count as letters and decompose into marks; NFC never composes them."""
+# The only characters of class 0 that decompose into marks; NFC never composes them.
+_HIDDEN_MARKS: Final = {0x0F73: "\u0f71\u0f72", 0x0F75: "\u0f71\u0f74", 0x0F81: "\u0f71\u0f80"}
 
 
 class TextSpec(ModalitySpec):
-    """How a transcript becomes token ids.
+    """Token ids of a transcript.
 
     Attributes:
-        reads_turns: Whether the transcript must say who speaks.
-        tokenizer_sha256: Hash of the ``tokenizer.json`` that the ids belong to.
-        max_tokens: Longest sequence, special tokens included; later words are cut.
-        prompts: Instructions that the transcript is wrapped in, one sequence each; none gives the
-            transcript alone.
+        reads_turns: Whether the transcript must keep the speakers' names.
+        tokenizer_sha256: Hash of the ``tokenizer.json``.
+        max_tokens: Maximum length, special tokens included; longer text is truncated.
+        prompts: Instructions, each encoded before the transcript as a sequence of its own. Empty
+            encodes only the transcript.
     """
 
     source: ClassVar[Literal["clip", "manifest", "transcript"]] = "transcript"
     dtype: ClassVar[str] = "int64"
+    description: ClassVar[str] = "transcript"
     reads_turns: ClassVar[bool] = False
 
     tokenizer_sha256: str
@@ -61,46 +58,55 @@ class TextSpec(ModalitySpec):
 
     @property
     def graph_shape(self) -> tuple[int | None, ...]:
-        """The same; any number of tokens will do."""
+        """The same, with any number of tokens."""
         return (*self.shape[:-1], None)
 
     @property
     def mask_axes(self) -> int:
-        """All of them."""
+        """All axes."""
         return len(self.shape)
 
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "transcript"
-
     def batch_shape(self, arrays: Sequence[npt.NDArray[Any] | None]) -> tuple[int, ...]:
-        """Return the axes of the longest text."""
+        """Return the shape of the longest text."""
         longest = max((array.shape[-1] for array in arrays if array is not None), default=1)
         return (*self.shape[:-1], longest)
 
     def prepare(
         self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
     ) -> Prepared:
-        """Encode the transcript, unless no word is in it.
+        """Encode the transcript, unless it has no words.
 
         Raises:
-            UsageError: There is no tokenizer.
+            UsageError: ``tokenizer`` is None.
         """
         if transcript is None:
             return Prepared(None, "There is no transcript.")
         if not has_words(transcript):
-            warning = "The transcript has no word: it is not used."
-            return Prepared(None, "The transcript has no word.", (warning,))
+            warning = "The transcript has no words and is not used."
+            return Prepared(None, "The transcript has no words.", (warning,))
         if tokenizer is None:
             raise UsageError(
-                "The spec reads text, and no tokenizer was given.",
+                "The spec reads text, but there is no tokenizer.",
                 hint="Load one with load_tokenizer(path).",
             )
         return Prepared(self.encode(transcript, tokenizer))
 
     def encode(self, text: str, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-        """Encode a transcript, see ``encode_text``."""
+        """Encode a transcript; truncate its end if it is too long.
+
+        Args:
+            text: The transcript.
+            tokenizer: From ``load_tokenizer``.
+
+        Returns:
+            int64 (token,), at most ``max_tokens``, special tokens included; with prompts (prompt,
+            token), shorter rows padded with -1. In a dialogue, each utterance has special tokens
+            of its own and a marker before them.
+
+        Raises:
+            BundleCorrupt: The tokenizer fails on the text, or adds more than ``max_tokens`` special
+                tokens.
+        """
         text = clean_text(text)
         if not self.prompts:
             return _encode(text, tokenizer, self.max_tokens)
@@ -110,16 +116,16 @@ class TextSpec(ModalitySpec):
 
 
 def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
-    """Read a ``tokenizer.json`` and switch off the truncation and padding that it may ask for.
+    """Load a ``tokenizer.json``, without its truncation and padding.
 
-    ``encode_text`` truncates by the spec, and batches are padded where they are made. A transcript
-    that spells out a special token, such as ``[PAD]``, is plain text.
+    ``TextSpec.encode`` truncates and ``collate`` pads. A transcript that contains the name of a
+    special token, such as ``[PAD]``, is plain text.
 
     Args:
         source: The file, or its content.
 
     Raises:
-        BundleError: It is missing, or is no tokenizer.
+        BundleError: It is missing, or is not a tokenizer.
     """
     try:
         if isinstance(source, bytes):
@@ -136,13 +142,10 @@ def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
 
 
 def tokenizer_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a ``tokenizer.json``, as 64 hex digits, for ``TextSpec``.
-
-    Args:
-        path: The file.
+    """Return the SHA-256 of a ``tokenizer.json``, 64 hex digits, for ``TextSpec``.
 
     Raises:
-        BundleError: It cannot be read.
+        BundleError: The file cannot be read.
     """
     try:
         content = Path(path).read_bytes()
@@ -152,30 +155,24 @@ def tokenizer_sha256(path: str | Path) -> str:
 
 
 def clean_text(text: str) -> str:
-    r"""Compose characters, and make one space of every run of white space.
+    r"""Normalise to NFC and collapse white space.
 
-    Lone surrogates, which no tokenizer takes, become ``?``. Nothing else is changed: case, accents
-    and punctuation are the tokenizer's affair. Only of more than 30 marks on one letter, which no
-    language has, each 30 are parted by an invisible joiner.
-
-    Args:
-        text: Any string.
-
-    Returns:
-        The text in Unicode's form NFC, without white space at its ends.
+    Lone surrogates, which no tokenizer accepts, become ``?``. Case, accents and punctuation are
+    left to the tokenizer. In runs of more than 30 combining marks, which no language has, an
+    invisible joiner follows each 30.
 
     Source: Unicode Standard Annex 15, section 13, Stream-Safe Text Format.
 
     >>> clean_text("  Cafe\u0301\n\tau lait ")
     'Café au lait'
     """
-    # Command lines and careless decoders leave surrogates behind.
+    # Command lines and lenient decoders produce surrogates.
     text = text.encode("utf-8", "replace").decode("utf-8")
     return " ".join(unicodedata.normalize("NFC", _stream_safe(text)).split())
 
 
 def _stream_safe(text: str) -> str:
-    """Part long runs of combining marks: Python sorts each in time that grows with its square."""
+    """Split long runs of combining marks: Python sorts each in quadratic time."""
     if text.isascii():
         return text
     text = text.translate(_HIDDEN_MARKS)
@@ -185,28 +182,8 @@ def _stream_safe(text: str) -> str:
 
 
 def has_words(text: str) -> bool:
-    """Return whether there is a letter or a digit in a text."""
+    """Return whether a text contains a letter or a digit."""
     return any(map(str.isalnum, text))
-
-
-def encode_text(text: str, tokenizer: Tokenizer, spec: TextSpec) -> npt.NDArray[np.int64]:
-    """Encode a transcript with its special tokens; what is too long loses its last words.
-
-    Args:
-        text: The transcript.
-        tokenizer: From ``load_tokenizer``.
-        spec: The greatest length, and the prompts or the marker.
-
-    Returns:
-        int64 (token,), at most ``spec.max_tokens``, special tokens included; with prompts (prompt,
-        token), each prompt before the transcript, shorter ones filled up with -1. In a dialogue
-        every utterance has special tokens of its own, and a marker before them.
-
-    Raises:
-        BundleCorrupt: The tokenizer fails on the text, or adds more special tokens than there may
-            be tokens.
-    """
-    return spec.encode(text, tokenizer)
 
 
 def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.int64]:
@@ -215,22 +192,20 @@ def _encode(text: str, tokenizer: Tokenizer, max_tokens: int) -> npt.NDArray[np.
     excess = len(ids) - max_tokens
     if excess <= 0:
         return ids
-    # The words are one stretch between special tokens, [CLS] … [SEP]: cut at its end.
+    # The words are contiguous, between special tokens: [CLS] … [SEP].
     words = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
     if excess > len(words):
         raise BundleCorrupt(
             f"The tokenizer adds {len(ids) - len(words)} special tokens to a text; {max_tokens} "
-            "tokens are allowed in all."
+            "tokens are the maximum."
         )
     last_word = int(words[-1])
     return np.delete(ids, np.s_[last_word + 1 - excess : last_word + 1])
 
 
 def _tokenize(text: str, tokenizer: Tokenizer, max_tokens: int) -> Encoding:
-    """Encode a text, or as much of its start as decides the first ``max_tokens`` tokens.
-
-    A cut changes no word but the one that it goes through, which must lie behind what is kept.
-    """
+    """Encode a text, or as much of its start as determines the first ``max_tokens`` tokens."""
+    # A cut only changes the word that it splits, which must come after those tokens.
     size = CHARACTERS_PER_TOKEN * max_tokens
     while size < len(text):
         encoding = tokenize(text[:size], tokenizer)
@@ -242,15 +217,15 @@ def _tokenize(text: str, tokenizer: Tokenizer, max_tokens: int) -> Encoding:
 
 
 def tokenize(text: str, tokenizer: Tokenizer) -> Encoding:
-    """Encode a text as it is.
+    """Encode a text without cleaning or truncation.
 
     Raises:
-        BundleCorrupt: The tokenizer fails on it.
+        BundleCorrupt: The tokenizer fails on the text.
     """
     try:
         return tokenizer.encode(text)
     except Exception as error:  # the library raises nothing more specific
         raise BundleCorrupt(
-            f"The tokenizer cannot encode {text[:60]!r}, though it should take any text: {error}.",
-            hint="Export the bundle again, with the tokenizer that its network was trained with.",
+            f"The tokenizer cannot encode {text[:60]!r}: {error}.",
+            hint="Export the bundle again with the tokenizer of the training.",
         ) from error

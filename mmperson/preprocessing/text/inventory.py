@@ -1,8 +1,10 @@
-"""A short inventory: statements that a person would call accurate or inaccurate of themselves.
+"""A short inventory: statements that people rate as accurate or inaccurate of themselves.
 
-Source: in the manner of the International Personality Item Pool (Goldberg 1999, ipip.ori.org),
-whose items are in the public domain; four per trait, two of them keyed against it. None names age,
-gender, origin or any other attribute of a person.
+Each trait has two positively and two negatively keyed items. No item names age, gender, origin or
+any other attribute of a person.
+
+Source: modelled on the International Personality Item Pool (Goldberg 1999, ipip.ori.org), whose
+items are in the public domain.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ class Item(NamedTuple):
     """A statement of the inventory.
 
     Attributes:
-        trait: What it measures.
-        key: 1 where agreement speaks for the trait, -1 where it speaks against it.
+        trait: Name of the trait.
+        key: 1 if agreement indicates the trait, -1 if it indicates the opposite.
         statement: In the first person.
     """
 
@@ -56,27 +58,25 @@ INTRODUCTION: Final = (
     "\n\nThe person who said this fills in a questionnaire and rates how well each statement "
     "describes them, from 1 (very inaccurate) to 5 (very accurate).\n"
 )
-"""What stands between the transcript and the items."""
+"""Text between the transcript and the items."""
 
 ANSWERS: Final = (1, 2, 3, 4, 5)
 
 
 def question(item: Item) -> str:
-    """Return the text of an item; an answer, after a space, comes next."""
+    """Return the text of an item, which a space and an answer follow."""
     return f"\nStatement: {item.statement}\nRating:"
 
 
 def trait_scores(answers: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Average the keyed answers of each trait; no training.
+    """Average the keyed answers of each trait, without training.
 
     Args:
-        answers: float (row, item), from -1, very inaccurate, to 1, very accurate.
+        answers: float (row, item), from -1 (very inaccurate) to 1 (very accurate).
 
     Returns:
         float64 (row, trait) on [0, 1], in the order of ``TRAITS``.
     """
     keyed = np.asarray(answers, dtype=np.float64) * [item.key for item in ITEMS]
-    parts = [
-        keyed[:, [item.trait == trait for item in ITEMS]].mean(axis=1) for trait in TRAITS
-    ]  # fmt: skip
-    return 0.5 + 0.5 * np.stack(parts, axis=1)
+    means = [keyed[:, [item.trait == trait for item in ITEMS]].mean(axis=1) for trait in TRAITS]
+    return 0.5 + 0.5 * np.stack(means, axis=1)

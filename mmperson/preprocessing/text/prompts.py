@@ -1,10 +1,10 @@
-"""Psychology-informed prompts: an instruction per trait that a transcript is read under.
+"""Psychology-informed prompts: one instruction per trait, encoded before the transcript.
 
-Each names the trait and what people do who have much or little of it. None names age, gender,
-origin or any other attribute of a person.
+Each names the trait and its facets. No prompt names age, gender, origin or any other attribute of a
+person.
 
-Source: "Traits Run Deep" (AVI Challenge 2025), psychology-informed prompts; the anchors follow the
-facets of the Big Five (Costa and McCrae 1992), in words of our own.
+Source: "Traits Run Deep" (AVI Challenge 2025), psychology-informed prompts; the anchors paraphrase
+the facets of the Big Five (Costa and McCrae 1992).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Frames, faces and their tracks to stacks of pictures."""
+"""Video inputs: frames, face detection and tracking."""

@@ -1,8 +1,7 @@
-"""Find faces and their five landmarks with CenterFace, in ONNX Runtime.
+"""Detect faces and five landmarks each with CenterFace, in ONNX Runtime.
 
-The network marks the centre of each face on a map a quarter as wide and high as the picture, and
-says for each centre how large the face is and where its landmarks lie. What follows faces over the
-frames of a clip is in ``tracking``.
+The network returns a heatmap of face centres at a quarter of the picture's resolution, and for each
+centre the size of the face and its landmarks.
 
 Source: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019,
 https://arxiv.org/abs/1911.03599.
@@ -29,10 +28,10 @@ MODEL_FILE: Final = "centerface.onnx"
 MODEL_SHA256: Final = "b4db3a810e4ee62013f4ce386e7cd43b62086ba41c000f45d87ff44bb64a674c"
 MODEL_BYTES: Final = 2627942
 
-STRIDE: Final = 4  # pixels of the picture per cell of the maps
+STRIDE: Final = 4  # pixels per cell of the maps
 MULTIPLE: Final = 32  # the backbone halves the picture five times
 MIN_SCORE: Final = 0.5
-MAX_OVERLAP: Final = 0.3  # intersection over union; beyond it, two cells mean one face
+MAX_OVERLAP: Final = 0.3  # intersection over union above which two detections are one face
 
 _ADVICE = "Install mmperson again, or run scripts/fetch_face_detector.py."
 
@@ -43,10 +42,9 @@ class Face:
 
     Attributes:
         box: float32 (4,), left, top, right and bottom in pixels, inside the frame.
-        score: How sure the detector is, [0, 1].
-        landmarks: float32 (5, 2), x and y in pixels of eye, eye, nose tip, mouth corner and mouth
-            corner; of each pair, the one that is left in an upright picture comes first. Those of a
-            face at the edge may lie outside the frame.
+        score: Confidence, [0, 1].
+        landmarks: float32 (5, 2), x and y in pixels of both eyes, the nose tip and both mouth
+            corners, the left one of an upright picture first. They may lie outside the frame.
     """
 
     box: Floats
@@ -55,20 +53,17 @@ class Face:
 
 
 class FaceDetector:
-    """CenterFace, checked and ready to run on the CPU.
-
-    It was made for upright faces. One that lies on its side is often missed, or its landmarks are
-    rough.
+    """CenterFace on the CPU, for upright faces.
 
     Args:
-        model: The ``centerface.onnx`` that was shipped; None looks where mmperson is installed.
+        model: The shipped ``centerface.onnx``; None finds it.
         threads: CPU threads.
-        long_side: Length to which the longer side of a frame is scaled, in pixels.
+        long_side: Pixels to which the longer side of a frame is scaled.
 
     Raises:
         UsageError: ``threads`` is below 1, or ``long_side`` below 32.
-        BundleNotFound: There is no model file.
-        BundleCorrupt: It is not the file that was shipped, or cannot be loaded.
+        BundleNotFound: The model file is missing.
+        BundleCorrupt: The file differs from the shipped one, or cannot be loaded.
     """
 
     def __init__(
@@ -80,12 +75,12 @@ class FaceDetector:
                 f"they must be at least 1 and {MULTIPLE}."
             )
         graph = _read_model(find_model() if model is None else model)
-        import onnxruntime as ort  # Here, because most clips are read without looking for faces.
+        import onnxruntime as ort  # Here: only face views need it.
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what it would print, it also raises
+        options.log_severity_level = 4  # what it would log, it also raises
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no public base class
@@ -93,16 +88,16 @@ class FaceDetector:
         self._long_side = long_side
 
     def detect(self, frame: npt.NDArray[np.uint8]) -> list[Face]:
-        """Find the faces in a frame.
+        """Detect the faces in a frame.
 
         Args:
             frame: uint8 (height, width, 3), upright RGB.
 
         Returns:
-            The faces, the surest first.
+            The faces, in descending order of score.
 
         Raises:
-            UsageError: The frame has another shape or type, or no pixel.
+            UsageError: The frame has another shape or dtype, or no pixels.
         """
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
             raise UsageError(
@@ -120,18 +115,18 @@ class FaceDetector:
 
 @cache
 def face_detector() -> FaceDetector:
-    """Return the shipped detector on one thread, loaded once."""
+    """Return the shipped detector with one thread, loaded once."""
     return FaceDetector()
 
 
 def _fit(frame: npt.NDArray[np.uint8], long_side: int) -> tuple[Floats, Floats]:
-    """Return float32 (1, 3, height, width), padded with black, and float32 (2,) scale of x, y."""
-    import cv2  # Here, because networks that read no video need not wait for it.
+    """Return float32 (1, 3, height, width), zero-padded, and float32 (2,) scale of x and y."""
+    import cv2  # Here: only video needs it.
 
     height, width = frame.shape[:2]
     ratio = long_side / max(height, width)
     inner = max(1, round(width * ratio)), max(1, round(height * ratio))
-    # Averaging where pixels are merged, or fine patterns would become false shapes.
+    # Averaging avoids aliasing.
     method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
     scaled = cv2.resize(frame, inner, interpolation=method)
     padded = [-(-side // MULTIPLE) * MULTIPLE for side in inner]
@@ -143,11 +138,9 @@ def _fit(frame: npt.NDArray[np.uint8], long_side: int) -> tuple[Floats, Floats]:
 def _decode(
     heat: Floats, size: Floats, offset: Floats, points: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Turn the maps into boxes, scores and landmarks in pixels of the picture.
-
-    The offset refines the centre and the size is a logarithm, both in cells.
-    Landmarks are given as shares of the box from its corner. Each pair of channels is y, x.
-    """
+    """Decode the maps into boxes, scores and landmarks, in pixels of the picture."""
+    # Offsets of the centres and logarithms of the sizes are in cells, landmarks are relative to the
+    # box, and each pair of channels is y, x.
     rows, columns = np.nonzero(heat[0] > MIN_SCORE)
     cells = np.stack([columns, rows], axis=1)
     centres = (cells + offset[::-1, rows, columns].T + 0.5) * STRIDE
@@ -159,13 +152,9 @@ def _decode(
 
 
 def _merge(boxes: Floats, scores: Floats, landmarks: Floats) -> list[Face]:
-    """Make one face of the surest cell and those that overlap with it, and so on; surest first.
-
-    Places are averaged, weighted by score. The surest cell alone would often be a matter of luck
-    between neighbours, and a face would jump from frame to frame.
-
-    Source: Bazarevsky et al., BlazeFace, 2019, https://arxiv.org/abs/1907.05047, post-processing.
-    """
+    """Merge overlapping detections by their weighted mean, in descending order of score."""
+    # The mean jitters less from frame to frame than non-maximum suppression. Source: Bazarevsky et
+    # al., BlazeFace, 2019, https://arxiv.org/abs/1907.05047, post-processing.
     left, top, right, bottom = boxes.T
     areas = (right - left) * (bottom - top)
     order = np.argsort(-scores, kind="stable")
@@ -185,7 +174,7 @@ def _merge(boxes: Floats, scores: Floats, landmarks: Floats) -> list[Face]:
 
 
 def find_model() -> Path:
-    """Return where the model file lies or should lie: inside the wheel, or in a source tree."""
+    """Return the path of the model file, in the wheel or in the source tree."""
     places = [folder / "face-detector" / MODEL_FILE for folder in weight_folders()]
     return next((path for path in places if os.path.isfile(path)), places[0])
 
@@ -198,11 +187,11 @@ def _read_model(path: Path) -> bytes:
     except OSError as error:
         raise BundleCorrupt(
             f"The face detector {str(path)!r} cannot be read: {error.strerror or error}.",
-            hint="Give this account the right to read it.",
+            hint="Check the permissions of the file.",
         ) from error
     if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
         raise BundleCorrupt(
-            f"{str(path)!r} is not the {MODEL_FILE} of {MODEL_BYTES} bytes that was shipped.",
+            f"{str(path)!r} is not the shipped {MODEL_FILE} of {MODEL_BYTES} bytes.",
             hint=_ADVICE,
         )
     return content

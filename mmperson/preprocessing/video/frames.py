@@ -1,4 +1,4 @@
-"""Decoded frames to the stack of frames that a video network reads."""
+"""Prepare decoded frames for a video network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from mmperson.errors import UsageError
 from mmperson.preprocessing.modality import ModalitySpec, Prepared
@@ -18,29 +18,28 @@ if TYPE_CHECKING:
     from mmperson.media import Clip
     from mmperson.media.video import Frames
 
-# Beyond this ratio the ends, which no centre crop keeps, are cut before resizing.
-_LONGEST_ASPECT: Final = 8
-_LEAST_LEFT: Final = 2  # How many times too large a halved picture stays, at least.
+_MAX_ASPECT: Final = 8  # Longer frames are cropped before resizing.
+_MIN_OVERSIZE: Final = 2  # A halved picture stays at least this many times too large.
 
 
 class FrameSpec(ModalitySpec):
-    """How a video becomes a stack of frames.
+    """A stack of frames.
 
     Attributes:
-        kind: Name of the representation.
-        views: What is seen of each frame: ``scene`` is its middle, ``face`` the aligned face of the
-            speaker, ``motion`` how much each pixel of the scene differs in the next frame. The
-            stack holds all frames of the first view, then those of the next.
-        count: Frames per clip, spread evenly over its length.
-        short_side: Pixels that the shorter side is resized to.
-        height: Pixels of the centre crop.
-        width: Pixels of the centre crop.
-        mean: Channel means (red, green, blue) on the [0, 1] scale, which the network takes away.
-        std: Channel standard deviations on the [0, 1] scale, which it divides by.
+        views: ``scene`` is the centre crop of a frame, ``face`` the aligned face of the speaker,
+            ``motion`` the absolute difference of successive scenes. The stack contains all frames
+            of the first view, then those of the next.
+        count: Frames per clip, evenly spaced.
+        short_side: Length of the shorter side after resizing, in pixels.
+        height: Of the centre crop, in pixels.
+        width: Of the centre crop, in pixels.
+        mean: Red, green and blue mean on the [0, 1] scale, which the network subtracts.
+        std: Standard deviations on the [0, 1] scale, by which the network divides.
     """
 
     dtype: ClassVar[str] = "uint8"
     augmentation: ClassVar[str | None] = "frames"
+    description: ClassVar[str] = "frames"
 
     kind: Literal["frames"] = "frames"
     views: tuple[Literal["scene", "face", "motion"], ...] = Field(
@@ -51,7 +50,7 @@ class FrameSpec(ModalitySpec):
     height: int = Field(224, ge=16, le=2048)
     width: int = Field(224, ge=16, le=2048)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -59,8 +58,6 @@ class FrameSpec(ModalitySpec):
             raise ValueError(
                 f"the crop ({self.height} x {self.width}) must fit short_side ({self.short_side})"
             )
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be above 0, not {self.std}")
         return self
 
     @property
@@ -70,20 +67,15 @@ class FrameSpec(ModalitySpec):
 
     @property
     def graph_shape(self) -> tuple[int | None, ...]:
-        """(picture, 3, height, width): a picture that is shown again may be left out."""
+        """(picture, 3, height, width): repeated frames may be dropped."""
         return (None, *self.shape[1:])
-
-    @property
-    def description(self) -> str:
-        """What the model card says is read."""
-        return "frames"
 
     def read_options(self) -> dict[str, Any]:
         """Return the number of frames."""
         return {"frames": self.count}
 
     def preload(self) -> None:
-        """Load OpenCV, and the face detector where faces are read."""
+        """Load OpenCV, and the face detector for the view ``face``."""
         import cv2  # noqa: F401
 
         if "face" in self.views:
@@ -94,7 +86,7 @@ class FrameSpec(ModalitySpec):
     def prepare(
         self, clip: Clip | None, transcript: str | None, tokenizer: Tokenizer | None
     ) -> Prepared:
-        """Stack the frames of every view; a frame that stands in for several is prepared once.
+        """Stack the frames of every view; repeated frames are prepared once.
 
         Raises:
             UsageError: The clip was read with another number of frames.
@@ -104,17 +96,17 @@ class FrameSpec(ModalitySpec):
         frames = clip.frames
         if len(frames) != self.count:
             raise UsageError(f"The clip was read with {len(frames)} frames, not with {self.count}.")
-        shown = np.arange(len(frames))
+        index = np.arange(len(frames))
         if clip.frame_times_s is not None:
-            _, first, shown = np.unique(clip.frame_times_s, return_index=True, return_inverse=True)
+            _, first, index = np.unique(clip.frame_times_s, return_index=True, return_inverse=True)
             frames = frames if len(first) == len(frames) else frames[first]
-        scene = None if self.views == ("face",) else prepare_frames(frames, self)[shown]
+        scene = None if self.views == ("face",) else prepare_frames(frames, self)[index]
         views, warnings = [], []
         for view in self.views:
             if view == "face":
-                faces, found = _prepare_faces(frames, self)
-                views.append(faces[shown])
-                warnings += found
+                faces, face_warnings = _prepare_faces(frames, self)
+                views.append(faces[index])
+                warnings += face_warnings
             elif scene is not None:
                 views.append(difference_frames(scene) if view == "motion" else scene)
         return Prepared(np.concatenate(views), "", tuple(warnings))
@@ -123,9 +115,8 @@ class FrameSpec(ModalitySpec):
 def prepare_frames(frames: Frames, spec: FrameSpec) -> npt.NDArray[np.uint8]:
     """Resize the short side and crop the centre.
 
-    Shrinking averages over areas, which leaves no moiré and is what antialiased resizing elsewhere
-    comes close to; enlarging interpolates linearly. The network itself takes away the mean, so that
-    caches and transfers hold bytes.
+    Area averaging shrinks, which avoids moiré; linear interpolation enlarges. The network subtracts
+    the mean, so caches and transfers stay uint8.
 
     Args:
         frames: uint8 (frame, height, width, 3), RGB, one or more.
@@ -135,25 +126,34 @@ def prepare_frames(frames: Frames, spec: FrameSpec) -> npt.NDArray[np.uint8]:
         uint8 (frame, 3, height, width), contiguous.
 
     Raises:
-        UsageError: The array is no stack of frames.
+        UsageError: The frames have another shape or dtype, or are empty.
+    """
+    check_frames(frames)
+    prepared = np.empty((len(frames), 3, spec.height, spec.width), dtype=np.uint8)
+    for target, frame in zip(prepared, frames, strict=True):
+        resized = _resize(_limit_aspect(frame), spec.short_side)
+        target[:] = _crop_centre(resized, spec.height, spec.width).transpose(2, 0, 1)
+    return prepared
+
+
+def check_frames(frames: Frames) -> None:
+    """Raise unless frames are uint8 (frame, height, width, 3) and not empty.
+
+    Raises:
+        UsageError: They are not.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise UsageError(
             f"The frames are {frames.dtype} of shape {frames.shape}; "
-            "uint8 of shape (frame, height, width, 3) is needed, one or more."
+            "they must be uint8 of shape (frame, height, width, 3), one or more."
         )
-    prepared = np.empty((len(frames), 3, spec.height, spec.width), dtype=np.uint8)
-    for target, frame in zip(prepared, frames, strict=True):
-        crop = _centre(_resize(_limit_aspect(frame), spec.short_side), spec.height, spec.width)
-        target[:] = crop.transpose(2, 0, 1)
-    return prepared
 
 
 def difference_frames(prepared: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return how much each pixel differs in the next frame; the last difference counts twice.
+    """Return the absolute difference to the next frame; the last difference is repeated.
 
     Source: motion energy images, weighted by Biel and Gatica-Perez 2013, The YouTube Lens (IEEE
-    Transactions on Multimedia), section IV; here without their sum over time.
+    Transactions on Multimedia), section IV; here not summed over time.
 
     Args:
         prepared: uint8 (frame, 3, height, width), from ``prepare_frames``.
@@ -164,12 +164,12 @@ def difference_frames(prepared: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if len(prepared) == 1:
         return np.zeros_like(prepared)
     later, earlier = prepared[1:], prepared[:-1]
-    difference = np.maximum(later, earlier) - np.minimum(later, earlier)  # bytes cannot overflow
+    difference = np.maximum(later, earlier) - np.minimum(later, earlier)  # without overflow
     return np.concatenate([difference, difference[-1:]])
 
 
 def _prepare_faces(frames: Frames, spec: FrameSpec) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """Cut the speaker's face out; where none is found, the middle of the frame stands in."""
+    """Crop the speaker's face; without a face, use the scene."""
     from mmperson.preprocessing.video.faces import face_detector
     from mmperson.preprocessing.video.tracking import crop_faces, track_speaker
 
@@ -180,39 +180,39 @@ def _prepare_faces(frames: Frames, spec: FrameSpec) -> tuple[npt.NDArray[np.uint
 
 
 def halve(picture: npt.NDArray[np.uint8], ratio: float) -> tuple[npt.NDArray[np.uint8], int]:
-    """Average a picture over squares of two by two pixels, again and again.
+    """Halve a picture repeatedly by averaging 2 x 2 pixels, before it is resized.
 
-    What is shrunk the rest of the way differs by less than half a grey level from what the whole
-    picture gives, and takes a third of the time. An odd last row or column is lost.
+    Halving first takes a third of the time and changes the result by less than half a grey level.
+    An odd last row or column is dropped.
 
     Args:
         picture: uint8 (height, width, 3).
-        ratio: How many times as small it will be made in the end. It stays at least twice as large.
+        ratio: Factor by which the picture will be shrunk in all. It stays at least twice as large.
 
     Returns:
-        The picture, and how many times as small it is now: a power of two.
+        The picture, and the factor by which it was shrunk, a power of two.
     """
-    import cv2  # Here, because networks that read no video need not wait for it.
+    import cv2  # Here: only video needs it.
 
-    times = 1
-    while ratio >= 2 * _LEAST_LEFT * times and min(picture.shape[:2]) > 1:
+    factor = 1
+    while ratio >= 2 * _MIN_OVERSIZE * factor and min(picture.shape[:2]) > 1:
         height, width = picture.shape[0] // 2, picture.shape[1] // 2
         even = picture[: 2 * height, : 2 * width]
         picture = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
-        times *= 2
-    return picture, times
+        factor *= 2
+    return picture, factor
 
 
 def _limit_aspect(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Cut the ends of a ribbon: resized whole, it could fill the memory."""
+    """Crop very long frames: resized, they could exhaust the memory."""
     height, width = frame.shape[:2]
-    longest = _LONGEST_ASPECT * min(height, width)
-    return _centre(frame, min(height, longest), min(width, longest))
+    longest = _MAX_ASPECT * min(height, width)
+    return _crop_centre(frame, min(height, longest), min(width, longest))
 
 
 def _resize(frame: npt.NDArray[np.uint8], short_side: int) -> npt.NDArray[np.uint8]:
-    """Resize so that the shorter side has the wanted length."""
-    import cv2  # Here, because networks that read no video need not wait for it.
+    """Resize the shorter side to ``short_side``."""
+    import cv2  # Here: only video needs it.
 
     height, width = frame.shape[:2]
     short = min(height, width)
@@ -224,8 +224,8 @@ def _resize(frame: npt.NDArray[np.uint8], short_side: int) -> npt.NDArray[np.uin
     return np.asarray(cv2.resize(halved, size, interpolation=method), dtype=np.uint8)
 
 
-def _centre(frame: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return a view of the middle."""
+def _crop_centre(frame: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return a view of the centre."""
     top = round((frame.shape[0] - height) / 2)
     left = round((frame.shape[1] - width) / 2)
     return frame[top : top + height, left : left + width]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmperson.preprocessing import DialogueSpec, InputSpec, TextSpec, encode_text
+from mmperson.preprocessing import DialogueSpec, InputSpec, TextSpec
 from mmperson.preprocessing.text.dialogue import read_utterances
 
 SPEC = DialogueSpec(tokenizer_sha256="", marker=40_000)
@@ -26,7 +26,7 @@ def test_a_transcript_falls_into_utterances(text, expected):
 
 
 def test_every_utterance_has_its_marker_and_special_tokens(tokenizer):
-    ids = encode_text("Ann: Hello there, all.\nBob: Hello.", tokenizer, SPEC)
+    ids = SPEC.encode("Ann: Hello there, all.\nBob: Hello.", tokenizer)
     assert ids.dtype == np.int64
     own, other = (tokenizer.encode(words).ids for words in ("Hello there, all.", "Hello."))
     assert ids.tolist() == [40_000, *own, 40_001, *other]
@@ -34,15 +34,13 @@ def test_every_utterance_has_its_marker_and_special_tokens(tokenizer):
 
 def test_a_long_dialogue_is_cut_and_never_ends_with_a_marker(tokenizer):
     for length in range(8, 20):
-        ids = encode_text(
-            "Yes. No. " * 20, tokenizer, SPEC.model_copy(update={"max_tokens": length})
-        )
+        ids = SPEC.model_copy(update={"max_tokens": length}).encode("Yes. No. " * 20, tokenizer)
         assert len(ids) <= length
         assert ids[-1] < SPEC.marker
 
 
 def test_names_alone_are_words(tokenizer):
-    assert len(encode_text("Ann:\nBob:", tokenizer, SPEC)) > 2
+    assert len(SPEC.encode("Ann:\nBob:", tokenizer)) > 2
 
 
 def test_a_spec_comes_back_from_json_as_what_it_was():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmperson.errors import BundleCorrupt, BundleError
-from mmperson.preprocessing import TextSpec, encode_text, load_tokenizer, tokenizer_sha256
+from mmperson.preprocessing import TextSpec, load_tokenizer, tokenizer_sha256
 from mmperson.preprocessing.spec import DialogueSpec
 from mmperson.preprocessing.text import encode as module
 from mmperson.preprocessing.text.encode import clean_text, has_words
@@ -33,22 +33,22 @@ def test_real_transcripts_agree_with_transformers(transcripts, tokenizer, tokeni
     for text in transcripts[:300]:
         expected = reference(text, truncation=True, max_length=48)["input_ids"]
         spec = SPEC.model_copy(update={"max_tokens": 48})
-        assert encode_text(text, tokenizer, spec).tolist() == expected
+        assert spec.encode(text, tokenizer).tolist() == expected
 
 
 def test_cleaning_leaves_real_transcripts_alone(transcripts, tokenizer):
     for text in transcripts:
-        assert encode_text(text, tokenizer, SPEC).tolist() == tokenizer.encode(text).ids
+        assert SPEC.encode(text, tokenizer).tolist() == tokenizer.encode(text).ids
 
 
 def test_ids_are_int64_between_the_special_tokens(tokenizer):
-    ids = encode_text("Hello there", tokenizer, SPEC)
+    ids = SPEC.encode("Hello there", tokenizer)
     assert ids.dtype == np.int64
     assert tokenizer.decode(ids.tolist(), skip_special_tokens=False) == "[CLS] hello there [SEP]"
 
 
 def test_what_is_too_long_loses_its_last_words(tokenizer):
-    ids = encode_text("one two three four five six seven eight", tokenizer, SHORT)
+    ids = SHORT.encode("one two three four five six seven eight", tokenizer)
     assert tokenizer.decode(ids.tolist(), skip_special_tokens=False) == (
         "[CLS] one two three four five six [SEP]"
     )
@@ -69,10 +69,10 @@ LONG = (
 @pytest.mark.parametrize("text", LONG, ids=range(len(LONG)))
 @pytest.mark.parametrize("first", [1, 8, 32])
 def test_of_a_long_text_the_start_decides(tokenizer, monkeypatch, text, first):
-    monkeypatch.setattr(module, "_CHARACTERS_PER_TOKEN", first)
+    monkeypatch.setattr(module, "CHARACTERS_PER_TOKEN", first)
     ids = tokenizer.encode(clean_text(text)).ids
     expected = ids if len(ids) <= 8 else [*ids[:7], ids[-1]]
-    assert encode_text(text, tokenizer, SHORT).tolist() == expected
+    assert SHORT.encode(text, tokenizer).tolist() == expected
 
 
 def test_what_is_far_too_long_is_not_tokenized(tokenizer):
@@ -83,7 +83,7 @@ def test_what_is_far_too_long_is_not_tokenized(tokenizer):
             read.append(len(text))
             return tokenizer.encode(text)
 
-    encode_text("one two three " * 100_000, Counted(), SPEC)
+    SPEC.encode("one two three " * 100_000, Counted())
     assert sum(read) <= 32 * SPEC.max_tokens
 
 
@@ -103,9 +103,9 @@ def changed(tokenizer_file, **changes):
 @pytest.mark.parametrize("spec", [SPEC, PROMPTED, DIALOGUE], ids=["plain", "prompts", "dialogue"])
 def test_a_tokenizer_that_fails_is_corrupt(tokenizer_file, spec):
     broken = changed(tokenizer_file, model={"unk_token": "[NOPE]"})
-    assert len(encode_text("Hello there.", broken, spec))
+    assert len(spec.encode("Hello there.", broken))
     with pytest.raises(BundleCorrupt, match=r"cannot encode .*☃.*\[UNK\]"):
-        encode_text("Hello ☃.", broken, spec)
+        spec.encode("Hello ☃.", broken)
 
 
 @pytest.mark.parametrize("text", ["\u200b", "some words that are too many to fit in here"])
@@ -115,11 +115,11 @@ def test_a_tokenizer_of_special_tokens_alone_is_corrupt(tokenizer_file, text):
     start = rule["single"][0]
     broken = changed(tokenizer_file, post_processor=rule | {"single": [start] * 9})
     with pytest.raises(BundleCorrupt, match="adds 9 special tokens to a text; 8 tokens"):
-        encode_text(text, broken, SHORT)
+        SHORT.encode(text, broken)
 
 
 def test_a_spelt_out_special_token_is_text(tokenizer):
-    ids = encode_text("so [SEP] and [PAD]", tokenizer, SPEC).tolist()
+    ids = SPEC.encode("so [SEP] and [PAD]", tokenizer).tolist()
     assert ids.count(tokenizer.token_to_id("[SEP]")) == 1
     assert tokenizer.token_to_id("[PAD]") not in ids
 
@@ -183,7 +183,7 @@ def test_words(text, expected):
 
 @given(text=st.text(max_size=200) | st.text(st.characters(categories=["Cs", "Cc", "Lu"])))
 def test_any_string_can_be_encoded(tokenizer, text):
-    ids = encode_text(text, tokenizer, SHORT)
+    ids = SHORT.encode(text, tokenizer)
     assert 2 <= len(ids) <= SHORT.max_tokens
     assert ids[0] == tokenizer.token_to_id("[CLS]")
     assert ids[-1] == tokenizer.token_to_id("[SEP]")
@@ -208,7 +208,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path, content):
 
 
 def test_prompts_precede_the_transcript_and_short_rows_are_padded(tokenizer):
-    ids = encode_text(" the  river ", tokenizer, PROMPTED)
+    ids = PROMPTED.encode(" the  river ", tokenizer)
     assert ids.dtype == np.int64
     assert ids.shape == (2, 8)
     for row, text in zip(ids, ("say it the river", "tell me more about the river"), strict=True):
@@ -218,7 +218,7 @@ def test_prompts_precede_the_transcript_and_short_rows_are_padded(tokenizer):
 
 def test_a_prompted_transcript_that_is_too_long_loses_its_last_words(tokenizer):
     spec = PROMPTED.model_copy(update={"max_tokens": 8})
-    ids = encode_text("one two three four five six", tokenizer, spec)
+    ids = spec.encode("one two three four five six", tokenizer)
     assert [tokenizer.decode(row.tolist(), skip_special_tokens=False) for row in ids] == [
         "[CLS] say it one two three four [SEP]",
         "[CLS] tell me more about one two [SEP]",

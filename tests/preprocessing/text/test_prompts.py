@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mmperson.preprocessing import TextSpec, encode_text
+from mmperson.preprocessing import TextSpec
 from mmperson.preprocessing.text.prompts import PSYCHOLOGY
 from mmperson.traits import TRAITS
 
@@ -35,6 +35,6 @@ def test_prompts_leave_most_of_the_tokens_to_the_transcript(tokenizer):
 def test_a_prompt_has_the_same_tokens_whatever_follows(tokenizer):
     spec = TextSpec(tokenizer_sha256="", prompts=PSYCHOLOGY)
     for text in ("I plan ahead.", "'s what he said", "- no"):
-        for prompt, row in zip(PSYCHOLOGY, encode_text(text, tokenizer, spec), strict=True):
+        for prompt, row in zip(PSYCHOLOGY, spec.encode(text, tokenizer), strict=True):
             alone = tokenizer.encode(prompt).ids[:-1]  # Without the token that ends a sequence.
             assert row[: len(alone)].tolist() == alone
