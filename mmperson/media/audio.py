@@ -1,10 +1,9 @@
 """Collect a window of decoded audio as a mono waveform at one sample rate.
 
-Time is the clip's clock, the one that the frames use. A stream that starts late yields a waveform
-that starts late (``start_s`` of the result says when): no silence is invented before it or after
-its end, because descriptors would measure it as speech. A gap inside the stream is filled with
-silence, so that what follows stays at its time. Downmixing is the mean over channels and comes
-before resampling (soxr HQ): both as librosa does it.
+Times are on the clip's clock, as those of the frames. A stream that starts late yields a waveform
+that starts late: no silence is added before or after it, because descriptors would measure it as
+speech. A gap inside the stream is filled with silence, so that later samples keep their time.
+Downmixing is the mean over channels and comes before resampling (soxr HQ), as in librosa.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ Waveform = npt.NDArray[np.float32]
 _JITTER_S = 0.05
 # A decoder started this long before the window has settled when the window begins.
 _RUN_UP_S = 0.5
-# Beyond these the resampler's filters grow without use; no microphone records so.
+# Beyond these the resampler's filters grow without use; no microphone has such a rate.
 _RATES_HZ = (1_000, 768_000)
 # PyAV (18.1) counts planes up to a null pointer, which the list lacks from eight on: it would read
 # beyond the list's end, and the process would crash.
 _TOO_MANY_PLANES = 8
-# 36 dB above full scale. Lossy codecs overshoot a little; what is far above is no sound, and the
-# largest numbers would overflow in the resampler.
+# 36 dB above full scale. Lossy codecs overshoot a little; values far above are not audio, and the
+# largest would overflow in the resampler.
 _LARGEST = 64.0
 
 
@@ -59,7 +58,7 @@ class AudioWindow:
     duration_s: float | None = None
 
     def within(self, span: Span) -> AudioWindow:
-        """Return the same part of a span: it starts with the span, and ends with it at the latest.
+        """Return the same window relative to the start of a span, cut off at its end.
 
         Raises:
             UsageError: The span ends before the window starts.
@@ -92,7 +91,7 @@ def to_mono(frame: AudioFrame) -> Waveform:
     """
     if frame.format.is_planar and frame.layout.nb_channels >= _TOO_MANY_PLANES:
         frame = _packed(frame)
-    if frame.format.name == "fltp":  # What AAC decodes to, in an eighth of the time of the rest.
+    if frame.format.name == "fltp":  # AAC decodes to this; eight times as fast as the rest.
         planes = [np.frombuffer(memoryview(x), np.float32, frame.samples) for x in frame.planes]
         return planes[0] if len(planes) == 1 else _mean(planes)
     data: npt.NDArray[Any] = frame.to_ndarray()
@@ -107,17 +106,17 @@ def to_mono(frame: AudioFrame) -> Waveform:
     return mono if scale == 1.0 else mono / np.float32(scale)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the collector sees to what is not finite
+@np.errstate(over="ignore", invalid="ignore")  # the collector handles non-finite samples
 def _mean(channels: Sequence[Waveform] | Waveform) -> Waveform:
-    """Do what ``mean`` does, without its checks: they cost as much again for frames this short."""
+    """Return the mean over channels; ``np.mean`` takes twice as long for short frames."""
     average: Waveform = reduce(np.add, channels) / np.float32(len(channels))
     return average
 
 
 def _packed(frame: AudioFrame) -> AudioFrame:
-    """Return the same samples in one plane, channel after channel."""
+    """Return the same samples in one plane, with the channels interleaved."""
     resampler = av.AudioResampler(format=frame.format.packed, layout=frame.layout)
-    (packed,) = [found for found in resampler.resample(frame) if found is not None]
+    (packed,) = (each for each in resampler.resample(frame) if each is not None)
     return packed
 
 
@@ -126,7 +125,7 @@ class WaveformCollector:
 
     Args:
         window: Which part of the audio to collect.
-        limits: Samples and seconds beyond which the clip is refused.
+        limits: Largest numbers of samples and seconds.
 
     Attributes:
         window: Which part of the audio to collect.
@@ -143,10 +142,10 @@ class WaveformCollector:
         self._rate_hz = 0
         self._decoded = 0
         self._next = 0  # position after the last frame, in samples from the window's start
-        self._first = 0  # position of the first sample that was kept
+        self._first = 0  # position of the first collected sample
 
     def skips(self, begin_s: float, end_s: float) -> bool:
-        """Return whether a packet ends so far before the window that it need not be decoded."""
+        """Return whether a packet ends too early to be decoded."""
         # Packets round their length: ``add`` decides which frame comes first.
         return end_s < self.window.start_s - _RUN_UP_S - _JITTER_S
 
@@ -155,7 +154,7 @@ class WaveformCollector:
 
         Args:
             frame: The decoded frame.
-            time_s: Seconds on the clip's clock, None if unknown: then it follows the one before.
+            time_s: Seconds on the clip's clock; None if unknown: right after the frame before.
 
         Raises:
             MediaTooLarge: More samples or seconds than allowed.
@@ -168,10 +167,9 @@ class WaveformCollector:
         if not _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
             self._stop(f"its sample rate is {frame.sample_rate} Hz")
             return
-        if time_s is not None:
-            end_s = time_s + frame.samples / frame.sample_rate
-            if end_s < self.window.start_s - _RUN_UP_S:
-                return
+        length_s = frame.samples / frame.sample_rate
+        if time_s is not None and time_s + length_s < self.window.start_s - _RUN_UP_S:
+            return
         self._decoded += frame.samples
         self._limits.check("max_samples", self._decoded)
         self._limits.check("max_duration_s", self._decoded / frame.sample_rate)
@@ -194,7 +192,7 @@ class WaveformCollector:
         self.done = length is not None and self._next >= length
 
     def finish(self) -> tuple[Waveform, float] | None:
-        """Return what was collected, resampled.
+        """Return the collected samples, resampled.
 
         Returns:
             float32 (sample,) in [-1, 1] and the time of its first sample in seconds on the clip's
@@ -204,10 +202,9 @@ class WaveformCollector:
             return None
         waveform = np.concatenate(self._chunks)
         peak = max(waveform.max(), -waveform.min())
-        if not peak <= _LARGEST:  # nor is it if there is one that is not a number
+        if not peak <= _LARGEST:  # also if a sample is NaN
             self.problem = (
-                f"it has samples that are not numbers, or beyond {_LARGEST:g} times full scale; "
-                "they were set to zero"
+                f"samples that are NaN or above {_LARGEST:g} times full scale were set to zero"
             )
             waveform[~(np.abs(waveform) <= _LARGEST)] = 0.0
         rate_hz = self.window.sample_rate_hz

@@ -1,4 +1,4 @@
-"""What a clip is: its description, and what was read of it."""
+"""The types of a clip: its description, and what was read of it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class VideoInfo:
 
     Attributes:
         codec: FFmpeg's name of the decoder.
-        width: Pixels, as shown; as stored where ``rotation_deg`` is None.
-        height: Pixels, as shown; as stored where ``rotation_deg`` is None.
+        width: Pixels of the upright picture; as stored if ``rotation_deg`` is None.
+        height: Likewise.
         rotation_deg: Counter-clockwise rotation that makes the picture upright: 0, 90, 180 or 270.
-            It comes with the first decoded frame; None where none was decoded.
+            Only decoded frames carry it; None before.
         fps: Average frames per second, None if unknown.
         frames: Declared number of frames, None if undeclared.
         duration_s: Declared length in seconds, None if undeclared.
@@ -40,7 +40,7 @@ class VideoInfo:
     duration_s: float | None
 
     def turned(self, rotation_deg: int) -> VideoInfo:
-        """Return the record of the upright picture, from that of the stored one."""
+        """Return the description of the upright picture, from that of the stored one."""
         width, height = self.width, self.height
         if rotation_deg % 180:
             width, height = height, width
@@ -72,8 +72,8 @@ class ClipInfo:
         path: The file.
         container: FFmpeg's name of the format, for example ``"matroska,webm"``.
         duration_s: Length in seconds, None if undeclared.
-        video: The video stream that is read, None if there is none.
-        audio: The audio stream that is read, None if there is none.
+        video: The first usable video stream, None if there is none.
+        audio: The first usable audio stream, None if there is none.
         size_bytes: Size of the file.
     """
 
@@ -105,19 +105,19 @@ WHOLE = Span(0.0, inf)
 
 @dataclass(frozen=True)
 class Clip:
-    """What was read of a clip; a modality that was not asked for or not found is None.
+    """What was read of a clip; a modality that was not requested or not found is None.
 
-    The clip's clock reads zero where the file says that it starts.
+    Times are seconds on the clip's clock, which is zero at the declared start of the file.
 
     Attributes:
         info: The file's description.
         frames: uint8 (frame, height, width, 3), upright RGB; converted on access, see
             ``FrameStack``.
-        frame_times_s: float64 (frame,), when each frame is shown, in seconds on the clip's clock.
+        frame_times_s: float64 (frame,), presentation time of each frame.
         waveform: float32 (sample,), mono, [-1, 1].
         sample_rate_hz: Samples per second of the waveform.
-        waveform_start_s: Time of the waveform's first sample, in seconds on the clip's clock; later
-            than the window's start where the audio starts late.
+        waveform_start_s: Time of the waveform's first sample; later than the window's start if the
+            audio starts late.
         span: Which seconds were read, None for all.
         warnings: What was missing, damaged or approximated; one sentence each.
     """

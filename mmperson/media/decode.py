@@ -1,9 +1,9 @@
-"""Decode several streams of a file in one pass, each no further than it is needed."""
+"""Decode several streams of a file in one pass, each no further than needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 import av
 from av.stream import Discard
@@ -26,73 +26,67 @@ Threads = Literal["auto", "frame", "slice", "none"]
 Decode = Literal["exact", "fast", "key"]
 """Which frames of the video are decoded.
 
-``exact``: all that it takes for the very frames that decoding every one would give: a frame that is
-not chosen is left out where no other refers to it. ``fast``: reference frames only, without
-deblocking. ``key``: keyframes only. A codec that cannot leave frames out decodes every one.
+``exact``: the chosen frames and those they depend on; results equal decoding every frame.
+``fast``: reference frames only, without deblocking. ``key``: keyframes only. A codec that cannot
+skip frames decodes all of them.
 """
 SKIPPING_CODECS: Final = frozenset({"h264", "hevc"})
-"""Decoders that can leave out single frames to which no other refers."""
+"""Decoders that can skip single frames to which no other refers."""
 
 _SKIPPED: Final[Mapping[Decode, Literal["NONREF", "NONKEY"]]] = {"fast": "NONREF", "key": "NONKEY"}
 
 
 def check_profile(profile: str) -> None:
-    """Refuse a name that is no profile.
-
-    Raises:
-        UnknownComponent: It is none; the message names them.
-    """
+    """Raise ``UnknownComponent``, which lists the profiles, for a name that is not one."""
     if profile not in get_args(Decode):
         raise UnknownComponent("decode profile", str(profile), get_args(Decode))
 
 
 class FrameSink(Protocol):
-    """What takes the decoded frames of one stream."""
+    """Takes the decoded frames of one stream."""
 
     @property
     def done(self) -> bool:
         """Whether nothing more is needed."""
 
     def skips(self, begin_s: float, end_s: float) -> bool:
-        """Return whether the sink needs nothing between these times."""
+        """Return whether the sink needs no frame between these times."""
 
     def add(self, frame: Any, time_s: float | None) -> None:
         """Take the next frame, with its time on the clip's clock or None."""
 
 
-SinkT = TypeVar("SinkT", bound=FrameSink)
-
-
-class StreamDecoder(Generic[SinkT]):
+class StreamDecoder:
     """Decodes one stream, packet by packet, into a sink.
 
     Args:
         stream: The stream.
-        sink: What takes its frames.
-        packets: How many packets the stream has; None if unknown.
-        chosen: When the frames are shown that the sink will choose, in ticks of the stream's time
-            base: others are left out if no frame refers to them. None to leave out none.
+        sink: Takes its frames.
+        packets: Number of packets of the stream; None if unknown.
+        chosen: Times of the frames that the sink will choose, in ticks of the stream's time base:
+            others are skipped if no frame refers to them. None to skip none.
 
     Attributes:
         kind: ``"video"`` or ``"audio"``.
-        fed: Packets that were given to the decoder.
-        skipped: Packets that the sink did not need.
-        failed: Packets that the decoder refused.
-        decoded: Frames that it returned.
-        last_s: Time of the last one, in seconds on the clip's clock.
+        sink: The sink.
+        fed: Number of packets passed to the decoder.
+        skipped: Number of packets that the sink did not need.
+        failed: Number of packets that the decoder refused.
+        decoded: Number of frames that it returned.
+        last_s: Time of the last frame, in seconds on the clip's clock.
         drained: Whether the stream was decoded to its end.
     """
 
     def __init__(
         self,
         stream: VideoStream | AudioStream,
-        sink: SinkT,
+        sink: FrameSink,
         packets: int | None = None,
         chosen: Set[int] | None = None,
     ) -> None:
         self.stream = stream
         self.kind = stream.type
-        self.sink = sink
+        self.sink: Any = sink
         self._packets_left = packets
         self._chosen = chosen
         self._reported = (0, 0)
@@ -107,11 +101,11 @@ class StreamDecoder(Generic[SinkT]):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more comes, or nothing more is needed."""
+        """Whether the stream has ended, or the sink is done."""
         return self.drained or self.sink.done
 
     def feed(self, packet: Packet[Any], origin_s: float) -> None:
-        """Decode a packet; after the stream's last one, also what the decoder holds back."""
+        """Decode a packet; drain the decoder after the stream's last one."""
         begin, end = packet.pts, (packet.pts or 0) + (packet.duration or 0)
         if begin is not None and self.sink.skips(
             begin * self._tick_s - origin_s, end * self._tick_s - origin_s
@@ -135,7 +129,7 @@ class StreamDecoder(Generic[SinkT]):
         return failed, fed
 
     def drain(self, origin_s: float) -> None:
-        """Decode what the decoder still holds back: the stream has ended."""
+        """Flush the decoder at the end of the stream."""
         if not self.drained:
             self._decode(None, origin_s)
             self.drained = True
@@ -171,7 +165,7 @@ def _length_s(frame: VideoFrame | AudioFrame) -> float:
 
 def decode(
     container: InputContainer,
-    decoders: Sequence[StreamDecoder[Any]],
+    decoders: Sequence[StreamDecoder],
     origin_s: float,
     *,
     threads: Threads,
@@ -191,10 +185,10 @@ def decode(
         threads: FFmpeg's threading for video.
         profile: Which frames of the video are decoded.
         limits: Pixels beyond which FFmpeg refuses to allocate a frame, should the size change.
-        faults: Takes what went wrong while reading the file, if anything.
+        faults: Errors while reading the file are appended here.
 
     Yields:
-        None after every packet, so that what is complete can be taken.
+        None after every packet, so that complete windows can be built.
     """
     if not decoders:  # to PyAV, no stream means every stream
         return

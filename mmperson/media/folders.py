@@ -1,4 +1,4 @@
-"""Which files of a folder are clips, by their names."""
+"""Find the media files of a folder by their suffixes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ MEDIA_SUFFIXES: Final = (
 
 
 def expand_folders(clips: Sequence[str]) -> list[str]:
-    """Replace each folder by the media files in it, in the order of their names.
+    """Replace each folder by the media files in it, sorted by name.
+
+    Args:
+        clips: Paths of files and folders.
 
     Raises:
-        UsageError: A folder holds none, or may not be read.
+        UsageError: A folder has no media file, or cannot be read.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for clip in clips:
         if not os.path.isdir(clip):
-            found.append(clip)
+            expanded.append(clip)
             continue
         try:
             names = sorted(n for n in os.listdir(clip) if n.lower().endswith(MEDIA_SUFFIXES))
@@ -37,6 +40,6 @@ def expand_folders(clips: Sequence[str]) -> list[str]:
                 hint="Give this account the right to read it, or name its clips one by one.",
             ) from error
         if not names:
-            raise UsageError(f"In the folder {clip!r} lies no media file.")
-        found += [os.path.join(clip, name) for name in names]
-    return found
+            raise UsageError(f"The folder {clip!r} has no media file.")
+        expanded += [os.path.join(clip, name) for name in names]
+    return expanded

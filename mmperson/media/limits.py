@@ -1,4 +1,4 @@
-"""How large a clip may be before it is refused.
+"""Limits on the size of a clip.
 
 A file of 200 kB can ask for hundreds of megabytes and for hours of decoding. Every limit is checked
 as soon as its value is known: bytes before opening, streams, pixels and duration after opening,
@@ -18,7 +18,7 @@ _WHAT = {
     "max_pixels": ("A video frame has", "pixels"),
     "max_frames": ("The video has", "frames"),
     "max_samples": ("The audio has", "samples per channel"),
-    "max_output_bytes": ("The frames asked for need", "bytes of memory"),
+    "max_output_bytes": ("The requested frames need", "bytes of memory"),
 }
 
 
@@ -45,14 +45,14 @@ class MediaLimits:
     max_output_bytes: int = 1024**3
 
     def check(self, limit: str, value: float) -> None:
-        """Refuse a value beyond a limit.
+        """Check a value.
 
         Args:
             limit: Name of the attribute, for example ``"max_pixels"``.
-            value: What the clip has, in that attribute's unit.
+            value: The clip's value, in that attribute's unit.
 
         Raises:
-            MediaTooLarge: The value is beyond the limit.
+            MediaTooLarge: The value exceeds the limit.
         """
         allowed = getattr(self, limit)
         if value > allowed:

@@ -1,7 +1,7 @@
-"""Open media files safely, describe them, and turn every foreign error into one of ours.
+"""Open media files safely, describe them, and map foreign exceptions to ``MediaError``.
 
-Three rules keep hostile files out. Only regular local files are opened. ``safety.check_file`` reads
-a file before FFmpeg does. Limits are checked before anything is decoded.
+Three rules against hostile files: only regular local files are opened; ``safety.check_file`` checks
+a file before FFmpeg reads it; limits are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _METADATA: dict[str, Any] = (
 
 
 def media_error(error: Exception, clip: str) -> MediaError:
-    """Return our error for a foreign one.
+    """Map a foreign exception to ours.
 
     Args:
         error: An ``av.error`` exception, or the UnicodeDecodeError of undecodable metadata.
         clip: The clip's path.
 
     Returns:
-        MediaTooLarge where FFmpeg ran out of memory, else UnreadableMedia.
+        MediaTooLarge if FFmpeg ran out of memory, else UnreadableMedia.
     """
     if isinstance(error, av.error.MemoryError):
         return MediaTooLarge(
-            "The clip needs more memory than there is.",
+            "The clip needs more memory than is available.",
             clip=clip,
             hint="Use a shorter or smaller clip.",
         )
@@ -61,14 +61,14 @@ def media_error(error: Exception, clip: str) -> MediaError:
     return UnreadableMedia(
         f"{Path(clip).name!r} cannot be read as video or audio: {reason}.",
         clip=clip,
-        hint="It may be damaged, cut off before its index, or of a kind that is not accepted "
+        hint="It may be damaged, cut off before its index, or of a format that is not accepted "
         "(playlists never are). Check that it plays, or convert it to MP4.",
     )
 
 
 @contextmanager
 def translate_errors(clip: str) -> Iterator[None]:
-    """Turn errors of PyAV and of the system inside the block into ours, which name the clip."""
+    """Map exceptions of PyAV and of the system inside the block to ours, which name the clip."""
     try:
         yield
     except (av.FFmpegError, OSError, UnicodeDecodeError) as error:
@@ -87,20 +87,20 @@ def open_container(
     Args:
         path: The file.
         limits: What is refused.
-        pictures: Whether any will be decoded. FFmpeg decodes the first one to learn its pixel
-            format, which takes longer than all the sound of a short clip. In an MP4 file that is
-            left out without them; in others it also tells when the video starts.
+        pictures: Whether frames will be decoded. If not, FFmpeg does not decode the first frame of
+            an MP4 file, which takes longer than all audio of a short clip. In other formats that
+            frame is needed: it also gives the start of the video.
 
     Yields:
-        The open container; errors of PyAV inside the block become ours.
+        The open container; exceptions of PyAV inside the block are mapped to ours.
 
     Raises:
-        UnreadableMedia: No regular file, not media, or a format that is not accepted.
+        UnreadableMedia: Not a regular file, not media, or a format that is not accepted.
         EmptyMedia: A file of zero bytes.
-        MediaTooLarge: Beyond a limit.
+        MediaTooLarge: A limit is exceeded.
     """
     clip = os.fspath(path)
-    size_bytes = regular_file_size(clip)
+    size_bytes = _regular_file_size(clip)
     if size_bytes == 0:
         raise EmptyMedia(f"{Path(clip).name!r} has zero bytes.", clip=clip)
     # max_pixels reaches the decoders that probing opens: a frame too large is never allocated.
@@ -111,13 +111,13 @@ def open_container(
             checked = check_file(file, size_bytes)
         options |= checked.options
         if checked.is_mp4 and not pictures:
-            options["skip_frame"] = "all"  # to sound it means nothing
+            options["skip_frame"] = "all"  # does not affect audio
         with av.open(f"file:{clip}", "r", options=options, **_METADATA) as container:
-            check_declared(container, limits)
+            _check_declared(container, limits)
             yield container
 
 
-def regular_file_size(clip: str) -> int:
+def _regular_file_size(clip: str) -> int:
     """Return the size in bytes of a regular file; anything else is refused."""
     hint = "Only regular local files are opened, never URLs, folders, pipes or devices."
     try:
@@ -131,7 +131,7 @@ def regular_file_size(clip: str) -> int:
     return status.st_size
 
 
-def check_declared(container: InputContainer, limits: MediaLimits) -> None:
+def _check_declared(container: InputContainer, limits: MediaLimits) -> None:
     """Check what the header declares: streams, duration and pixels."""
     limits.check("max_streams", len(container.streams))
     limits.check("max_duration_s", (container.duration or 0) / av.time_base)
@@ -141,30 +141,34 @@ def check_declared(container: InputContainer, limits: MediaLimits) -> None:
 
 
 def videos(container: InputContainer) -> list[VideoStream]:
-    """Return the video streams; a cover picture is none, though it is as long as the sound."""
+    """Return the video streams, without cover pictures."""
     streams = container.streams.video
     return [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
 
 
 def usable_streams(container: InputContainer) -> tuple[VideoStream | None, AudioStream | None]:
-    """Return the first decodable video stream that is no cover picture, and audio stream."""
+    """Return the first video stream and the first audio stream that can be decoded."""
     video = (stream for stream in videos(container) if stream.codec_context is not None)
     audio = (stream for stream in container.streams.audio if stream.codec_context is not None)
     return next(video, None), next(audio, None)
 
 
 def start_s(container: InputContainer) -> float:
-    """Return the container time at which the clip's clock reads zero, in seconds."""
+    """Return the container time at which the clip's clock is zero, in seconds."""
     return (container.start_time or 0) / av.time_base
 
 
 def packets(
     container: InputContainer, streams: Sequence[Stream], faults: list[str]
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of some streams in file order; a read error ends them, noted in ``faults``.
+    """Yield the packets of some streams in file order, up to a read error.
 
-    The empty packets that PyAV appends to flush its decoders are left out: whoever decodes also
-    flushes.
+    The empty packets that PyAV appends to flush its decoders are left out.
+
+    Args:
+        container: An open container.
+        streams: The streams.
+        faults: A read error is appended here.
     """
     try:
         for packet in container.demux(*streams):
@@ -185,7 +189,7 @@ def probe_clip(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMIT
         The description.
 
     Raises:
-        MediaError: The file cannot be opened, is beyond a limit, or has no video or audio.
+        MediaError: The file cannot be opened, exceeds a limit, or has no video or audio.
     """
     with open_container(path, limits) as container:
         info = describe(container, path)
@@ -200,7 +204,7 @@ def describe(container: InputContainer, path: str | os.PathLike[str]) -> ClipInf
     """Describe an open container.
 
     Raises:
-        MissingStream: It has neither video nor audio that can be decoded.
+        MissingStream: Neither video nor audio can be decoded.
     """
     video, audio = usable_streams(container)
     if video is None and audio is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,6 @@ from mmperson.media.video import FramePicker, nearest_frames, plan_frames
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-
-PickerT = TypeVar("PickerT", bound=FrameSink)
-CollectorT = TypeVar("CollectorT", bound=FrameSink)
 
 
 @dataclass(frozen=True)
@@ -62,18 +59,18 @@ def read_clip(
     threads: Threads = "auto",
     limits: MediaLimits = DEFAULT_LIMITS,
 ) -> Clip:
-    """Decode the frames and the audio of a clip that are asked for, and no more.
+    """Decode the requested frames and audio of a clip, and no more.
 
-    A modality that is missing or damaged is None and a warning. The clip as a whole is an error
-    only where nothing of it can be used.
+    A missing or damaged modality is None and a warning. A clip is an error only if nothing of it
+    can be used.
 
     Args:
         path: A local file.
-        frames: How many frames, nearest in time to the centres of as many equal parts of the video;
-            where the video has fewer, the nearest are repeated. 0 decodes no video packet.
+        frames: Number of frames. The video is split into as many equal parts, and the frame nearest
+            to the centre of each is read; a short video repeats frames. 0 decodes no video packet.
         audio: Which part of the audio, at which rate. None decodes no audio packet.
         span: Reads these seconds as if they were the clip: frames are spread over them, and the
-            audio window starts with them and ends with them at the latest. None for all.
+            audio window is relative to their start and ends with them. None for all.
         decode: Which frames of the video are decoded, see ``Decode``; the returned ones are the
             nearest among them, and a warning gives their distance.
         threads: FFmpeg's threading of video: ``"auto"`` suits one clip, ``"none"`` a pool of
@@ -84,44 +81,23 @@ def read_clip(
         The clip.
 
     Raises:
-        UsageError: A negative number of frames, or no such profile.
-        MediaError: The file cannot be opened, is beyond a limit, or nothing in it can be used.
+        UsageError: A negative number of frames, an audio window outside of the span.
+        UnknownComponent: There is no such profile.
+        MediaError: The file cannot be opened, exceeds a limit, or nothing in it can be used.
     """
     span = span or WHOLE
-    request = ReadRequest(frames, audio, decode, threads, limits)
-    with open_scanned(path, request, span.start_s) as file:
-        video, sound = open_decoders(
-            file, [span], lambda: make_picker(file, span), lambda: make_collector(file, span)
-        )
-        faults: list[str] = []
-        for _ in decode_packets(file, video, sound, faults):
+    with open_reader(path, ReadRequest(frames, audio, decode, threads, limits), span) as reader:
+        picker = reader.new_picker(span) if reader.has_video else None
+        collector = reader.new_collector(span) if reader.has_audio else None
+        for _ in reader.decode([span], picker, collector):
             pass
-        picked = None if video is None else (video, video.sink)
-        collected = None if sound is None else (sound, sound.sink)
-        return build_clip(file, span, picked, collected, faults)
-
-
-@dataclass(frozen=True)
-class ScannedFile:
-    """An open file at its first packet.
-
-    Attributes:
-        container: The open container.
-        info: Its description.
-        scan: What a scan found.
-        request: What is read of it.
-    """
-
-    container: InputContainer
-    info: ClipInfo
-    scan: ContainerScan
-    request: ReadRequest
+        return reader.build_clip(span, picker, collector)
 
 
 @contextmanager
-def open_scanned(
-    path: str | os.PathLike[str], request: ReadRequest, from_s: float = 0.0
-) -> Iterator[ScannedFile]:
+def open_reader(
+    path: str | os.PathLike[str], request: ReadRequest, span: Span = WHOLE
+) -> Iterator[ClipReader]:
     """Open and scan a file.
 
     MP4 and MOV files are opened once. Others are opened anew after their packets were read: not
@@ -130,201 +106,231 @@ def open_scanned(
     Args:
         path: A local file.
         request: What will be read.
-        from_s: Earliest time that will be read, in seconds on the clip's clock.
+        span: Part of the file that will be read.
 
     Yields:
-        The open file.
+        The reader of the open file.
 
     Raises:
-        MediaError: It cannot be opened or is beyond a limit.
+        MediaError: The file cannot be opened or exceeds a limit.
     """
     pictures = request.frames > 0
     with open_container(path, request.limits, pictures=pictures) as container:
         info = describe(container, path)
-        index = scan_index(container)
-        if index is not None and not pictures:
-            yield ScannedFile(container, info, index, request)
-            return
-        video_stream, _ = usable_streams(container)
-        scan = scan_packets(container, video_stream, request.limits, from_s)
-        if info.duration_s is None:
-            info = replace(info, duration_s=scan.end_s)
-        if index is not None and scan.cut_short is None:
-            rewind(container)
-            yield ScannedFile(container, info, scan, request)
+        scan = index = scan_index(container)
+        is_at_start = index is not None
+        if scan is None or pictures:
+            video_stream, _ = usable_streams(container)
+            scan = scan_packets(container, video_stream, request.limits, span.start_s)
+            if info.duration_s is None:
+                info = replace(info, duration_s=scan.end_s)
+            is_at_start = index is not None and scan.cut_short is None
+            if is_at_start:
+                rewind(container)
+        if is_at_start:
+            yield ClipReader(container, info, scan, request)
             return
     with open_container(path, request.limits, pictures=pictures) as container:
-        yield ScannedFile(container, info, scan, request)
+        yield ClipReader(container, info, scan, request)
 
 
-def open_decoders(
-    file: ScannedFile,
-    spans: Sequence[Span],
-    new_picker: Callable[[], PickerT],
-    new_collector: Callable[[], CollectorT],
-) -> tuple[StreamDecoder[PickerT] | None, StreamDecoder[CollectorT] | None]:
-    """Return the decoders of video and audio; None for what is not asked for or not there.
+class ClipReader:
+    """Reads spans of an open file in one pass.
 
     Args:
-        file: The open file.
-        spans: What is read, by start; ends ascend too.
-        new_picker: Returns what takes the frames.
-        new_collector: Returns what takes the sound.
+        container: The open container, at its first packet.
+        info: Its description.
+        scan: Result of the scan.
+        request: What to read of each span.
 
-    Raises:
-        MediaTooLarge: The frames would need more memory than allowed.
+    Attributes:
+        info: The description.
+        scan: Result of the scan.
+        video: Decoder of the video, None before ``decode`` and where no video is read.
+        audio: Decoder of the audio, likewise.
     """
-    video_stream, audio_stream = usable_streams(file.container)
-    request, packets = file.request, file.scan.packets
-    video: StreamDecoder[PickerT] | None = None
-    sound: StreamDecoder[CollectorT] | None = None
-    if request.frames and video_stream is not None:
-        size = video_stream.width * video_stream.height * 3
-        request.limits.check("max_output_bytes", request.frames * size)
-        chosen = _chosen_ticks(file, video_stream, spans)
-        video = StreamDecoder(video_stream, new_picker(), packets.get(video_stream.index), chosen)
-    if request.audio is not None and audio_stream is not None:
-        sound = StreamDecoder(audio_stream, new_collector(), packets.get(audio_stream.index))
-    return video, sound
 
+    def __init__(
+        self, container: InputContainer, info: ClipInfo, scan: ContainerScan, request: ReadRequest
+    ) -> None:
+        self.info = info
+        self.scan = scan
+        self.video: StreamDecoder | None = None
+        self.audio: StreamDecoder | None = None
+        self._container = container
+        self._request = request
+        self._video_stream, self._audio_stream = usable_streams(container)
+        self._faults: list[str] = []
 
-def decode_packets(
-    file: ScannedFile,
-    video: StreamDecoder[Any] | None,
-    sound: StreamDecoder[Any] | None,
-    faults: list[str],
-) -> Iterator[None]:
-    """Decode a file packet by packet, see ``decode``."""
-    return decode(
-        file.container,
-        [decoder for decoder in (video, sound) if decoder is not None],
-        start_s(file.container),
-        threads=file.request.threads,
-        profile=file.request.decode,
-        limits=file.request.limits,
-        faults=faults,
-    )
+    @property
+    def has_video(self) -> bool:
+        """Whether frames are requested and the file has video."""
+        return self._request.frames > 0 and self._video_stream is not None
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether audio is requested and the file has it."""
+        return self._request.audio is not None and self._audio_stream is not None
 
-def make_picker(file: ScannedFile, span: Span) -> FramePicker:
-    """Plan the frames of a span, as far as there is video in it."""
-    scan, request = file.scan, file.request
-    targets_s = _targets_s(span, scan, request.frames)
-    return FramePicker(targets_s, request.limits, scan.video_entry_s, str(file.info.path))
-
-
-def make_collector(file: ScannedFile, span: Span) -> WaveformCollector:
-    """Return what collects the sound of a span."""
-    request = file.request
-    assert request.audio is not None
-    return WaveformCollector(request.audio.within(span), request.limits)
-
-
-def build_clip(
-    file: ScannedFile,
-    span: Span,
-    video: tuple[StreamDecoder[Any], FramePicker] | None,
-    sound: tuple[StreamDecoder[Any], WaveformCollector] | None,
-    faults: Sequence[str],
-) -> Clip:
-    """Return what was read of a span, with warnings of what is missing or damaged.
-
-    Args:
-        file: The open file.
-        span: What was read.
-        video: The decoder of the frames and what they were picked by.
-        sound: The decoder of the sound and what it was collected by.
-        faults: What went wrong while reading the file.
-
-    Raises:
-        MediaError: Nothing was decoded.
-    """
-    info, scan, request = file.info, file.scan, file.request
-    cut_short = scan.cut_short or next(iter(faults), None)
-    decoders = [part[0] for part in (video, sound) if part is not None]
-    if decoders and not any(decoder.decoded or decoder.skipped for decoder in decoders):
-        _refuse_if_useless(info, decoders, cut_short)
-    warnings = [] if not cut_short else [f"The file is cut short or damaged: {cut_short}."]
-    clip = Clip(info, span=None if span is WHOLE else span)
-    if video is not None:
-        clip = _with_frames(clip, span, *video, scan, request, warnings)
-    elif request.frames:
-        warnings.insert(0, "The clip has no video.")
-    if sound is not None:
-        clip = _with_waveform(clip, *sound, warnings)
-    elif request.audio is not None:
-        warnings.insert(0, "The clip has no audio.")
-    return replace(clip, warnings=tuple(warnings))
-
-
-def _targets_s(span: Span, scan: ContainerScan, frames: int) -> npt.NDArray[np.float64]:
-    begin_s = max(span.start_s, scan.video_start_s)
-    end_s = min(span.end_s, scan.video_end_s)
-    is_void = end_s < begin_s or 0 < span.start_s >= scan.video_end_s
-    return plan_frames(begin_s, end_s, 0 if is_void else frames)
-
-
-def _chosen_ticks(file: ScannedFile, stream: VideoStream, spans: Sequence[Span]) -> Set[int] | None:
-    """Return when the frames are shown that all spans will choose, in ticks; None for any."""
-    request, scan = file.request, file.scan
-    if (
-        request.decode != "exact"
-        or stream.codec_context.name not in SKIPPING_CODECS
-        or not stream.time_base
-    ):
-        return None
-    ticks = np.unique(scan.video_ticks)
-    origin_s = start_s(file.container)
-    times_s = np.asarray(ticks * float(stream.time_base) - origin_s, dtype=np.float64)
-    chosen: set[int] = set()
-    for span in spans if len(ticks) else ():
-        nearest = nearest_frames(times_s, _targets_s(span, scan, request.frames))
-        chosen.update(ticks[nearest].tolist())
-    return chosen
-
-
-def _with_frames(
-    clip: Clip,
-    span: Span,
-    decoder: StreamDecoder[Any],
-    picker: FramePicker,
-    scan: ContainerScan,
-    request: ReadRequest,
-    warnings: list[str],
-) -> Clip:
-    """Add the frames that were picked, and a warning for each flaw."""
-    _warn_of_failures(decoder, warnings)
-    picked = picker.finish()
-    if not picker.targets_s.size:
-        warnings.append(f"There is no video from {span.start_s:.1f} to {span.end_s:.1f} s.")
-        return clip
-    if picked is None or clip.info.video is None or picker.rotation_deg is None:
-        warnings.append("No frame of the video could be decoded.")
-        return clip
-    frames, times_s = picked
-    until_s = min(scan.video_last_s, span.end_s)
-    if request.decode == "exact" and decoder.drained and decoder.last_s < until_s - SLACK_S:
-        warnings.append(
-            f"The video can be decoded up to {decoder.last_s:.1f} s of {until_s:.1f} s."
+    def new_picker(self, span: Span) -> FramePicker:
+        """Return a sink for the frames of a span, with targets where the span has video."""
+        limits = self._request.limits
+        return FramePicker(
+            self._targets_s(span), limits, self.scan.video_entry_s, str(self.info.path)
         )
-    if request.decode != "exact":
-        off_ms = 1e3 * np.abs(times_s - picker.targets_s).max()
-        warnings.append(
-            f"The video was decoded with the profile {request.decode!r}: the farthest frame is "
-            f"{off_ms:.0f} ms from its planned time."
+
+    def new_collector(self, span: Span) -> WaveformCollector:
+        """Return a sink for the audio of a span, which must be requested."""
+        assert self._request.audio is not None
+        return WaveformCollector(self._request.audio.within(span), self._request.limits)
+
+    def decode(
+        self, spans: Sequence[Span], video: FrameSink | None, audio: FrameSink | None
+    ) -> Iterator[None]:
+        """Decode the file packet by packet.
+
+        Args:
+            spans: What is read, by start; ends ascend too.
+            video: Sink for the frames of all spans, None to decode none.
+            audio: Sink for the audio, likewise.
+
+        Yields:
+            None after every packet.
+
+        Raises:
+            MediaTooLarge: The frames would need more memory than allowed, or see the sinks.
+        """
+        request, packets = self._request, self.scan.packets
+        if video is not None and (stream := self._video_stream) is not None:
+            size = stream.width * stream.height * 3
+            request.limits.check("max_output_bytes", request.frames * size)
+            chosen = self._chosen_ticks(stream, spans)
+            self.video = StreamDecoder(stream, video, packets.get(stream.index), chosen)
+        if audio is not None and (sound := self._audio_stream) is not None:
+            self.audio = StreamDecoder(sound, audio, packets.get(sound.index))
+        yield from decode(
+            self._container,
+            self._decoders(),
+            start_s(self._container),
+            threads=request.threads,
+            profile=request.decode,
+            limits=request.limits,
+            faults=self._faults,
         )
-    if (distinct := len(np.unique(times_s))) < request.frames:
-        warnings.append(
-            f"Of the {request.frames} frames asked for, {distinct} differ: the nearest repeat."
-        )
-    info = replace(clip.info, video=clip.info.video.turned(picker.rotation_deg))
-    return replace(clip, info=info, frames=frames, frame_times_s=times_s)
+
+    def build_clip(
+        self, span: Span, picker: FramePicker | None, collector: WaveformCollector | None
+    ) -> Clip:
+        """Return what was read of a span, with warnings of what is missing or damaged.
+
+        Args:
+            span: What was read.
+            picker: The sink for its frames.
+            collector: The sink for its audio.
+
+        Raises:
+            MediaError: Nothing was decoded.
+        """
+        cut_short = self.scan.cut_short or next(iter(self._faults), None)
+        decoders = self._decoders()
+        if decoders and not any(decoder.decoded or decoder.skipped for decoder in decoders):
+            self._refuse_if_useless(cut_short)
+        warnings = [] if not cut_short else [f"The file is cut short or damaged: {cut_short}."]
+        clip = Clip(self.info, span=None if span is WHOLE else span)
+        if picker is not None and self.video is not None:
+            clip = self._with_frames(clip, span, self.video, picker, warnings)
+        elif self._request.frames:
+            warnings.insert(0, "The clip has no video.")
+        if collector is not None and self.audio is not None:
+            clip = _with_waveform(clip, self.audio, collector, warnings)
+        elif self._request.audio is not None:
+            warnings.insert(0, "The clip has no audio.")
+        return replace(clip, warnings=tuple(warnings))
+
+    def _decoders(self) -> list[StreamDecoder]:
+        return [decoder for decoder in (self.video, self.audio) if decoder is not None]
+
+    def _targets_s(self, span: Span) -> npt.NDArray[np.float64]:
+        begin_s = max(span.start_s, self.scan.video_start_s)
+        end_s = min(span.end_s, self.scan.video_end_s)
+        is_void = end_s < begin_s or 0 < span.start_s >= self.scan.video_end_s
+        return plan_frames(begin_s, end_s, 0 if is_void else self._request.frames)
+
+    def _chosen_ticks(self, stream: VideoStream, spans: Sequence[Span]) -> Set[int] | None:
+        """Return the times of the frames that all spans will choose, in ticks; None for any."""
+        if (
+            self._request.decode != "exact"
+            or stream.codec_context.name not in SKIPPING_CODECS
+            or not stream.time_base
+        ):
+            return None
+        ticks = np.unique(self.scan.video_ticks)
+        origin_s = start_s(self._container)
+        times_s = np.asarray(ticks * float(stream.time_base) - origin_s, dtype=np.float64)
+        chosen: set[int] = set()
+        for span in spans if len(ticks) else ():
+            chosen.update(ticks[nearest_frames(times_s, self._targets_s(span))].tolist())
+        return chosen
+
+    def _with_frames(
+        self,
+        clip: Clip,
+        span: Span,
+        decoder: StreamDecoder,
+        picker: FramePicker,
+        warnings: list[str],
+    ) -> Clip:
+        """Add the picked frames, and a warning for each flaw."""
+        _warn_of_failures(decoder, warnings)
+        picked = picker.finish()
+        if not picker.targets_s.size:
+            warnings.append(f"There is no video from {span.start_s:.1f} to {span.end_s:.1f} s.")
+            return clip
+        if picked is None or clip.info.video is None or picker.rotation_deg is None:
+            warnings.append("No frame of the video could be decoded.")
+            return clip
+        frames, times_s = picked
+        profile, count = self._request.decode, self._request.frames
+        until_s = min(self.scan.video_last_s, span.end_s)
+        if profile == "exact" and decoder.drained and decoder.last_s < until_s - SLACK_S:
+            warnings.append(
+                f"The video can be decoded up to {decoder.last_s:.1f} s of {until_s:.1f} s."
+            )
+        if profile != "exact":
+            off_ms = 1e3 * np.abs(times_s - picker.targets_s).max()
+            warnings.append(
+                f"The video was decoded with the profile {profile!r}: the farthest frame is "
+                f"{off_ms:.0f} ms from its planned time."
+            )
+        if (distinct := len(np.unique(times_s))) < count:
+            warnings.append(
+                f"Of the {count} requested frames, {distinct} are distinct: the nearest repeat."
+            )
+        info = replace(clip.info, video=clip.info.video.turned(picker.rotation_deg))
+        return replace(clip, info=info, frames=frames, frame_times_s=times_s)
+
+    def _refuse_if_useless(self, cut_short: str | None) -> None:
+        """Raise where no stream of the file is left that might be usable."""
+        decoders, name = self._decoders(), self.info.path.name
+        streams = sum(stream is not None for stream in (self.info.video, self.info.audio))
+        if streams > len(decoders) and not cut_short:
+            return  # the other stream was not requested: it may be fine
+        kinds = " and ".join(decoder.kind for decoder in decoders)
+        if cut_short:
+            raise UnreadableMedia(
+                f"The {kinds} of {name!r} cannot be decoded: "
+                f"the file is cut short or damaged, {cut_short}.",
+                hint="Copy or download the file again.",
+            )
+        if any(decoder.failed for decoder in decoders):
+            raise UnreadableMedia(f"The {kinds} of {name!r} cannot be decoded.")
+        raise EmptyMedia(f"{name!r} has no frame of {kinds}.")
 
 
 def _with_waveform(
-    clip: Clip, decoder: StreamDecoder[Any], collector: WaveformCollector, warnings: list[str]
+    clip: Clip, decoder: StreamDecoder, collector: WaveformCollector, warnings: list[str]
 ) -> Clip:
-    """Add the waveform that was collected, and a warning for each flaw."""
+    """Add the collected waveform, and a warning for each flaw."""
     _warn_of_failures(decoder, warnings)
     collected = collector.finish()
     if collector.problem is not None:
@@ -341,26 +347,7 @@ def _with_waveform(
     return replace(clip, waveform=waveform, sample_rate_hz=rate_hz, waveform_start_s=begin_s)
 
 
-def _warn_of_failures(decoder: StreamDecoder[Any], warnings: list[str]) -> None:
+def _warn_of_failures(decoder: StreamDecoder, warnings: list[str]) -> None:
     failed, fed = decoder.failures()
     if failed:
         warnings.append(f"{failed} of {fed} {decoder.kind} packets could not be decoded.")
-
-
-def _refuse_if_useless(
-    info: ClipInfo, decoders: list[StreamDecoder[Any]], cut_short: str | None
-) -> None:
-    """Raise where no stream of the file is left that might be usable."""
-    streams = sum(stream is not None for stream in (info.video, info.audio))
-    if streams > len(decoders) and not cut_short:
-        return  # the caller did not ask for the other stream: it may be fine
-    kinds = " and ".join(decoder.kind for decoder in decoders)
-    if cut_short:
-        raise UnreadableMedia(
-            f"The {kinds} of {info.path.name!r} cannot be decoded: "
-            f"the file is cut short or damaged, {cut_short}.",
-            hint="Copy or download the file again.",
-        )
-    if any(decoder.failed for decoder in decoders):
-        raise UnreadableMedia(f"The {kinds} of {info.path.name!r} cannot be decoded.")
-    raise EmptyMedia(f"{info.path.name!r} has no frame of {kinds}.")

@@ -1,10 +1,10 @@
-"""Scan a file before decoding: how long the video really is, and whether the file is complete.
+"""Scan a file before decoding: measure the video's length and check that the file is complete.
 
 Decoders do not report a truncated file: under frame threading FFmpeg returns fewer frames and no
-error. So the file is compared with what its header declares. Where the header carries an index of
-every packet (MP4, MOV), half a millisecond tells whether the last packets lie beyond the end of the
-file. Otherwise, or when exact video times are needed, the packets are read once without decoding
-them (14 ms for a 15 s clip).
+error. So the scan compares the file with its header. If the header has an index of every packet
+(MP4, MOV), half a millisecond tells whether the last packets lie beyond the end of the file.
+Otherwise, or if exact video times are needed, the packets are read once without decoding them
+(14 ms for a 15 s clip).
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _BEFORE_ALL = -(1 << 40)  # ticks; an edit list may put the first packet before 
 
 @dataclass(frozen=True)
 class ContainerScan:
-    """What a scan found; times are seconds on the clip's clock.
+    """The result of a scan; times are seconds on the clip's clock.
 
     Attributes:
-        cut_short: Why the file is taken to be incomplete, None if it seems complete.
+        cut_short: Why the file seems incomplete, None if it seems complete.
         packets: Number of packets by stream index; empty if they were not read.
         end_s: End of the last packet of any stream, None if the packets were not read.
         video_start_s: When the first frame is shown, 0 without a video stream or frame.
         video_last_s: When the last frame is shown, likewise.
         video_end_s: When the last frame ends if it lasts as long as the others do, likewise.
-        video_entry_s: When the last keyframe is shown that is not later than the earliest time
-            that is read: decoding may start there. Minus infinity if it must start with the file.
-        video_ticks: int64 (frame,), when each frame is shown, in ticks of the stream's time base,
-            in order of the file; empty without a video stream.
+        video_entry_s: Time of the last keyframe up to the earliest time that is read: decoding may
+            start there. Minus infinity if it must start with the file.
+        video_ticks: int64 (frame,), presentation times in ticks of the stream's time base, in file
+            order; empty without a video stream.
     """
 
     cut_short: str | None
@@ -63,14 +63,14 @@ class ContainerScan:
 
 
 def scan_index(container: InputContainer) -> ContainerScan | None:
-    """Judge completeness from the index in the header.
+    """Check completeness by the index in the header.
 
     Args:
         container: An open container.
 
     Returns:
-        The scan, or None where the header has no index of the whole clip (other formats than MP4
-        and MOV, fragmented files): then the packets must be read.
+        The scan, or None if the header has no index of the whole clip (formats other than MP4 and
+        MOV, fragmented files): then the packets must be read.
     """
     if not container.format.name.startswith("mov") or container.duration is None:
         return None
@@ -98,7 +98,7 @@ def scan_packets(
     Args:
         container: An open container, at its start.
         video_stream: The video stream whose frame times are recorded, if any.
-        limits: Frames and seconds beyond which the clip is refused.
+        limits: Largest numbers of frames and seconds.
         from_s: Earliest time that will be read, in seconds on the clip's clock; 0 for all of it.
 
     Returns:
@@ -117,20 +117,19 @@ def scan_packets(
         track.add(packet)
         if track is video:
             limits.check("max_frames", track.count)
-    ends_s = [track.end_s for track in tracks.values() if not track.empty]
+    ends_s = [track.end_s for track in tracks.values() if track.ticks]
     end_s = max(ends_s, default=origin_s) - origin_s
     limits.check("max_duration_s", end_s)
 
     index = scan_index(container)
-    reasons = [index.cut_short if index is not None else None]
-    reasons += faults
-    reasons += [track.shortfall() for track in tracks.values()]
+    shortfalls = [track.shortfall() for track in tracks.values()]
+    reasons = [index.cut_short if index else None, *faults, *shortfalls]
     declared_s = (container.duration or 0) / av.time_base
     if declared_s - end_s > SLACK_S:
         reasons.append(f"it declares {declared_s:.1f} s and ends after {end_s:.1f} s")
     counts = {index: track.count for index, track in tracks.items()}
     whole = ContainerScan(next(filter(None, reasons), None), counts, end_s)
-    if video is None or video.empty:
+    if video is None or not video.ticks:
         return whole
     return replace(
         whole,
@@ -143,11 +142,7 @@ def scan_packets(
 
 
 def rewind(container: InputContainer) -> None:
-    """Go back to the first packet of a file whose header has an index, see ``scan_index``.
-
-    Args:
-        container: An open container.
-    """
+    """Go back to the first packet of a file whose header has an index, see ``scan_index``."""
     firsts = [
         (stream.index_entries[0].timestamp * stream.time_base, stream)
         for stream in (*videos(container), *container.streams.audio)
@@ -168,14 +163,11 @@ class _Track:
 
     def __init__(self, stream: Stream, from_s: float) -> None:
         self.count = 0
-        self.ticks = array("q")
+        self.ticks = array("q")  # of the shown packets; those before an edit list's start are not
         self._stream = stream
         self._from = from_s / float(stream.time_base) if stream.time_base else 0.0
         self._entry: int | None = None
         self._corrupt = 0
-        self._shown = 0  # packets that are shown: those before an edit list's start are not
-        self._start: int | None = None
-        self._last = 0
         self._end = 0
 
     def add(self, packet: Packet[Any]) -> None:
@@ -189,25 +181,16 @@ class _Track:
         if packet.is_discard:
             return
         end = at + (packet.duration or 0)
-        if self._start is None:
-            self._start, self._last, self._end = at, at, end
-        self._shown += 1
-        if self._stream.type == "video":
-            self.ticks.append(at)
-        self._start, self._last = min(self._start, at), max(self._last, at)
-        self._end = max(self._end, end)
-
-    @property
-    def empty(self) -> bool:
-        return self._start is None
+        self._end = max(self._end, end) if self.ticks else end
+        self.ticks.append(at)
 
     @property
     def start_s(self) -> float:
-        return self._seconds(self._start)
+        return self._seconds(min(self.ticks, default=0))
 
     @property
     def last_s(self) -> float:
-        return self._seconds(self._last)
+        return self._seconds(max(self.ticks, default=0))
 
     @property
     def end_s(self) -> float:
@@ -220,8 +203,8 @@ class _Track:
     @property
     def gap_s(self) -> float:
         """Return the mean time between packets: frames out of order make single ones void."""
-        if self._shown > 1:
-            return (self.last_s - self.start_s) / (self._shown - 1)
+        if len(self.ticks) > 1:
+            return (self.last_s - self.start_s) / (len(self.ticks) - 1)
         return self.end_s - self.start_s
 
     def shortfall(self) -> str | None:
@@ -233,11 +216,11 @@ class _Track:
         is_avi = stream.container.format.name == "avi"
         if not is_avi and stream.frames - self.count > _SLACK_PACKETS:
             return f"it declares {stream.frames} {stream.type} packets and has {self.count}"
-        declared_s = self._seconds(stream.frames if is_avi else stream.duration)
-        found_s = self.end_s - self.start_s
-        if declared_s - found_s > SLACK_S:
-            return f"it declares {declared_s:.1f} s of {stream.type} and has {found_s:.1f} s"
+        declared_s = self._seconds(stream.frames if is_avi else stream.duration or 0)
+        measured_s = self.end_s - self.start_s
+        if declared_s - measured_s > SLACK_S:
+            return f"it declares {declared_s:.1f} s of {stream.type} and has {measured_s:.1f} s"
         return None
 
-    def _seconds(self, ticks: int | None) -> float:
-        return float((ticks or 0) * (self._stream.time_base or 0))
+    def _seconds(self, ticks: int) -> float:
+        return float(ticks * (self._stream.time_base or 0))

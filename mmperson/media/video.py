@@ -1,16 +1,17 @@
-"""Choose frames by time and give them as upright RGB.
+"""Choose frames by time and return them as upright RGB.
 
-Frames are chosen while they stream past: each target time keeps the nearer of the frames before and
-after it, so that memory holds only chosen frames and variable frame rates need no special case.
-Chosen frames stay YUV, in half the memory of RGB, until they are accessed.
+Frames are chosen while decoding: each target time keeps the nearer of the frames before and after
+it, so memory holds only chosen frames, and variable frame rates need no special case. Chosen frames
+stay YUV, in half the memory of RGB, until they are accessed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, overload
 
 import av
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 RGB: TypeAlias = npt.NDArray[np.uint8]
 
-# Rounding must not decide between two frames as near: as many frames as there are gives each once.
+# Rounding must not break ties: asking for as many frames as there are returns each once.
 _TIE_S = 1e-6
 _COMPACT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
@@ -35,9 +36,9 @@ def plan_frames(start_s: float, end_s: float, count: int) -> npt.NDArray[np.floa
     """Return the centres of equal parts of a clip.
 
     Args:
-        start_s: When the first frame is shown, in seconds.
-        end_s: When the last frame ends, in seconds.
-        count: Number of parts; 0 gives none.
+        start_s: Time of the first frame in seconds.
+        end_s: End of the last frame in seconds.
+        count: Number of parts, 0 or more.
 
     Returns:
         float64 (frame,), seconds, ascending.
@@ -55,11 +56,11 @@ def nearest_frames(
     """Return which frames a ``FramePicker`` would keep.
 
     Args:
-        times_s: float64 (frame,), when frames are shown, ascending; one or more.
+        times_s: float64 (frame,), seconds, ascending; one or more.
         targets_s: float64 (target,), seconds.
 
     Returns:
-        (target,), index of the nearest frame; of two as near, the earlier.
+        intp (target,), index of the nearest frame; a tie goes to the earlier.
 
     >>> nearest_frames(np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.6]))
     array([0, 2])
@@ -81,7 +82,7 @@ class _Yuv(NamedTuple):
 
     @classmethod
     def of(cls, frame: VideoFrame) -> _Yuv | None:
-        """Return that of a frame; None where its planes are not kept."""
+        """Return the format of a frame; None if its planes are not kept."""
         width, height, name = frame.width, frame.height, frame.format.name
         if name not in _COMPACT_FORMATS or width % 2 or height % 2:
             return None
@@ -94,49 +95,40 @@ class _Yuv(NamedTuple):
         return np.asarray(rgb, dtype=np.uint8)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class FrameStack:
     """Chosen frames of a video, each converted to RGB on access.
 
     Along its first axis it reads as the array uint8 (frame, height, width, 3) of upright RGB:
     ``len``, iteration; an index gives a frame, a slice or an array of indices another stack.
     ``np.asarray`` gives the array. 4:2:0 YUV, which most decoders return, takes half of the
-    array's memory.
+    array's memory. Access raises a ``MediaError`` if a frame cannot be converted.
 
-    Args:
+    Attributes:
         pictures: uint8, YUV planes (picture, row, width), or upright RGB (picture, height, width,
             3).
-        shown: (frame,), which picture is shown.
+        indices: intp (frame,), index of each frame's picture.
         yuv: How the planes become RGB; None for RGB.
         rotation_deg: Counter-clockwise rotation that makes the planes upright.
         clip: Path of the clip, for errors.
-
-    Accessing a frame raises a ``MediaError`` where it cannot be converted.
     """
 
-    dtype: Final = np.dtype(np.uint8)
-    ndim: Final = 4
+    pictures: RGB
+    indices: npt.NDArray[np.intp]
+    yuv: _Yuv | None
+    rotation_deg: int
+    clip: str = ""
 
-    def __init__(
-        self,
-        pictures: RGB,
-        shown: Sequence[int] | npt.NDArray[np.intp],
-        yuv: _Yuv | None,
-        rotation_deg: int,
-        clip: str = "",
-    ) -> None:
-        self._pictures = pictures
-        self._shown = np.asarray(shown, dtype=np.intp)
-        self._yuv = yuv
-        self._rotation_deg = rotation_deg
-        self._clip = clip
+    dtype: ClassVar = np.dtype(np.uint8)
+    ndim: ClassVar = 4
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(frame, height, width, 3)."""
-        height, width = self._pictures.shape[1:3]
-        if self._yuv is not None:
-            height = self._yuv.height
-            if self._rotation_deg % 180:
+        height, width = self.pictures.shape[1:3]
+        if self.yuv is not None:
+            height = self.yuv.height
+            if self.rotation_deg % 180:
                 height, width = width, height
         return len(self), height, width, 3
 
@@ -146,10 +138,10 @@ class FrameStack:
         return math.prod(self.shape)
 
     def __len__(self) -> int:
-        return len(self._shown)
+        return len(self.indices)
 
     def __iter__(self) -> Iterator[RGB]:
-        return map(self._to_rgb, self._shown)
+        return map(self._to_rgb, self.indices)
 
     @overload
     def __getitem__(self, chosen: int) -> RGB: ...
@@ -158,10 +150,10 @@ class FrameStack:
     def __getitem__(self, chosen: slice | Sequence[int] | npt.NDArray[Any]) -> FrameStack: ...
 
     def __getitem__(self, chosen: Any) -> RGB | FrameStack:
-        shown = self._shown[chosen]
-        if shown.ndim == 0:
-            return self._to_rgb(shown)
-        return FrameStack(self._pictures, shown, self._yuv, self._rotation_deg, self._clip)
+        indices = self.indices[chosen]
+        if indices.ndim == 0:
+            return self._to_rgb(indices)
+        return replace(self, indices=indices)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
@@ -172,11 +164,11 @@ class FrameStack:
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def _to_rgb(self, picture: np.intp) -> RGB:
-        if self._yuv is None:
-            return np.asarray(self._pictures[picture])
-        with translate_errors(self._clip):
-            rgb = self._yuv.to_rgb(self._pictures[picture])
-        return np.ascontiguousarray(np.rot90(rgb, self._rotation_deg // 90))
+        if self.yuv is None:
+            return np.asarray(self.pictures[picture])
+        with translate_errors(self.clip):
+            rgb = self.yuv.to_rgb(self.pictures[picture])
+        return np.ascontiguousarray(np.rot90(rgb, self.rotation_deg // 90))
 
 
 Frames: TypeAlias = RGB | FrameStack
@@ -184,13 +176,12 @@ Frames: TypeAlias = RGB | FrameStack
 
 
 class FramePicker:
-    """Keep the frames nearest to the target times of a plan; of two as near, the earlier.
+    """Keep the frames nearest to the target times of a plan; a tie goes to the earlier.
 
     Args:
         targets_s: float64 (frame,), seconds, ascending.
-        limits: Pixels, frames and memory of those kept beyond which the clip is refused.
-        entry_s: When the keyframe is shown from which decoding may start; minus infinity to skip
-            nothing.
+        limits: Largest numbers of pixels and frames, and of bytes of the kept ones.
+        entry_s: Time of the keyframe from which decoding may start; minus infinity to skip nothing.
         clip: Path of the clip, for errors.
 
     Attributes:
@@ -213,7 +204,7 @@ class FramePicker:
         self._offered = 0
         self._pictures: RGB | None = None  # all that may be needed, filled one by one
         self._yuv: _Yuv | None = None
-        self._shown: list[int] = []
+        self._indices: list[int] = []
         self._times_s: list[float] = []
         self._previous: tuple[VideoFrame, float] | None = None
         self._size: tuple[int, int] | None = None
@@ -224,20 +215,18 @@ class FramePicker:
         return len(self._times_s) == len(self.targets_s)
 
     def skips(self, begin_s: float, end_s: float) -> bool:
-        """Return whether a packet is shown before the keyframe, of which no later frame has need.
+        """Return whether a packet is shown before the keyframe: no later frame needs it.
 
-        Frames that follow the keyframe in the file and are shown before it are skipped as well:
-        no target lies before it.
+        This includes frames that follow the keyframe in the file: no target lies before it.
         """
         return begin_s < self._entry_s - _TIE_S
 
     def add(self, frame: VideoFrame, time_s: float | None) -> None:
-        """Offer the next frame in order of time; one that goes back in time is ignored.
+        """Offer the next frame; one that goes back in time is ignored.
 
         Args:
             frame: The decoded frame.
-            time_s: Seconds on the clip's clock; None if unknown, then it shares the time of the one
-                before.
+            time_s: Seconds on the clip's clock; None if unknown: the time of the frame before.
 
         Raises:
             MediaTooLarge: More pixels, frames or memory than allowed.
@@ -263,11 +252,11 @@ class FramePicker:
         self._previous = (frame, time_s)
 
     def finish(self) -> tuple[FrameStack, npt.NDArray[np.float64]] | None:
-        """Give the targets after the last frame that frame, and return the choice.
+        """Assign the last frame to the remaining targets, and return the choice.
 
         Returns:
-            The frames and float64 (frame,) their times in seconds, or None if there was no frame at
-            all, or no target.
+            The frames and float64 (frame,) their times in seconds; None if there was no frame or no
+            target.
         """
         if self._previous is None or not self.targets_s.size:
             return None
@@ -278,35 +267,36 @@ class FramePicker:
     def _stack(self) -> FrameStack:
         assert self._pictures is not None
         assert self.rotation_deg is not None
-        return FrameStack(self._pictures, self._shown, self._yuv, self.rotation_deg, self._clip)
+        indices = np.array(self._indices, dtype=np.intp)
+        return FrameStack(self._pictures, indices, self._yuv, self.rotation_deg, self._clip)
 
     def _keep(self, frame: VideoFrame, time_s: float) -> None:
         if self._times_s and self._times_s[-1] == time_s:
-            self._shown.append(self._shown[-1])
+            self._indices.append(self._indices[-1])
         else:
             self._add(frame)
         self._times_s.append(time_s)
 
     def _add(self, frame: VideoFrame) -> None:
-        """Copy a picture: a frame itself would keep the decoder's buffers from being used again."""
-        at = self._shown[-1] + 1 if self._shown else 0
+        """Copy a picture: keeping the frame would keep the decoder's buffers from being reused."""
+        at = self._indices[-1] + 1 if self._indices else 0
         yuv = _Yuv.of(frame)
         if self._pictures is None:
             self._yuv = yuv
         elif self._yuv is not None and self._yuv != yuv:  # from here on, all are kept as RGB
             converted = self._stack()
             array = np.empty((len(self.targets_s), *converted.shape[1:]), dtype=np.uint8)
-            for number, rgb in zip(self._shown, converted, strict=True):
+            for number, rgb in zip(self._indices, converted, strict=True):
                 array[number] = rgb
             self._pictures, self._yuv = array, None
         picture = self._upright(frame) if self._yuv is None else frame.to_ndarray()
         if self._pictures is None:
             self._pictures = np.empty((len(self.targets_s), *picture.shape), dtype=np.uint8)
         self._pictures[at] = picture
-        self._shown.append(at)
+        self._indices.append(at)
 
     def _upright(self, frame: VideoFrame) -> RGB:
-        """Return the frame as RGB, turned, in the size of the first frame."""
+        """Return the frame as upright RGB in the size of the first frame."""
         assert self._size is not None
         assert self.rotation_deg is not None
         width, height = self._size

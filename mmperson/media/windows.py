@@ -1,52 +1,41 @@
-"""Windows of a long recording: plan them, and read all of them in one pass.
-
-Reading one clip needs nothing of this module.
-"""
+"""Windows of a long recording: plan them, and read all of them in one pass."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from math import inf
-from typing import Any, Final, Generic
+from typing import Any, Final, Generic, TypeVar
 
 from mmperson.errors import UsageError
-from mmperson.media.audio import AudioWindow, WaveformCollector
+from mmperson.media.audio import AudioWindow
 from mmperson.media.clip import Clip, Span
-from mmperson.media.decode import Decode, SinkT, StreamDecoder, Threads
+from mmperson.media.decode import Decode, FrameSink, Threads
 from mmperson.media.limits import LONG_LIMITS, MediaLimits
-from mmperson.media.read import (
-    ReadRequest,
-    build_clip,
-    decode_packets,
-    make_collector,
-    make_picker,
-    open_decoders,
-    open_scanned,
-)
-from mmperson.media.video import FramePicker
+from mmperson.media.read import ReadRequest, open_reader
+
+SinkT = TypeVar("SinkT", bound=FrameSink)
 
 MIN_WINDOW_S: Final = 1.0
-"""Shorter windows carry little information, and more of them at once need much memory."""
+"""Shorter windows carry little information."""
 _MAX_OVERLAPPING: Final = 16
 # Streams end up to about this long before or after the declared end.
 _MIN_NEW_S: Final = 0.5
-# Windows do not wait longer for the other stream: so many with frames, or so much later sound.
+# With so many complete windows of video, or so much later audio, a window stops waiting.
 _MAX_WAITING: Final = 8
 _MAX_LEAD_S: Final = 60.0
 
 
 def check_windows(window_s: float, step_s: float) -> None:
-    """Refuse windows that are too short, or too many of which overlap.
+    """Check the length and the step of windows.
 
     Args:
         window_s: Length of a window in seconds.
         step_s: From one start to the next, in seconds.
 
     Raises:
-        UsageError: They are; the message names the limits.
+        UsageError: Windows that are too short, or too many that overlap.
     """
     if not MIN_WINDOW_S <= window_s < inf:
         raise UsageError(f"Windows last {window_s:g} s; they must last {MIN_WINDOW_S:g} s or more.")
@@ -61,8 +50,8 @@ def check_windows(window_s: float, step_s: float) -> None:
 def plan_windows(duration_s: float, window_s: float, step_s: float) -> list[Span]:
     """Return windows of one length that start at 0 and then every ``step_s``.
 
-    The last one is moved back so that it ends with the recording, unless less than half a second
-    would be new in it. A recording shorter than a window is one window.
+    The last window ends with the recording; it is omitted if less than half a second of it would be
+    new. A recording shorter than a window is one window.
 
     Args:
         duration_s: Length of the recording in seconds.
@@ -100,8 +89,7 @@ def read_windows(
     Args:
         path: A local file.
         window_s: Length of a window in seconds, see ``plan_windows``.
-        step_s: From the start of one window to that of the next, in seconds; ``window_s`` without
-            it.
+        step_s: From the start of one window to that of the next, in seconds; None for ``window_s``.
         frames: Frames per window.
         audio: Which part of each window's audio, at which rate.
         decode: Which frames of the video are decoded.
@@ -109,12 +97,12 @@ def read_windows(
         limits: What is refused.
 
     Returns:
-        The clips, as they are asked for. Where audio and video of the same time lie so far apart in
-        the file that waiting would fill the memory, a clip has what was reached by then.
+        The clips, read lazily. If audio and video of the same time are so far apart in the file
+        that waiting would fill the memory, a clip has only what was decoded by then.
 
     Raises:
         UsageError: Windows that are too short or too many, or see ``read_clip``.
-        MediaError: See ``read_clip``; also while the clips are read.
+        MediaError: See ``read_clip``; also during iteration.
     """
     step_s = window_s if step_s is None else step_s
     check_windows(window_s, step_s)
@@ -125,64 +113,46 @@ def read_windows(
 def _read_windows(
     path: str | os.PathLike[str], request: ReadRequest, window_s: float, step_s: float
 ) -> Iterator[Clip]:
-    with open_scanned(path, request) as file:
-        end_s = file.info.duration_s if file.scan.end_s is None else file.scan.end_s
+    with open_reader(path, request) as reader:
+        end_s = reader.info.duration_s if reader.scan.end_s is None else reader.scan.end_s
         spans = plan_windows(end_s or 0.0, window_s, step_s)
-        video, sound = open_decoders(
-            file,
-            spans,
-            lambda: WindowFanout(spans, partial(make_picker, file), _MAX_WAITING),
-            lambda: WindowFanout(spans, partial(make_collector, file)),
-        )
-        faults: list[str] = []
+        video = WindowFanout(spans, reader.new_picker, _MAX_WAITING) if reader.has_video else None
+        audio = WindowFanout(spans, reader.new_collector) if reader.has_audio else None
+
+        def is_due(span: Span) -> bool:
+            """Return whether the earliest window is complete, or no longer waits for a stream."""
+            decoders = (reader.video, reader.audio)
+            return (
+                all(each is None or each.drained or each.sink.ready for each in decoders)
+                or (video is not None and video.waiting > _MAX_WAITING)
+                or (reader.audio is not None and reader.audio.last_s > span.end_s + _MAX_LEAD_S)
+            )
 
         def build(span: Span) -> Clip:
-            picked = None if video is None else (video, video.sink.take())
-            collected = None if sound is None else (sound, sound.sink.take())
-            return build_clip(file, span, picked, collected, faults)
+            picker = None if video is None else video.take()
+            collector = None if audio is None else audio.take()
+            return reader.build_clip(span, picker, collector)
 
         unread = deque(spans)
-        for _ in decode_packets(file, video, sound, faults):
-            while unread and (_is_ready(video, sound) or _is_overdue(unread[0], video, sound)):
+        for _ in reader.decode(spans, video, audio):
+            while unread and is_due(unread[0]):
                 yield build(unread.popleft())
         while unread:
             yield build(unread.popleft())
 
 
-def _is_ready(
-    video: StreamDecoder[WindowFanout[FramePicker]] | None,
-    sound: StreamDecoder[WindowFanout[WaveformCollector]] | None,
-) -> bool:
-    """Return whether nothing more comes for the earliest window that has not been built."""
-    return (video is None or video.drained or video.sink.ready) and (
-        sound is None or sound.drained or sound.sink.ready
-    )
-
-
-def _is_overdue(
-    span: Span,
-    video: StreamDecoder[WindowFanout[FramePicker]] | None,
-    sound: StreamDecoder[WindowFanout[WaveformCollector]] | None,
-) -> bool:
-    """Return whether one stream is so far ahead that a window no longer waits for the other."""
-    return (video is not None and video.sink.waiting > _MAX_WAITING) or (
-        sound is not None and sound.last_s > span.end_s + _MAX_LEAD_S
-    )
-
-
 class WindowFanout(Generic[SinkT]):
     """Passes the frames of one stream to the sinks of successive spans, which may overlap.
 
-    Each sink is made when the span before it begins. So it also gets frames from before its span,
-    of which it may need the last one, and at any time there are only as many sinks as spans
-    overlap, one ahead, and those not yet taken. After a gap, one frame ends many spans: their sinks
-    are made as those before them are taken.
+    A sink is made when the span before it begins: it may need the last frame before its own span.
+    So there are as many sinks as spans overlap, plus one ahead, plus those not yet taken. After a
+    gap, one frame ends many spans: their sinks are made as those before them are taken.
 
     Args:
         spans: The spans, by their start.
         make: Returns the sink of a span.
-        max_waiting: With more sinks than this that need nothing more, the next is made when one
-            of them is taken.
+        max_waiting: If more sinks than this are done, the next one is made when one of them is
+            taken.
     """
 
     def __init__(
@@ -193,28 +163,28 @@ class WindowFanout(Generic[SinkT]):
         self._max_waiting = max_waiting
         self._made = 0
         self._sinks: deque[SinkT] = deque()
-        self._held: deque[tuple[Any, float | None]] = deque()  # frames that were not passed on yet
-        # A sink that is made late may need the frame before the last one, too.
-        self._shown: deque[tuple[Any, float | None]] = deque(maxlen=2)
+        self._held: deque[tuple[Any, float | None]] = deque()  # not passed on yet
+        # A sink that is made late may need the last two frames.
+        self._recent: deque[tuple[Any, float | None]] = deque(maxlen=2)
         self._make_next()
 
     @property
     def done(self) -> bool:
-        """Whether no sink needs more, and none is to come."""
+        """Whether every sink was made and is done."""
         return self._made == len(self._spans) and all(sink.done for sink in self._sinks)
 
     @property
     def ready(self) -> bool:
-        """Whether the sink that ``take`` gives needs nothing more."""
+        """Whether the sink that ``take`` returns is done."""
         return bool(self._sinks) and self._sinks[0].done
 
     @property
     def waiting(self) -> int:
-        """How many sinks need nothing more and have not been taken."""
+        """Number of sinks that are done and have not been taken."""
         return sum(sink.done for sink in self._sinks)
 
     def skips(self, begin_s: float, end_s: float) -> bool:
-        """Return whether no sink needs what lies between these times."""
+        """Return whether no sink needs a frame between these times."""
         return not self._is_due() and all(
             sink.done or sink.skips(begin_s, end_s) for sink in self._sinks
         )
@@ -244,23 +214,23 @@ class WindowFanout(Generic[SinkT]):
                 self._make_next()
             if not self._held:
                 return
-            self._shown.append(self._held.popleft())
+            self._recent.append(self._held.popleft())
             for sink in self._sinks:
                 if not sink.done:
-                    sink.add(*self._shown[-1])
+                    sink.add(*self._recent[-1])
 
     def _is_due(self) -> bool:
         """Return whether the span before the next one has begun, or been taken."""
         if self._made == len(self._spans):
             return False
-        if not self._sinks or not self._shown:
+        if not self._sinks or not self._recent:
             return not self._sinks
-        _, time_s = self._shown[-1]
+        _, time_s = self._recent[-1]
         return (time_s or 0.0) >= self._spans[self._made - 1].start_s
 
     def _make_next(self) -> None:
         sink = self._make(self._spans[self._made])
-        for frame, time_s in self._shown:
+        for frame, time_s in self._recent:
             if not sink.done:
                 sink.add(frame, time_s)
         self._sinks.append(sink)

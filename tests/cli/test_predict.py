@@ -61,7 +61,7 @@ def test_windows_are_a_record_each(run, demo):
     shown = run(str(demo), "--windows", "4", "--format", "text").stdout
     assert re.search(r"4\.0 +8\.0( +0\.\d\d){5}\n", shown)
     assert shown.count("conscient.") == 1
-    assert shown.count("its words belong to no window") <= 1
+    assert shown.count("cannot be assigned to windows") <= 1
 
 
 def test_a_recording_that_cannot_be_read_sets_the_exit_code(run):

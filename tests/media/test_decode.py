@@ -78,7 +78,7 @@ def test_most_frames_that_none_refers_to_are_not_decoded(
 ) -> None:
     seen = []
 
-    class Seen(StreamDecoder[Any]):
+    class Seen(StreamDecoder):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             seen.append(self)
@@ -127,7 +127,7 @@ def test_one_keyframe_is_said_to_be_one(streams: dict[str, Path]) -> None:
     assert clip.warnings == (
         "The video was decoded with the profile 'key': the farthest frame is 2375 ms from its "
         "planned time.",
-        "Of the 10 frames asked for, 1 differ: the nearest repeat.",
+        "Of the 10 requested frames, 1 are distinct: the nearest repeat.",
     )
 
 

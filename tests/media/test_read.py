@@ -74,17 +74,17 @@ def test_fewer_frames_than_asked_for_repeat(tmp_path: Path) -> None:
     assert clip.frames is not None
     assert [index_of(frame) for frame in clip.frames] == [0, 1, 1, 2, 2, 2]
     (warning,) = clip.warnings
-    assert re.search(r"\b6 frames.*\b3 ", warning)
+    assert re.search(r"\b6 requested frames.*\b3 ", warning)
 
 
 @pytest.fixture
-def decoders(monkeypatch: pytest.MonkeyPatch) -> list[StreamDecoder[Any]]:
+def decoders(monkeypatch: pytest.MonkeyPatch) -> list[StreamDecoder]:
     """Collect the decoders of every decoding, to count what was decoded."""
-    seen: list[StreamDecoder[Any]] = []
+    seen: list[StreamDecoder] = []
     real = read_module.decode
 
     def spy(
-        container: Any, decoders: Sequence[StreamDecoder[Any]], *rest: Any, **named: Any
+        container: Any, decoders: Sequence[StreamDecoder], *rest: Any, **named: Any
     ) -> Iterator[None]:
         seen.extend(decoders)
         return real(container, decoders, *rest, **named)
@@ -94,7 +94,7 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> list[StreamDecoder[Any]]:
 
 
 def test_audio_alone_decodes_no_video_and_stops_early(
-    clip_mp4: Path, decoders: list[StreamDecoder[Any]]
+    clip_mp4: Path, decoders: list[StreamDecoder]
 ) -> None:
     read_clip(clip_mp4, audio=AudioWindow(22_050, duration_s=0.5))
     (decoder,) = decoders
@@ -102,13 +102,13 @@ def test_audio_alone_decodes_no_video_and_stops_early(
     assert decoder.fed == pytest.approx(0.5 * 44_100 / 1024, abs=3)
 
 
-def test_frames_alone_decode_no_audio(clip_mp4: Path, decoders: list[StreamDecoder[Any]]) -> None:
+def test_frames_alone_decode_no_audio(clip_mp4: Path, decoders: list[StreamDecoder]) -> None:
     read_clip(clip_mp4, frames=4)
     assert [decoder.kind for decoder in decoders] == ["video"]
 
 
 def test_a_late_window_skips_what_comes_before(
-    heavy_mp4: Path, decoders: list[StreamDecoder[Any]]
+    heavy_mp4: Path, decoders: list[StreamDecoder]
 ) -> None:
     clip = read_clip(heavy_mp4, audio=AudioWindow(22_050, start_s=3.0, duration_s=0.5))
     assert clip.waveform_start_s == pytest.approx(3.0)
@@ -251,7 +251,7 @@ def test_real_files(shared_data: Path, name: str, expected: Expected | type[Medi
         assert (np.abs(clip.waveform).max() < 1e-3) == silent
     warnings = [] if expected.warning is None else [expected.warning]
     if name == "hard/one_frame.mp4":
-        warnings.append("Of the 4 frames asked for, 1 differ: the nearest repeat.")
+        warnings.append("Of the 4 requested frames, 1 are distinct: the nearest repeat.")
     assert list(clip.warnings) == warnings
 
 

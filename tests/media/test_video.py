@@ -168,7 +168,7 @@ def test_frames_that_change_their_format_are_as_if_converted_at_once() -> None:
 def test_chosen_frames_take_half_of_their_rgb(shared_data: Path) -> None:
     frames = read_clip(shared_data / "clips/talking/videoretalking_face1.mp4", frames=8).frames
     assert frames is not None
-    assert frames._pictures.nbytes == frames.size // 2  # type: ignore[union-attr]
+    assert frames.pictures.nbytes == frames.size // 2  # type: ignore[union-attr]
 
 
 def test_frames_are_those_that_pyav_converts(shared_data: Path) -> None:

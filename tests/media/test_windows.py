@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -9,9 +8,10 @@ import pytest
 
 from mmperson.errors import MediaTooLarge, UnreadableMedia, UsageError
 from mmperson.media import AudioWindow, Clip, read_clip, read_windows
-from mmperson.media import windows as windows_module
 from mmperson.media.clip import Span
 from mmperson.media.limits import DEFAULT_LIMITS, LONG_LIMITS, MediaLimits
+from mmperson.media.read import ClipReader
+from mmperson.media.video import FramePicker
 from mmperson.media.windows import plan_windows
 from tests.fixtures.media import cut, grey_of, write_clip
 
@@ -75,13 +75,13 @@ def test_a_gap_between_pictures_keeps_few_windows_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Span] = []
-    real = windows_module.make_picker
+    real = ClipReader.new_picker
 
-    def spy(span: Span, *rest: Any) -> Any:
+    def spy(reader: ClipReader, span: Span) -> FramePicker:
         made.append(span)
-        return real(span, *rest)
+        return real(reader, span)
 
-    monkeypatch.setattr(windows_module, "make_picker", spy)
+    monkeypatch.setattr(ClipReader, "new_picker", spy)
     path = write_clip(tmp_path / "gap.mkv", frame_times_s=[0.0, 0.1, 200.0], audio_codec=None)
     for taken, window in enumerate(read_windows(path, 1.0, frames=2)):
         assert window.frames is not None

@@ -1,8 +1,8 @@
-"""Checks of a file's bytes before FFmpeg may see them; ``check_file`` is all that is public here.
+"""Check a file's bytes before FFmpeg reads them; only ``check_file`` is public.
 
-FFmpeg believes what a file declares: an index of 100 bytes makes it allocate gigabytes, a tag of a
+FFmpeg trusts what a file declares: an index of 100 bytes makes it allocate gigabytes, a tag of a
 kilobyte unpacks to a megabyte, and a playlist makes it open other files or the network, whatever
-the file is called. A whitelist of protocols does not stop that; a whitelist of formats does.
+the file's suffix. A whitelist of protocols does not prevent this; a whitelist of formats does.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ __all__ = ["CheckedFile", "check_file"]
 
 # No playlists, no descriptions of other files.
 _FORMATS: Final = "matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
-# Only where the index was checked: FFmpeg finds MP4 behind a first box of any name.
+# Only if the index was checked: FFmpeg detects MP4 behind a first box of any name.
 _MP4_FORMATS: Final = f"mov,mp4,m4a,3gp,3g2,mj2,{_FORMATS}"
 
 
 class CheckedFile(NamedTuple):
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         is_mp4: Whether the file is MP4 or QuickTime.
-        options: FFmpeg's options under which the file may be opened.
+        options: FFmpeg options with which the file must be opened.
     """
 
     is_mp4: bool
@@ -33,18 +33,18 @@ class CheckedFile(NamedTuple):
 
 
 def check_file(file: BinaryIO, size_bytes: int) -> CheckedFile:
-    """Refuse a file that makes FFmpeg allocate far more than it holds.
+    """Refuse a file that makes FFmpeg allocate far more memory than the file's size.
 
     Args:
         file: The file, open for reading.
         size_bytes: Its size.
 
     Returns:
-        The options under which FFmpeg may open it.
+        Whether it is MP4, and the options with which FFmpeg must open it.
 
     Raises:
-        UnreadableMedia: An index that declares more than the file holds, is compressed or
-            encrypted; tags that are too large.
+        UnreadableMedia: The index declares more entries than it has, or is compressed or encrypted;
+            or tags are too large.
         MediaTooLarge: FFmpeg would need too much memory for the index.
     """
     is_mp4 = check_index(file, size_bytes)

@@ -1,10 +1,10 @@
-"""Hold the index of an MP4 or QuickTime file to bytes and memory before FFmpeg believes it.
+"""Check the index of an MP4 or QuickTime file before FFmpeg reads it.
 
-FFmpeg makes room for what an index declares before it looks whether that is there: 2 kB of file can
-ask for gigabytes. So every box that FFmpeg would read is visited first, and only counts are read.
-No table may declare more than it holds, and what FFmpeg will keep of all of them together is
-bounded. Where FFmpeg reads boxes at odd places, a file that has some there is refused. No file that
-is whole and of ordinary length is.
+FFmpeg allocates memory for the entries that a table declares before it checks that they exist: a
+file of 2 kB can ask for gigabytes. So every box that FFmpeg would read is visited first, and only
+counts are read. No table may declare more entries than it has, and the memory that FFmpeg needs for
+all tables is bounded. FFmpeg also reads boxes at unusual places; a file that has some there is
+refused. Complete files of ordinary length pass.
 
 Source: ISO/IEC 14496-12, sections 4.2 (boxes) and 8 (tables of samples); where FFmpeg looks for
 boxes: ``mov_read_default`` of its mov.c, 7 to 8.
@@ -23,7 +23,7 @@ from mmperson.errors import MediaTooLarge, UnreadableMedia
 from mmperson.media.safety._index_memory import FRAGMENT, MOST_MEMORY, Track
 
 MOST_BOXES: Final = 20_000
-MOST_FRAGMENT_BOXES: Final = 400_000  # those of six hours in fragments of a second, 18 for each
+MOST_FRAGMENT_BOXES: Final = 400_000  # six hours of fragments of one second with 18 boxes each
 
 _FIRST: Final = {
     *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid"),
@@ -33,7 +33,7 @@ _PARENTS: Final = {
     *(b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"tref", b"dinf", b"gmhd"),
     *(b"wave", b"sinf", b"schi", b"mvex", b"moof", b"traf", b"ilst"),
 }
-# Bytes before the count, bits of an entry, and bytes that FFmpeg keeps of one.
+# Bytes before the count, bits per entry, and bytes that FFmpeg keeps per entry.
 _TABLES: Final = {
     b"stsz": (8, 32, 8), b"stz2": (8, 4, 8), b"stts": (4, 64, 16), b"ctts": (4, 64, 16),
     b"stsc": (4, 96, 28), b"stco": (4, 32, 8), b"co64": (4, 64, 8), b"stss": (4, 32, 4),
@@ -43,19 +43,19 @@ _TABLES: Final = {
 _REFUSED: Final = {
     b"cmov": "Its index is compressed",
     b"senc": "It is encrypted",
-    **dict.fromkeys((b"iloc", b"iinf", b"iprp"), "It holds still pictures"),
+    **dict.fromkeys((b"iloc", b"iinf", b"iprp"), "It contains still pictures"),
 }
-# FFmpeg reads boxes in descriptions of samples, behind fields that vary: none of these belongs.
+# FFmpeg reads boxes in sample descriptions, after fields that vary: these must not occur there.
 _NOT_DESCRIBED: Final = re.compile(
     b"|".join([*(_TABLES.keys() - {b"keys"}), *_REFUSED, b"hdlr", b"moov", b"moof", b"sidx"])
 )
 _MOST_DESCRIBED: Final = 1 << 20
-# Where no entry is written, since all are alike: the densest sound has 2 samples per byte.
+# For tables without entries, since all are equal: the densest audio has 2 samples per byte.
 _SAMPLES_PER_BYTE: Final = 16
 
 
 class _Index:
-    """The walk through one file's boxes, and what it has found."""
+    """Walks through one file's boxes and collects what they declare."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -92,11 +92,11 @@ class _Index:
                 pending.append((body, stop, in_fragment))
 
     def check(self) -> None:
-        """Hold what was found together to the bounds."""
+        """Check references to fragments, and the memory of all tables."""
         if self.is_referenced and any(
             each < self.size and each not in self.starts for each in self.references
         ):
-            raise UnreadableMedia("Its index is damaged: it names fragments where there are none.")
+            raise UnreadableMedia("Its index is damaged: it refers to fragments that do not exist.")
         memory = self.memory + sum(track.memory() for track in self.tracks)
         memory += self.fragments * len(self.tracks) * FRAGMENT
         if memory > MOST_MEMORY:
@@ -107,24 +107,24 @@ class _Index:
             )
 
     def _count(self, in_fragments: bool, parts: int) -> None:
-        """Count parts of the index; there may be more in fragments."""
+        """Count parts of the index; fragments may have more."""
         self.left[in_fragments] -= parts
         if self.left[in_fragments] < 0:
             most = MOST_FRAGMENT_BOXES if in_fragments else MOST_BOXES
             raise UnreadableMedia(f"Its index has more than {most} parts.")
 
     def _box(self, start: int, end: int) -> tuple[bytes, int, int] | None:
-        """Return kind, first byte of the content and byte behind a box; None if there is none."""
+        """Return type, start of the content and end of a box; None if there is none."""
         head = self._read(start, end, 16)
         length, kind, body = int.from_bytes(head[:4], "big"), head[4:8], start + 8
         if length == 1 and len(head) == 16:
             length, body = int.from_bytes(head[8:], "big", signed=True), start + 16
-            length = 0 if length == 8 else length  # as FFmpeg has it: to the end
+            length = 0 if length == 8 else length  # as in FFmpeg: to the end
         stop = start + length if length else end
         return (kind, body, min(stop, end)) if len(head) >= 8 and stop >= body else None
 
     def _read(self, start: int, stop: int, most: int) -> bytes:
-        """Return bytes of the file, not beyond ``stop``."""
+        """Read bytes of the file, not beyond ``stop``."""
         self.file.seek(start)
         return self.file.read(max(0, min(most, stop - start)))
 
@@ -148,7 +148,7 @@ class _Index:
             self._references(body, stop)
 
     def _meta(self, body: int, stop: int) -> int:
-        """Return where the boxes of a meta box begin: FFmpeg searches for the first name."""
+        """Return the start of the boxes in a meta box: FFmpeg searches for the first type."""
         content = self._read(body, stop, _MOST_DESCRIBED)
         names = (at for at in range(4, len(content) - 7, 4) if content[at : at + 4] == b"hdlr")
         first = next(names, None) if content[:4] != b"hdlr" else 0
@@ -157,10 +157,10 @@ class _Index:
         return stop if first is None else body + first - 4
 
     def _description(self, body: int, stop: int) -> None:
-        """Note in what format the samples are."""
+        """Record the formats of the samples."""
         content = self._read(body, stop, _MOST_DESCRIBED)
         if stop - body > len(content) or _NOT_DESCRIBED.search(content, 16):
-            raise UnreadableMedia("Its index is damaged: a description of samples holds tables.")
+            raise UnreadableMedia("Its index is damaged: a sample description contains tables.")
         name, version = content[12:16], content[24:26]
         at = {b"\0\1": 44, b"\0\2": 76}.get(version)
         in_frame = int.from_bytes(content[at : at + 4], "big") if at else 0
@@ -168,15 +168,12 @@ class _Index:
         formats += [(name, in_frame)] * min(int.from_bytes(content[4:8], "big"), 2)
 
     def _references(self, body: int, stop: int) -> None:
-        """Note which fragments a segment index names.
-
-        FFmpeg goes there when it reads frames, if the segments end where the file does.
-        """
+        """Record the fragments of a segment index; FFmpeg seeks there if they end with the file."""
         head = self._read(body, stop, 32)
         width, at = (4, 20) if head[:1] == b"\0" else (8, 28)
         place = stop + int.from_bytes(head[at - width : at], "big", signed=width == 8)
         count = int.from_bytes(self._read(body + at + 2, stop, 2), "big")
-        _hold(b"sidx", count, max(stop - body - at - 4, 0) // 12)
+        _check_room(b"sidx", count, max(stop - body - at - 4, 0) // 12)
         sizes = np.frombuffer(self._read(body + at + 4, stop, 12 * count), ">u4")[::3]
         *places, last = accumulate((sizes & 0x7FFFFFFF).tolist(), initial=place)
         self._count(True, len(places))
@@ -186,7 +183,7 @@ class _Index:
         self.is_referenced |= last in (self.size, self.size - footer)
 
     def _table(self, kind: bytes, body: int, stop: int) -> None:
-        """Hold a table's count to its bytes, or to the file's if its entries are not written."""
+        """Check a table's count against its size, or the file's size if it has no entries."""
         before, bits, kept = _TABLES[kind]
         head = self._read(body, stop, 24)
         if kind == b"stsz" and any(head[4:8]):  # one size for all
@@ -202,10 +199,10 @@ class _Index:
         elif kind == b"elst" and head[:1] == b"\1":
             bits = 160
         if kind in (b"sbgp", b"sgpd") and head[4:8] not in (b"sync", b"rap "):
-            return  # no other groups are read
+            return  # FFmpeg reads no other groups
         count, first = int.from_bytes(head[before : before + 4], "big"), body + before + 4
         room = max(stop - first, 0) * 8 // bits if bits else _SAMPLES_PER_BYTE * self.size
-        _hold(kind, count, room)
+        _check_room(kind, count, room)
         if bits or kind == b"trun":
             self.memory += count * kept
         track = self.tracks[-1]
@@ -218,22 +215,22 @@ class _Index:
         elif kind == b"stts" and count:
             track.steps.append((count, int.from_bytes(head[12:16], "big")))
         elif kind in (b"ctts", b"sbgp") and count:
-            # FFmpeg makes room for as many samples as the entries sum up to.
+            # FFmpeg allocates memory for the sum of the entries.
             track.is_shifted = track.is_shifted or kind == b"ctts"
             self.memory += 4 * int(self._numbers(first, stop, count, 2)[:, 0].sum(dtype=np.int64))
         elif kind == b"stsc" and count:
             track.runs.append(self._numbers(first, stop, count, 3)[:, :2].astype(np.int64))
 
     def _numbers(self, first: int, stop: int, count: int, columns: int) -> npt.NDArray[np.uint32]:
-        """Return the entries of a table; (count, columns), unless all are too many."""
+        """Return the entries of a table, (count, columns), unless there are too many already."""
         if self.memory > MOST_MEMORY:
             self.check()
         content = self._read(first, stop, 4 * columns * count)
         return np.frombuffer(content, ">u4").reshape(-1, columns)
 
 
-def _hold(kind: bytes, count: int, room: int) -> None:
-    """Refuse a table without room for its entries."""
+def _check_room(kind: bytes, count: int, room: int) -> None:
+    """Refuse a table that is too small for its entries."""
     if count > room:
         raise UnreadableMedia(
             f"Its index is damaged: the table {kind.decode()!r} declares {count:,} entries and "
@@ -243,19 +240,18 @@ def _hold(kind: bytes, count: int, room: int) -> None:
 
 
 def check_index(file: BinaryIO, size: int) -> bool:
-    """Refuse a file whose index declares more than it holds or may; other kinds of files pass.
+    """Refuse a file whose index is malformed or too large; files of other formats pass.
 
     Args:
         file: The file, open for reading.
         size: Its size in bytes.
 
     Returns:
-        Whether it is MP4 or QuickTime. Any other file FFmpeg must not read as such, whatever it
-        finds behind the first box.
+        Whether it is MP4 or QuickTime. If not, FFmpeg must not read it as such.
 
     Raises:
-        UnreadableMedia: A table declares more entries than it has bytes for, there are boxes where
-            none belong or too many, or the index is compressed or encrypted.
+        UnreadableMedia: A table declares more entries than it has, boxes are misplaced or too many,
+            or the index is compressed or encrypted.
         MediaTooLarge: FFmpeg would need more than ``MOST_MEMORY`` for the index.
     """
     file.seek(4)

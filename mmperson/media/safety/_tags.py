@@ -1,7 +1,7 @@
-"""ID3 tags, which FFmpeg would unpack as a whole: a kilobyte of them can ask for a megabyte.
+"""Check ID3 tags, which FFmpeg unpacks completely: a kilobyte can ask for a megabyte.
 
-Nothing in them is of use here. Those that a file begins with are skipped; those inside a WAV file
-cannot be, and large ones are refused.
+They are not needed here. Tags at the start of a file are skipped; FFmpeg cannot skip those inside a
+WAV file, so large ones are refused.
 
 Source: ID3 tag version 2.4.0, main structure, sections 3.1 and 6.2; Multimedia Programming
 Interface and Data Specifications 1.0 (RIFF); EBU Tech 3306 (RF64).
@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, Literal
 from mmperson.errors import UnreadableMedia
 
 MOST_TAG_BYTES: Final = 256 * 1024
-"""Of all ID3 tags of a WAV file together; packed, they become a thousand times as large at most."""
+"""All ID3 tags of a WAV file together; unpacked, they grow by a factor of 1,000 at most."""
 MOST_CHUNKS: Final = 20_000
 _BYTE_ORDERS: Final[Mapping[bytes, Literal["little", "big"]]] = {
     b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big",
@@ -25,11 +25,7 @@ _UNKNOWN: Final = 0xFFFFFFFF
 
 
 def leading_tags(file: BinaryIO) -> int:
-    """Return how many bytes of tags a file begins with; 0 for none.
-
-    Args:
-        file: The file, open for reading.
-    """
+    """Return the length of the tags at the start of an open file in bytes."""
     end = 0
     while True:
         file.seek(end)
@@ -44,11 +40,11 @@ def leading_tags(file: BinaryIO) -> int:
 
 
 def check_riff_tags(file: BinaryIO, begin: int, size: int) -> None:
-    """Refuse a WAV file with large tags in it; other kinds of files pass.
+    """Refuse a WAV file with large tags in it; files of other formats pass.
 
     Args:
         file: The file, open for reading.
-        begin: Where it begins, behind leading tags.
+        begin: Where the WAV data begin, after leading tags.
         size: Its size in bytes.
 
     Raises:
@@ -59,7 +55,7 @@ def check_riff_tags(file: BinaryIO, begin: int, size: int) -> None:
     if head[:4] not in _BYTE_ORDERS or head[8:] != b"WAVE":
         return
     order = _BYTE_ORDERS[head[:4]]
-    at, tags, sound = begin + 12, 0, 0
+    at, tags, audio = begin + 12, 0, 0
     for _ in range(MOST_CHUNKS):
         file.seek(at)
         chunk = file.read(24)
@@ -67,10 +63,10 @@ def check_riff_tags(file: BinaryIO, begin: int, size: int) -> None:
             return
         kind, length = chunk[:4], int.from_bytes(chunk[4:8], order)
         if kind == b"ds64":
-            sound = int.from_bytes(chunk[16:24], order)
+            audio = int.from_bytes(chunk[16:24], order)
         elif kind == b"data":
-            length = sound or length
-            if length in (0, _UNKNOWN):  # the sound goes on to the end of the file
+            length = audio or length
+            if length in (0, _UNKNOWN):  # the audio lasts to the end of the file
                 return
         elif kind in (b"ID3 ", b"id3 "):
             tags += length

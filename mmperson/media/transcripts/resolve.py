@@ -1,4 +1,4 @@
-"""The transcript of a clip: given words, a given file, or the file beside the clip."""
+"""Find the transcript of a clip: the caller's text or file, or a sidecar file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from mmperson.media.clip import Span
 
 TranscriptSource = str | os.PathLike[str] | None
-"""The text itself as str, a file as Path, or None for the file beside the clip."""
+"""The text as str, a file as Path, or None for a sidecar file."""
 
 
 class TranscriptIdentity(NamedTuple):
-    """What a fingerprint knows of a transcript.
+    """The part of a transcript's identity that goes into a fingerprint.
 
     Attributes:
-        words: The words that the caller gave, None if they are those of a file.
-        file: Suffix, size in bytes and time of the last change in nanoseconds of the file, None if
-            there is no file.
+        words: The text from the caller, None for a file.
+        file: Suffix, size in bytes and modification time in nanoseconds of the file, None if there
+            is none.
     """
 
     words: str | None = None
@@ -42,11 +42,11 @@ class ResolvedTranscript:
     """The transcript of a clip, or why there is none.
 
     Attributes:
-        identity: What it was resolved from, None where a given file is not there.
-        transcript: The words, None if unknown.
-        warnings: What the reader of the scores should know.
-        unusable: Why a transcript that is there is not used.
-        error: Why a given file cannot be read.
+        identity: What it was resolved from, None if the caller's file does not exist.
+        transcript: The transcript, None if there is none.
+        warnings: Warnings for the record.
+        unusable: Why an existing transcript is not used.
+        error: Why the caller's file cannot be read.
     """
 
     identity: TranscriptIdentity | None = _NO_TRANSCRIPT
@@ -57,20 +57,20 @@ class ResolvedTranscript:
 
     @property
     def text(self) -> str | None:
-        """All words, None if unknown."""
+        """All words, None without a transcript."""
         return None if self.transcript is None else self.transcript.text
 
     @property
     def turns(self) -> str | None:
-        """All words with a line per utterance, None if unknown."""
+        """All words with a line per utterance, None without a transcript."""
         return None if self.transcript is None else self.transcript.turns
 
     def within(self, span: Span) -> ResolvedTranscript:
-        """Return the words of a part of the clip; none if the transcript has no times."""
+        """Return the transcript of a part of the clip; none if it has no times."""
         if self.transcript is None:
             return self
         if not self.transcript.segments:
-            reason = "The transcript has no times: its words belong to no window."
+            reason = "The transcript has no times: its words cannot be assigned to windows."
             warnings = (*self.warnings, reason)
             return replace(self, transcript=None, warnings=warnings, unusable=reason)
         return replace(self, transcript=self.transcript.within(span.start_s, span.end_s))
@@ -81,27 +81,26 @@ def resolve_transcript(
 ) -> ResolvedTranscript:
     """Find and read the transcript of a clip.
 
-    A file is opened once: the words and ``identity`` are of the same moment, whatever happens to
-    the file meanwhile.
+    A file is opened once: its text and ``identity`` are consistent even if the file changes.
 
     Args:
         clip: Path of the clip.
-        source: What the caller gives.
-        reads_text: Whether to look beside the clip, if the caller gives nothing.
+        source: The caller's text or file.
+        reads_text: Whether to look for a sidecar file if the caller passes None.
 
     Returns:
-        The transcript. A given file that cannot be read is its ``error``; one that merely lies
-        beside the clip is left alone, with a warning.
+        The transcript. If the caller's file cannot be read, ``error`` is set; an unreadable sidecar
+        file is ignored with a warning.
     """
     if isinstance(source, str):
         warnings: tuple[str, ...] = ()
         if os.path.isfile(source):
             warnings = (
-                f"The transcript {source!r} is taken as words, and is the name of a file: "
-                "give a Path to read it.",
+                f"The transcript {source!r} is used as text, but is the name of a file: "
+                "pass a Path to read it.",
             )
-        given = Transcript(source, turns=source)
-        return ResolvedTranscript(TranscriptIdentity(source), given, warnings)
+        transcript = Transcript(source, turns=source)
+        return ResolvedTranscript(TranscriptIdentity(source), transcript, warnings)
     path = _locate(clip, source, reads_text=reads_text)
     if path is None:
         return ResolvedTranscript()
@@ -114,15 +113,15 @@ def resolve_transcript(
         identity = identity or _identity(path)
         if source is not None:
             return ResolvedTranscript(identity, error=error)
-        warning = f"{path.name!r}, beside the clip, is not used: {error.message}"
-        reason = f"The transcript beside the clip cannot be read: {error.message}"
+        warning = f"The sidecar file {path.name!r} is not used: {error.message}"
+        reason = f"The sidecar transcript cannot be read: {error.message}"
         return ResolvedTranscript(identity, warnings=(warning,), unusable=reason)
 
 
 def identify_transcript(
     clip: str, source: TranscriptSource, *, reads_text: bool
 ) -> TranscriptIdentity | None:
-    """Return the ``identity`` that ``resolve_transcript`` would give, without reading the file."""
+    """Return the ``identity`` of ``resolve_transcript`` without reading the file."""
     if isinstance(source, str):
         return TranscriptIdentity(source)
     path = _locate(clip, source, reads_text=reads_text)
@@ -138,6 +137,6 @@ def _locate(clip: str, source: os.PathLike[str] | None, *, reads_text: bool) -> 
 def _identity(path: Path) -> TranscriptIdentity | None:
     try:
         status = path.stat()
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     return TranscriptIdentity(file=(path.suffix, status.st_size, status.st_mtime_ns))

@@ -33,14 +33,14 @@ _BYTE_ORDER_MARKS = {
 _CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
 _CUE_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$", re.ASCII)
 _PREFIX_TIMES = re.compile(rf"\s*\[\s*{_CLOCK}\s*-\s*{_CLOCK}\s*\]", re.ASCII)
-# What follows a repetition begins with what it cannot match: no text is gone over twice.
+# No repetition can match the start of what follows it: matching takes linear time.
 _VOICE = re.compile(r"\s*<v(?:\.[^\s<>]*)?\s+([^<>\s][^<>]*)>")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Words with their time in seconds from the clip's start, and their speaker if known."""
+    """Words with their time in seconds on the clip's clock, and their speaker if known."""
 
     start_s: float
     end_s: float
@@ -53,11 +53,11 @@ class Transcript:
     """The words of a clip.
 
     Attributes:
-        text: All words; runs of white space are single spaces. Empty if there are no words.
-        segments: The timed parts, empty where the file gives no times.
+        text: All words with single spaces; empty if there are none.
+        segments: The timed parts, empty if the file has no times.
         source: Name of the file, or ``"given"``.
-        turns: The same words, with a line break where a line or a timed part ends; where the file
-            names who speaks, such a line begins with ``Name: ``.
+        turns: The same words with a line per line or timed part of the file; the line starts with
+            ``Name: `` if the file names the speaker.
     """
 
     text: str
@@ -66,17 +66,17 @@ class Transcript:
     turns: str = field(default="", compare=False)
 
     def within(self, start_s: float, end_s: float) -> Transcript:
-        """Return the words spoken from ``start_s`` up to ``end_s``.
+        """Return the words spoken in a time range.
 
-        A segment has a start and an end, not a time for each word: its words are taken to follow
-        each other evenly. Of windows that follow each other, each word is in exactly one.
+        The words of a segment are assumed to be evenly spaced. Each word is in exactly one of
+        adjacent windows.
 
         Args:
-            start_s: Seconds from the clip's start.
-            end_s: Likewise.
+            start_s: Start in seconds on the clip's clock, inclusive.
+            end_s: End, exclusive.
 
         Returns:
-            The words, with no segment where there is none; times stay those of the clip.
+            The transcript of that range; its times are still on the clip's clock.
         """
         segments = []
         for index, words in self._word_times.within(start_s, end_s):
@@ -89,20 +89,20 @@ class Transcript:
 
     @cached_property
     def _word_times(self) -> WordTimes:
-        from mmperson.media.transcripts.word_times import WordTimes  # Only windows need it.
+        from mmperson.media.transcripts.word_times import WordTimes  # only windows need it
 
         return WordTimes(self.segments)
 
 
 @dataclass(frozen=True)
 class TranscriptFile:
-    """A transcript file as it was at one moment.
+    """A consistent snapshot of a transcript file.
 
     Attributes:
         path: The file.
-        content: Its first bytes, one more than ``MAX_BYTES`` at most.
+        content: Its first ``MAX_BYTES + 1`` bytes.
         size_bytes: Its size.
-        modified_ns: Time of its last change in nanoseconds.
+        modified_ns: Its modification time in nanoseconds.
     """
 
     path: Path
@@ -111,17 +111,12 @@ class TranscriptFile:
     modified_ns: int
 
     def parse(self) -> Transcript:
-        """Return the transcript.
-
-        Raises:
-            TranscriptError: The file is too large or does not have the format that its name ends
-                in; the message names the line.
-        """
+        """Parse the transcript, see ``read_transcript``."""
         try:
             if len(self.content) > MAX_BYTES:
                 raise TranscriptError(
                     f"{self.path.name!r} has more than {MAX_BYTES} bytes.",
-                    hint="Is it a transcript at all?",
+                    hint="Check that it is a transcript.",
                 )
             content = _decode(self.content)
             return parse_transcript(content, self.path.suffix, source=self.path.name)
@@ -131,7 +126,7 @@ class TranscriptFile:
 
 
 def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
-    """Return the transcript beside a clip: the same stem with .txt, .srt, .vtt or .json.
+    """Return a clip's sidecar file: the same stem with .txt, .srt, .vtt or .json.
 
     Args:
         clip_path: The clip, which need not exist.
@@ -145,9 +140,9 @@ def find_transcript(clip_path: str | os.PathLike[str]) -> Path | None:
 
 
 def read_transcript(path: str | os.PathLike[str]) -> Transcript:
-    """Read a transcript in the format that its file name ends in.
+    """Read a transcript; the suffix of the file name gives its format.
 
-    UTF-8, UTF-16 and UTF-32 with a byte-order mark, and else Latin-1 are understood.
+    Encodings: UTF-8, UTF-16 and UTF-32 with a byte-order mark, else Latin-1.
 
     Args:
         path: A .txt, .srt, .vtt or .json file of at most 4 MB.
@@ -156,20 +151,20 @@ def read_transcript(path: str | os.PathLike[str]) -> Transcript:
         The transcript.
 
     Raises:
-        TranscriptError: The file cannot be read, is too large, or does not have that format; the
-            message names the line.
+        TranscriptError: The file cannot be read, is too large, or is malformed; the message names
+            the line.
     """
     return read_transcript_file(path).parse()
 
 
 def read_transcript_file(path: str | os.PathLike[str]) -> TranscriptFile:
-    """Read the bytes of a transcript file, and its size and time of change along with them.
+    """Read the bytes, size and modification time of a transcript file.
 
     Args:
         path: A regular file.
 
     Raises:
-        TranscriptError: It cannot be read, or is no regular file.
+        TranscriptError: It cannot be read, or is not a regular file.
     """
     path = Path(path)
     try:
@@ -189,14 +184,14 @@ def parse_transcript(content: str, suffix: str, source: str = "given") -> Transc
 
     Args:
         content: The decoded text.
-        suffix: Which format: ``.txt``, ``.srt``, ``.vtt`` or ``.json``, in any case.
-        source: Where it comes from, for ``Transcript.source`` and messages.
+        suffix: The format: ``.txt``, ``.srt``, ``.vtt`` or ``.json``, case-insensitive.
+        source: Its origin, for ``Transcript.source`` and messages.
 
     Returns:
         The transcript.
 
     Raises:
-        TranscriptError: Not of that format; the message names the line.
+        TranscriptError: It is malformed; the message names the line.
 
     >>> parse_transcript("[00:00 - 00:03] Good morning.", ".txt").segments
     (Segment(start_s=0.0, end_s=3.0, text='Good morning.'),)
@@ -234,14 +229,14 @@ def _decode(content: bytes) -> str:
                 return content.decode(encoding)
             except UnicodeDecodeError as error:
                 raise TranscriptError(
-                    f"The file is marked as {encoding} and is not: {error.reason}."
+                    f"The byte-order mark names {encoding}, but: {error.reason}."
                 ) from error
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     if "\0" in text:
-        raise TranscriptError("The file holds NUL characters.", hint="Save it as UTF-8 text.")
+        raise TranscriptError("The file contains NUL characters.", hint="Save it as UTF-8 text.")
     return text
 
 
@@ -285,7 +280,7 @@ def _parse_cues(content: str, source: str, *, is_vtt: bool) -> Iterator[Segment]
 
 
 def _unescape(words: str) -> str:
-    """Return the words with characters for their HTML names, as far as these can be read."""
+    """Replace HTML entities, as far as they can be parsed."""
     try:
         return html.unescape(words)
     except ValueError:  # a number of thousands of digits
@@ -309,7 +304,7 @@ def _segment(times: re.Match[str], words: str, source: str, number: int) -> Segm
     parts = times.groups()
     start_s, end_s = _seconds(parts[:4]), _seconds(parts[4:])
     if end_s < start_s:
-        raise TranscriptError(f"{source!r}, line {number}: it ends before it starts.")
+        raise TranscriptError(f"{source!r}, line {number}: the segment ends before it starts.")
     return Segment(start_s, end_s, _tidy(words))
 
 
@@ -325,7 +320,7 @@ def _parse_json(content: str, source: str) -> tuple[str | None, tuple[Segment, .
     except json.JSONDecodeError as error:
         raise TranscriptError(f"{source!r}, line {error.lineno}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-        raise TranscriptError(f"{source!r} is no sensible JSON: {error}.") from error
+        raise TranscriptError(f"{source!r} is not valid JSON: {error}.") from error
     if isinstance(data, str):
         return data, ()
     text: Any = None
@@ -350,17 +345,19 @@ def _json_segment(item: Any, number: int, source: str) -> Segment:
     if type(start_s) not in (int, float) or type(end_s) not in (int, float):
         raise TranscriptError(f"{problem}'start' and 'end' must be numbers of seconds.")
     if not 0 <= start_s <= end_s < 1e9:
-        raise TranscriptError(f"{problem}it lasts from {start_s} to {end_s} s.")
+        raise TranscriptError(
+            f"{problem}its times {start_s} and {end_s} s are out of order or range."
+        )
     speaker = item.get("speaker")
     name = _name(speaker) if isinstance(speaker, str) else None
     return Segment(float(start_s), float(end_s), _tidy(item["text"]), name)
 
 
 def _name(text: str) -> str | None:
-    """Return a speaker's name as three words at most and without colons, which would end it."""
+    """Return at most three words of a speaker's name, without colons, which would end it."""
     return " ".join(_tidy(text.replace(":", " ")).split()[:3]) or None
 
 
 def _tidy(text: str) -> str:
-    """Return text with single spaces, and with a '?' for what is no character (lone surrogates)."""
+    """Return text with single spaces; lone surrogates become '?'."""
     return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())

@@ -1,7 +1,7 @@
-"""Words of a transcript sorted by time, so that a window finds its own by bisection.
+"""Words of a transcript sorted by time, so that each window finds its own by bisection.
 
-A recording of hours has thousands of windows, and a transcript may have millions of words or of
-segments, which need not be in order: to search them all for each window would take hours.
+A long recording has thousands of windows, and a transcript may have millions of words in unordered
+segments: a linear search per window would take hours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class WordTimes:
     """The words of segments, sorted by time.
 
-    Those of a segment are taken to follow each other evenly; a word counts at its middle.
+    The words of a segment are assumed to be evenly spaced; the time of a word is its middle.
 
     Args:
         segments: The segments, in any order.
@@ -40,14 +40,14 @@ class WordTimes:
         self._word_s = word_s[self._order]
 
     def within(self, start_s: float, end_s: float) -> Iterator[tuple[int, str]]:
-        """Yield the segments with words from ``start_s`` up to ``end_s``, and those words.
+        """Yield each segment with words in a time range, and those words.
 
         Args:
-            start_s: Seconds from the clip's start.
-            end_s: Likewise.
+            start_s: Start in seconds on the clip's clock, inclusive.
+            end_s: End, exclusive.
 
         Yields:
-            Index of a segment, in rising order, and its words in that time, in single spaces.
+            Index of the segment, ascending, and its words in that range, joined by spaces.
         """
         low, high = np.searchsorted(self._word_s, [start_s, end_s])
         chosen = np.sort(self._order[low:high]).tolist()

@@ -174,7 +174,7 @@ def test_clips_are_found_by_their_name_alone(tmp_path: Path):
         (make_row(1, openness=10**400), "no plausible score"),
         (make_row(1, user_no=None), "'user_no' is None, no text"),
         (make_row(0), "'vid_0000' occurs twice"),
-        (make_row(1, transcript="[00:09 - 00:03] Back."), "it ends before it starts"),
+        (make_row(1, transcript="[00:09 - 00:03] Back."), "ends before it starts"),
         (make_row(1, transcript="[00:09 - 00:10] b\n[00:03 - 00:04] a"), "times run backwards"),
         (make_row(1, transcript="[00:00 - 00:03] a [00:03 - 00:05] b"), "a time is left"),
     ],

@@ -140,8 +140,8 @@ def test_blank_is_blank_or_an_error(suffix: str) -> None:
         (".json", '[{"start": 2, "end": 1, "text": "a"}]', "segment 1"),
         (".json", '[{"start": NaN, "end": 1, "text": "a"}]', "segment 1"),
         (".json", '["words"]', "segment 1"),
-        (".json", "[" * 100_000, "no sensible JSON"),
-        (".json", "9" * 10_000, "no sensible JSON"),
+        (".json", "[" * 100_000, "not valid JSON"),
+        (".json", "9" * 10_000, "not valid JSON"),
         (".docx", "words", ".docx"),
     ],
 )
