@@ -83,7 +83,8 @@ def fit(
             progress.step += 1
             progress.epoch_loss += value
             tracker.log(progress.step, loss=value, rate=rate)
-            if progress.step % steps.per_epoch == 0:
+            epoch_ends = progress.step % steps.per_epoch == 0
+            if epoch_ends:
                 figures = {"loss": progress.epoch_loss / steps.per_epoch}
                 figures |= _select(state, select, recipe, epoch)
                 if optim.schedule == "plateau":
@@ -92,8 +93,7 @@ def fit(
                 tracker.log(progress.step, epoch=epoch + 1, **figures)
                 on_epoch(epoch + 1, optim.epochs, figures)
                 progress.done = epoch + 1 == optim.epochs or _stalled(state, recipe, epoch)
-            ended_epoch = progress.step % steps.per_epoch == 0
-            due = ended_epoch or progress.step % recipe.run.checkpoint_steps == 0
+            due = epoch_ends or progress.step % recipe.run.checkpoint_steps == 0
             if due and context.is_main_process:
                 state.save(run)
     return state.best_weights or state.average or trainable(state.network)

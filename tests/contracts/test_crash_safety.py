@@ -125,7 +125,7 @@ def test_a_training_without_memory_says_so_and_goes_on(tiny_recipe, tmp_path, mo
         raise error
 
     monkeypatch.setattr(setup, "fit", starved)
-    with pytest.raises(TrainingError, match=r"no more memory.*goes on from the last checkpoint"):
+    with pytest.raises(TrainingError, match=r"out of memory.*resumes from the last checkpoint"):
         train(recipe, tmp_path / "run")
     monkeypatch.undo()
     train(recipe, tmp_path / "run")

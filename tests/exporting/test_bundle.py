@@ -54,7 +54,7 @@ def test_a_folder_with_other_files_is_left_alone(out, tmp_path, kind):
         case "missing":
             (out / "a.onnx").unlink()
     before = names(out)
-    with pytest.raises(ExportError, match="does not hold exactly"):
+    with pytest.raises(ExportError, match=r"files differ .*bundle\.json"):
         write_bundle(out, content("b.onnx"))
     assert names(out) == before
     assert not list(tmp_path.glob(".bundle-*"))
@@ -71,7 +71,7 @@ def test_a_broken_description_is_left_alone(out, described):
 def test_a_link_to_a_bundle_is_left_alone(out, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(out)
-    with pytest.raises(ExportError, match="is no bundle"):
+    with pytest.raises(ExportError, match="not a bundle"):
         write_bundle(link, content("b.onnx"))
     assert "a.onnx" in names(out)
 

@@ -53,6 +53,6 @@ def test_a_bundle_scores_a_manifest_like_its_run(tiny_bundle, tiny_run, manifest
 
 def test_a_folder_that_is_no_bundle_is_left_alone(tiny_run, manifest_file, tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(ExportError, match="is no bundle"):
+    with pytest.raises(ExportError, match="not a bundle"):
         export_run(tiny_run, tmp_path, read_manifest(manifest_file))
     assert (tmp_path / "precious.txt").read_text() == "mine"
