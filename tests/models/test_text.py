@@ -158,7 +158,7 @@ SMALL = {"vocab_size": 2000, "hidden_size": 8, "intermediate_size": 8, "num_hidd
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        (lambda: ModernBertModel(ModernBertConfig(**SMALL)), {}, "layers are not known"),
+        (lambda: ModernBertModel(ModernBertConfig(**SMALL)), {}, "ModernBertModel"),
         (lambda: Phi3Model(Phi3Config(**SMALL)), {"lora_rank": 2}, "no linear layer"),
         (lambda: BertModel(BertConfig(**SMALL, max_position_embeddings=16)), {}, "for 16 tokens"),
         (lambda: RobertaModel(RobertaConfig(**SMALL, max_position_embeddings=16)), {}, "15 tokens"),
