@@ -83,19 +83,21 @@ class PredictionBuilder:
             bundle: The bundle.
             engine: The provider and precision of the graphs.
         """
-        reads, targets = bundle.info.modalities, bundle.info.targets
-        unread = [name for name in MODALITIES if name not in reads]
-        if self.scores is not None and unread:
-            self.warnings.append(f"This bundle does not read {' or '.join(unread)}.")
-        named = None if self.scores is None else by_trait(self.scores[: len(TRAITS)].clip(0.0, 1.0))
-        others = [] if self.scores is None else self.scores[len(TRAITS) :].tolist()
+        reads, count = bundle.info.modalities, len(TRAITS)
+        scores, others = None, {}
+        if self.scores is not None:
+            scores = Scores(**by_trait(self.scores[:count].clip(0.0, 1.0)))
+            targets = bundle.info.targets[count:]
+            others = dict(zip(targets, self.scores[count:].tolist(), strict=True))
+            if unread := [name for name in MODALITIES if name not in reads]:
+                self.warnings.append(f"This bundle does not read {' or '.join(unread)}.")
         return Prediction(
             clip=self.name,
             start_s=None if self.span is None else self.span.start_s,
             end_s=None if self.span is None else self.span.end_s,
-            scores=None if named is None else Scores(**named),
-            neuroticism=None if named is None else neuroticism(named["emotional_stability"]),
-            other_scores=dict(zip(targets[len(TRAITS) :], others, strict=False)),
+            scores=scores,
+            neuroticism=None if scores is None else neuroticism(scores.emotional_stability),
+            other_scores=others,
             modalities=Modalities(**{name: self._use(name, reads) for name in MODALITIES}),
             duration_s=self.duration_s,
             fingerprint=self.fingerprint,

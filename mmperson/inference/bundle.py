@@ -66,23 +66,15 @@ class BundleInfo(_Part):
     """Content of ``bundle.json``.
 
     Attributes:
-        schema_version: Version of this format.
-        name: Name of the bundle.
         version: Version of mmperson that exported it.
-        modalities: Modalities that it reads.
         traits: Order of the scores.
         targets: Columns of the fusion's output: the traits, then any others.
-        spec: Preprocessing of its inputs.
-        spec_hash: Hash of ``spec``.
-        opset: ONNX opset of the graphs.
         precision: ``fp32``, ``fp16``, ``int8`` or ``int8-static`` of each graph, by name.
         recipe: The resolved recipe of the training.
-        recipe_hash: Hash of the recipe.
         commit: Commit of the source that exported it.
         metrics: Measured quality by rows and protocol, such as ``validation, official``.
         parity: Largest score differences between these graphs and the network, by check.
-        licence: Licence of the weights.
-        files: Every other file of the folder.
+        files: Every other file of the folder, by name.
     """
 
     schema_version: int
