@@ -1,4 +1,4 @@
-"""The record of one scored clip, the same from Python, the command line and files.
+"""The record of one scored clip, the same in Python, on the command line and in files.
 
 A record always has the same keys. A clip that could not be scored has ``scores: null`` and an
 ``error``.
@@ -14,7 +14,6 @@ from mmperson.errors import MMPersonError
 
 SCHEMA_VERSION: Final = "1"
 
-Use = Literal["used", "absent", "unread"]
 MODALITIES: Final = ("video", "audio", "text")
 """Modality names in the order of every presence mask's last axis."""
 
@@ -24,7 +23,7 @@ class _Record(BaseModel):
 
 
 class Scores(_Record):
-    """Apparent Big Five on [0, 1], as observers would rate the person in this clip."""
+    """Apparent Big Five on [0, 1], as observers would rate the person in the clip."""
 
     openness: float
     conscientiousness: float
@@ -34,13 +33,13 @@ class Scores(_Record):
 
 
 class ModalityUse(_Record):
-    """Whether a modality went into the scores.
+    """Whether the scores use a modality.
 
-    ``used``: it did. ``absent``: the bundle reads it, but the clip has none that is usable.
+    ``used``: they do. ``absent``: the bundle reads it, but it is missing or unusable in the clip.
     ``unread``: the bundle does not read it.
     """
 
-    use: Use
+    use: Literal["used", "absent", "unread"]
     why: str | None = None
 
 
@@ -53,7 +52,7 @@ class Modalities(_Record):
 
 
 class Engine(_Record):
-    """What computed the scores: a provider of ONNX Runtime, and each graph's precision by name."""
+    """The provider of ONNX Runtime, and the precision of each graph by name."""
 
     provider: str
     precision: dict[str, str]
@@ -73,20 +72,19 @@ class Prediction(_Record):
     Attributes:
         schema_version: Version of this record's format.
         clip: The clip as the caller named it.
-        start_s: Where the part of the clip that was scored begins, in seconds; None for all of it.
-        end_s: Where that part ends, in seconds; None for all of it.
-        scores: Five scores on [0, 1], or None if the clip could not be scored.
+        start_s: Start of the scored part in seconds; None for the whole clip.
+        end_s: End of the scored part in seconds; None for the whole clip.
+        scores: Five scores on [0, 1], None if the clip could not be scored.
         neuroticism: 1 - emotional stability, on [0, 1].
-        other_scores: Scores of what the bundle gives beyond the traits, by name, in the units of
-            its training labels; empty for most bundles.
-        modalities: Which modalities went into the scores, and why the others did not.
-        duration_s: Length of the clip in seconds, where known.
-        fingerprint: Hash of what the scores were made from: bundle, clip, transcript and
-            provider.
+        other_scores: Scores of the bundle's other targets by name, in the units of its training
+            labels; empty for most bundles.
+        modalities: Which modalities the scores use, and why not the others.
+        duration_s: Length of the clip in seconds, None if unknown.
+        fingerprint: Hash of bundle, clip, transcript and settings.
         model: Name and version of the bundle.
-        engine: What computed the scores; None in records that are older than this field.
+        engine: Provider and precision; None in records older than this field.
         timing_ms: Wall time per stage in milliseconds.
-        warnings: What the reader of the scores should know.
+        warnings: Warnings about the scores.
         error: Why there are no scores.
     """
 
@@ -107,10 +105,10 @@ class Prediction(_Record):
     error: ErrorInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON-ready values."""
+        """Return the record as JSON values."""
         return self.model_dump(mode="json")
 
 
 def error_info(error: MMPersonError) -> ErrorInfo:
-    """Return the record's ``error`` part for an exception."""
+    """Return the ``error`` of a record for an exception."""
     return ErrorInfo(type=type(error).__name__, message=error.message, hint=error.hint)

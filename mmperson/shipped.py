@@ -1,4 +1,4 @@
-"""Where the weights lie that came with this installation."""
+"""Find the shipped weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def weight_folders() -> list[Path]:
-    """Return the folders of shipped weights: inside the wheel, then in a source tree."""
+    """Return the folders of shipped weights: inside the package, then in a source tree."""
     package = Path(str(importlib.resources.files("mmperson")))
     return [root / "weights" for root in (package, package.parent)]

@@ -1,1 +1,1 @@
-"""The trained network as ONNX graphs: open a bundle, score clips. No torch."""
+"""Score clips with a bundle of ONNX graphs, without torch."""

@@ -1,7 +1,7 @@
-"""Many clips at the speed of the machine, each at its own risk.
+"""Score many clips in worker processes.
 
-Each clip is scored by a worker of a ``WorkerPool``: decoding one overlaps scoring another, and a
-bad clip costs its own record only.
+Decoding one clip overlaps scoring another, and a clip that crashes its worker costs only its own
+record.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ def predict_many(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     memory_mb: float = DEFAULT_MEMORY_MB,
 ) -> Iterator[Prediction]:
-    """Score many clips in worker processes, which a bad clip may kill.
+    """Score many clips in worker processes.
 
-    Clips are taken one by one as workers become free, so ``clips`` may be a generator. The
-    transcript of a clip is the file beside it. On a CPU, scores are the same bits for any number of
-    workers, and those of ``Predictor.predict``.
+    ``clips`` may be a generator: it is consumed as workers become free. Transcripts are sidecar
+    files. On a CPU, scores are bit-identical for any number of workers and to
+    ``Predictor.predict``.
 
     Args:
         clips: Paths.
         bundle: Name of a shipped bundle, or a bundle folder.
-        provider: Where graphs run; each worker starts it for itself.
+        provider: Where graphs run; each worker has sessions of its own.
         decode: Which frames of a video are decoded.
-        workers: Processes; None for one per processor.
-        timeout_s: Wall time that one clip may take, in seconds.
-        memory_mb: Memory that one clip may take beyond the opened bundle, in MiB. Linux only:
-            macOS keeps no process within such a limit.
+        workers: Number of processes; None for one per processor.
+        timeout_s: Timeout per clip in seconds of wall time.
+        memory_mb: Memory limit per clip beyond that of the opened bundle, in MiB. Linux only: macOS
+            does not enforce it.
 
     Returns:
         A record per clip, in the order of the clips, each as soon as it and all before it are
-        there. A clip that cannot be scored has a record with an error.
+        complete. A clip that cannot be scored has a record with an error.
 
     Raises:
-        UsageError: A value out of range, something is no path, or the provider cannot be had.
+        UsageError: A value out of range, not a path, or the provider is not available.
         UnknownComponent: There is no such profile or provider.
-        BundleError: There is no such bundle, or no worker can open it.
+        BundleError: There is no such bundle, or workers cannot open it.
     """
     if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
-        raise UsageError(f"Clips are several paths, not {clips!r}.")
+        raise UsageError(f"Clips are a sequence of paths, not {clips!r}.")
     limits = WorkerLimits(workers, timeout_s, memory_mb)
     work = ScoringWorkload(open_bundle(bundle), provider, decode)
     return score_jobs(work, _jobs(clips), limits)
@@ -77,10 +77,10 @@ def score_jobs(
     """Score clips in workers, or in this process.
 
     Args:
-        work: The bundle, and how it scores.
-        jobs: Clips, taken one by one as workers become free.
-        limits: What workers may cost; None to score in this process, without limits.
-        ordered: Whether records come in the order of the clips, or as soon as they are there.
+        work: The bundle and its settings.
+        jobs: Clips, consumed as workers become free.
+        limits: Number and limits of workers; None to score in this process without limits.
+        ordered: Whether records keep the order of the clips, or come as soon as they are complete.
 
     Returns:
         A record per clip.
@@ -91,11 +91,10 @@ def score_jobs(
             predictor.predict(job.clip, job.transcript and Path(job.transcript)) for job in jobs
         )
     answers = imap_unordered(work, jobs, limits)
-    return in_order(answers) if ordered else (record for _, record in answers)
+    return _in_order(answers) if ordered else (record for _, record in answers)
 
 
-def in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
-    """Yield records by their number, from 0."""
+def _in_order(answers: Iterable[tuple[int, Prediction]]) -> Iterator[Prediction]:
     early: dict[int, Prediction] = {}
     following = 0
     for number, record in answers:

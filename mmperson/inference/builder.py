@@ -1,4 +1,4 @@
-"""A record in progress: what is known of a clip while it is being scored."""
+"""Build the record of a clip while it is being scored."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class PredictionBuilder:
-    """Collects the facts of the record of a clip or of a part of it.
+    """Collects the values of the record of a clip or a window.
 
     Attributes:
         name: The clip as the caller named it.
-        fingerprint: Hash of what it is scored from, see ``fingerprint``.
+        fingerprint: Hash of its sources, see ``fingerprint``.
         duration_s: Length of the clip in seconds, None before it is decoded.
-        span: Which part of the clip is scored, None for all of it.
-        inputs: What the network reads of it.
+        span: Part of the clip that is scored, None for all of it.
+        inputs: Prepared inputs of the network.
         scores: float64 (target,), None if the clip could not be scored.
-        warnings: What the reader of the scores should know.
+        warnings: Warnings about the scores.
         timing_ms: Wall time per stage in milliseconds.
         error: Why there are no scores.
     """
@@ -67,12 +67,12 @@ class PredictionBuilder:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Time the whole, and turn what goes wrong with this clip into the record's error."""
+        """Time the block, and record an exception about this clip as its error."""
         with self.stage("total"):
             try:
                 yield
             except UnicodeEncodeError:
-                self.error = error_info(UsageError(f"The name {self.name!r} is no valid path."))
+                self.error = error_info(UsageError(f"The name {self.name!r} is not a valid path."))
             except MMPersonError as problem:
                 self.error = error_info(problem)
 
@@ -80,22 +80,24 @@ class PredictionBuilder:
         """Return the record.
 
         Args:
-            bundle: The bundle that scores.
-            engine: What computes the scores.
+            bundle: The bundle.
+            engine: The provider and precision of the graphs.
         """
-        reads, targets = bundle.info.modalities, bundle.info.targets
-        unread = [name for name in MODALITIES if name not in reads]
-        if self.scores is not None and unread:
-            self.warnings.append(f"This bundle does not read {' or '.join(unread)}.")
-        named = None if self.scores is None else by_trait(self.scores[: len(TRAITS)].clip(0.0, 1.0))
-        others = [] if self.scores is None else self.scores[len(TRAITS) :].tolist()
+        reads, count = bundle.info.modalities, len(TRAITS)
+        scores, others = None, {}
+        if self.scores is not None:
+            scores = Scores(**by_trait(self.scores[:count].clip(0.0, 1.0)))
+            targets = bundle.info.targets[count:]
+            others = dict(zip(targets, self.scores[count:].tolist(), strict=True))
+            if unread := [name for name in MODALITIES if name not in reads]:
+                self.warnings.append(f"This bundle does not read {' or '.join(unread)}.")
         return Prediction(
             clip=self.name,
             start_s=None if self.span is None else self.span.start_s,
             end_s=None if self.span is None else self.span.end_s,
-            scores=None if named is None else Scores(**named),
-            neuroticism=None if named is None else neuroticism(named["emotional_stability"]),
-            other_scores=dict(zip(targets[len(TRAITS) :], others, strict=False)),
+            scores=scores,
+            neuroticism=None if scores is None else neuroticism(scores.emotional_stability),
+            other_scores=others,
             modalities=Modalities(**{name: self._use(name, reads) for name in MODALITIES}),
             duration_s=self.duration_s,
             fingerprint=self.fingerprint,

@@ -1,7 +1,7 @@
-"""The bundle folder: the only thing that crosses from the training world to the inference world.
+"""Read and check a bundle folder, the only interface between training and inference.
 
-``bundle.json`` names every other file with its size and SHA-256. A bundle is read whole and checked
-before any part of it is used, and what is used are the bytes that were checked.
+``bundle.json`` lists every other file with its size and SHA-256. The whole bundle is read and
+checked before use, and only the checked bytes are used.
 """
 
 from __future__ import annotations
@@ -42,23 +42,18 @@ class _Part(BaseModel):
 
 
 class FileInfo(_Part):
-    """What a file must be.
-
-    Attributes:
-        sha256: Hash of its content, 64 hex digits.
-        bytes: Its size.
-    """
+    """Size and hash of a file of the bundle."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0, le=MAX_FILE_BYTES)
 
 
 class Quality(_Part):
-    """Quality that was measured on some rows.
+    """Quality measured on some rows.
 
     Attributes:
         n: Number of rows.
-        mean: Metrics by name, averaged over traits; None for what could not be judged.
+        mean: Metrics by name, averaged over traits; None if undefined.
         intervals: Their 95 % intervals.
     """
 
@@ -71,23 +66,15 @@ class BundleInfo(_Part):
     """Content of ``bundle.json``.
 
     Attributes:
-        schema_version: Version of this format.
-        name: Name of the bundle.
-        version: Version of the mmperson that made it.
-        modalities: Modalities that it reads.
+        version: Version of mmperson that exported it.
         traits: Order of the scores.
-        targets: What the columns of the fusion's output are: the traits, then any others.
-        spec: Preprocessing of its inputs.
-        spec_hash: Hash of ``spec``.
-        opset: ONNX opset of the graphs.
+        targets: Columns of the fusion's output: the traits, then any others.
         precision: ``fp32``, ``fp16``, ``int8`` or ``int8-static`` of each graph, by name.
         recipe: The resolved recipe of the training.
-        recipe_hash: Hash of the recipe.
-        commit: Commit of the source that made it.
+        commit: Commit of the source that exported it.
         metrics: Measured quality by rows and protocol, such as ``validation, official``.
-        parity: Largest differences of scores between these graphs and the network, by gate.
-        licence: Licence of the weights.
-        files: Every other file of the folder.
+        parity: Largest score differences between these graphs and the network, by check.
+        files: Every other file of the folder, by name.
     """
 
     schema_version: int
@@ -114,8 +101,8 @@ class Bundle:
     """A checked bundle in memory.
 
     Attributes:
-        folder: Where it was read from.
-        info: Its facts.
+        folder: Its folder.
+        info: Content of its ``bundle.json``.
         files: Content of its graphs and its tokenizer, by file name.
     """
 
@@ -125,12 +112,12 @@ class Bundle:
 
     @property
     def model(self) -> str:
-        """Name and version, as records show them."""
+        """Name and version, as in records."""
         return f"{self.info.name} {self.info.version}"
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of its facts, and through them of its files: 64 hex digits."""
+        """SHA-256 of ``info``, which holds the hashes of all files: 64 hex digits."""
         return hashlib.sha256(self.info.model_dump_json().encode()).hexdigest()
 
 
@@ -141,23 +128,23 @@ def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:
         name: Name of a shipped bundle, or a folder; see ``find_bundle``.
 
     Raises:
-        UsageError: That is neither a name nor a folder.
+        UsageError: The name has another type or is empty.
         BundleNotFound: There is none.
-        BundleCorrupt: A file is missing, too many, or not the one that was shipped.
-        BundleIncompatible: It was made for another schema, opset, order of traits or spec.
+        BundleCorrupt: A file is missing, unexpected or altered.
+        BundleIncompatible: Its schema, opset, order of traits or spec differs.
     """
     folder = find_bundle(name)
     info = _read_info(folder / INFO_FILE)
     _check_compatible(info, folder)
     try:
-        found = set(os.listdir(folder)) - {INFO_FILE}
+        names = set(os.listdir(folder)) - {INFO_FILE}
     except OSError as error:
         raise _unreadable(folder, error) from error
-    if found != set(info.files):
-        odd = ", ".join(sorted(found ^ set(info.files)))
+    if names != set(info.files):
+        odd = ", ".join(sorted(names ^ set(info.files)))
         raise BundleCorrupt(
-            f"The bundle {str(folder)!r} should hold exactly the files of {INFO_FILE}; "
-            f"missing or too many: {odd}."
+            f"The bundle {str(folder)!r} must have exactly the files of {INFO_FILE}; "
+            f"missing or unexpected: {odd}."
         )
     files = {name: _read_checked(folder / name, facts) for name, facts in info.files.items()}
     needed = {name: data for name, data in files.items() if name.endswith((".onnx", ".json"))}
@@ -167,15 +154,15 @@ def open_bundle(name: str | Path = DEFAULT_BUNDLE) -> Bundle:
 def find_bundle(name: str | Path) -> Path:
     """Return the folder of a bundle by name or path.
 
-    A ``Path``, or a string with a separator or a dot at its start, is a folder. Any other string is
-    the name of a shipped bundle, and a folder only if none has that name: what happens to lie in
-    the current folder never takes the place of what was shipped.
+    A ``Path``, or a string with a separator or a leading dot, is a folder. Any other string is the
+    name of a shipped bundle, and a folder only if none has that name: a folder in the current
+    directory never replaces a shipped bundle.
 
     Args:
         name: Name of a shipped bundle, or a folder.
 
     Raises:
-        UsageError: That is neither a name nor a folder.
+        UsageError: The name has another type or is empty.
         BundleNotFound: There is none.
         BundleCorrupt: The folder cannot be read.
     """
@@ -191,20 +178,20 @@ def find_bundle(name: str | Path) -> Path:
     try:
         if stat.S_ISREG(os.stat(Path(name) / INFO_FILE).st_mode):
             return Path(name)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name of a file
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         pass
     except OSError as error:
         raise _unreadable(Path(name), error) from error
     names = shipped_bundles()
     raise BundleNotFound(
-        f"There is no bundle {str(name)!r}: no folder with a {INFO_FILE}, and not one of "
-        f"{', '.join(names) or 'no shipped bundles'}.",
+        f"There is no bundle {str(name)!r}: neither a folder with a {INFO_FILE} nor one of the "
+        f"shipped bundles ({', '.join(names) or 'none'}).",
         hint=did_you_mean(str(name), names),
     )
 
 
 def shipped_bundles() -> list[str]:
-    """Return the names of the bundles that came with this installation."""
+    """Return the names of the bundles of this installation."""
     return sorted(
         {path.parent.name for folder in weight_folders() for path in folder.glob("*/bundle.json")}
     )
@@ -213,7 +200,7 @@ def shipped_bundles() -> list[str]:
 def _unreadable(path: Path, error: OSError) -> BundleCorrupt:
     return BundleCorrupt(
         f"{str(path)!r} cannot be read: {error.strerror or error}.",
-        hint="Give this account the right to read it, or use another bundle.",
+        hint="Make it readable for this account, or use another bundle.",
     )
 
 
@@ -227,14 +214,14 @@ def _read_info(path: Path) -> BundleInfo:
         raise BundleCorrupt(f"{str(path)!r} is larger than {MAX_INFO_BYTES} bytes.")
     try:
         info = BundleInfo.model_validate(json.loads(content, parse_constant=_refuse_constant))
-        info.model_dump_json()  # what cannot be written has no hash
+        info.model_dump_json()  # needed for its hash
     except (ValueError, RecursionError) as error:
-        raise BundleCorrupt(f"{str(path)!r} is no valid bundle description: {error}") from error
+        raise BundleCorrupt(f"{str(path)!r} is not a valid bundle description: {error}") from error
     return info
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _check_compatible(info: BundleInfo, folder: Path) -> None:
@@ -246,20 +233,20 @@ def _check_compatible(info: BundleInfo, folder: Path) -> None:
     elif info.traits != TRAITS:
         problem = f"scores {', '.join(info.traits)}, not {', '.join(TRAITS)}"
     elif len(set(info.targets)) < len(info.targets):
-        problem = f"names a score twice: {', '.join(info.targets)}"
+        problem = f"lists a target twice: {', '.join(info.targets)}"
     elif info.targets[: len(TRAITS)] != TRAITS:
-        problem = f"gives {', '.join(info.targets)}, not {', '.join(TRAITS)} first"
+        problem = f"has the targets {', '.join(info.targets)}; {', '.join(TRAITS)} must come first"
     elif info.spec.hash != info.spec_hash:
         problem = (
-            f"was made for input spec {info.spec_hash[:12]}, and this mmperson prepares "
-            f"{info.spec.hash[:12]} from the same numbers"
+            f"has input spec {info.spec_hash[:12]}; this mmperson computes "
+            f"{info.spec.hash[:12]} for it"
         )
     elif info.modalities != info.spec.modalities:
         problem = f"reads {info.modalities}, but its spec prepares {info.spec.modalities}"
     if problem is not None:
         raise BundleIncompatible(
             f"The bundle {str(folder)!r} {problem}.",
-            hint="Use the mmperson that made it, or export it again.",
+            hint="Use the version of mmperson that exported it, or export it again.",
         )
 
 
@@ -267,7 +254,7 @@ def _read_checked(path: Path, facts: FileInfo) -> bytes:
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size != facts.bytes:
             raise BundleCorrupt(
-                f"{str(path)!r} is not the file of {facts.bytes} bytes that was shipped."
+                f"{str(path)!r} is not a regular file of {facts.bytes} bytes, as declared."
             )
         with path.open("rb") as file:
             content = file.read(facts.bytes + 1)
@@ -275,7 +262,7 @@ def _read_checked(path: Path, facts: FileInfo) -> bytes:
         raise _unreadable(path, error) from error
     if hashlib.sha256(content).hexdigest() != facts.sha256:
         raise BundleCorrupt(
-            f"{str(path)!r} has another hash than the file that was shipped.",
-            hint="Install mmperson again, or fetch the bundle again.",
+            f"{str(path)!r} does not have the hash that {INFO_FILE} declares.",
+            hint="Reinstall mmperson, or download the bundle again.",
         )
     return content

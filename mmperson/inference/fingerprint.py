@@ -1,7 +1,7 @@
-"""What a record was made from, in one short hash: the bundle, the clip and its transcript.
+"""Hash the sources of a record: bundle, clip, transcript and settings.
 
-A batch that runs again skips a clip whose hash has not changed. Files count by size and time of
-change, as reading them all would cost more than scoring them.
+A batch that is run again skips clips with an unchanged hash. Files are identified by size and
+modification time, because reading them would take longer than scoring.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def fingerprint(
     transcript: TranscriptSource = None,
     settings: Sequence[str | float | None] = ("exact", "cpu"),
 ) -> str | None:
-    """Return the hash of what a clip would be scored from now.
+    """Return the hash of a clip's current sources.
 
     Args:
-        bundle: The bundle that scores.
+        bundle: The bundle.
         clip: Path of the clip.
-        transcript: The text itself as str, a file as Path, or None for the file beside the clip.
-        settings: What else decides the scores: decode profile, provider, and length and step of
-            windows.
+        transcript: The text as str, a file as Path, or None for a sidecar file.
+        settings: Other settings that affect the scores: decode profile, provider, and length and
+            step of windows.
 
     Returns:
-        32 hex digits; None if the clip or a transcript that was named is not there.
+        32 hex digits; None if the clip or the named transcript does not exist.
     """
     reads_text = "text" in bundle.info.modalities
     identity = identify_transcript(clip, transcript, reads_text=reads_text)
@@ -48,19 +48,12 @@ def hash_sources(
     transcript: TranscriptIdentity | None,
     settings: Sequence[str | float | None],
 ) -> str | None:
-    """Return the hash of what a clip is scored from; see ``fingerprint``.
-
-    Args:
-        bundle: The bundle that scores.
-        clip: Path of the clip, which is not read before this.
-        transcript: What was resolved; None if a transcript that was named is not there.
-        settings: What else decides the scores.
-    """
+    """Return the hash of a clip's sources from a resolved transcript, see ``fingerprint``."""
     if transcript is None:
         return None
     try:
         status = os.stat(clip)
         facts = [bundle.hash, (status.st_size, status.st_mtime_ns), *transcript, *settings]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return None

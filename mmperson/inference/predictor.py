@@ -1,4 +1,4 @@
-"""From clips to records: the bundle's graphs behind one method."""
+"""Score clips with a bundle: resolve, read, prepare, run, record."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.errors import (
-    BundleCorrupt,
-    MissingStream,
-    UnknownComponent,
-    UsageError,
-)
+from mmperson.errors import BundleCorrupt, MissingStream, UnknownComponent, UsageError
 from mmperson.inference.builder import PredictionBuilder
 from mmperson.inference.bundle import DEFAULT_BUNDLE, TOKENIZER_FILE, Bundle, open_bundle
 from mmperson.inference.fingerprint import hash_sources
@@ -40,7 +35,7 @@ if TYPE_CHECKING:
 
 ClipPath = str | os.PathLike[str]
 _CLIP_RULE = "A clip is a path (str or Path)"
-_TRANSCRIPT_RULE = "A transcript is words (str) or a file (Path)"
+_TRANSCRIPT_RULE = "A transcript is text (str) or a file (Path)"
 
 
 def load(
@@ -56,14 +51,14 @@ def load(
         name: Name of a shipped bundle, or a bundle folder.
         threads: CPU threads per graph. Several processes with one thread each score more clips
             than one process with several.
-        provider: Where graphs run: ``cpu`` or ``cuda``, which needs ``onnxruntime-gpu`` in the
-            place of ``onnxruntime``.
-        decode: Which frames of a video are decoded: ``exact`` all that it takes for the
-            frames of training; ``fast`` reference frames only; ``key`` keyframes only.
+        provider: Where graphs run: ``cpu`` or ``cuda``, which needs ``onnxruntime-gpu`` instead of
+            ``onnxruntime``.
+        decode: Which frames of a video are decoded: ``exact`` the same frames as in training;
+            ``fast`` the nearest reference frames; ``key`` the nearest keyframes.
 
     Raises:
         BundleError: There is no such bundle, or it cannot be used.
-        UsageError: The provider cannot be had.
+        UsageError: The provider is not available.
         UnknownComponent: There is no such profile or provider.
     """
     return Predictor(open_bundle(name), threads=threads, provider=provider, decode=decode)
@@ -80,8 +75,8 @@ class Predictor:
         decode_threads: FFmpeg's threading of video; ``"none"`` suits one of several processes.
 
     Raises:
-        BundleCorrupt: Its graphs are not those of what it reads and gives.
-        UsageError: The provider cannot be had.
+        BundleCorrupt: Its graphs have other inputs or outputs than it declares.
+        UsageError: The provider is not available.
         UnknownComponent: There is no such profile or provider.
     """
 
@@ -95,7 +90,7 @@ class Predictor:
         decode_threads: Threads = "auto",
     ) -> None:
         check_profile(decode)
-        self.bundle = replace(bundle, files={})  # the sessions hold what they need of them
+        self.bundle = replace(bundle, files={})  # the sessions have what they need
         self.decode: Decode = decode
         self.engine = Engine(provider=provider, precision=bundle.info.precision)
         self._decode_threads: Threads = decode_threads
@@ -126,20 +121,20 @@ class Predictor:
 
         Args:
             clip: Path of a clip, or several paths.
-            transcript: The text as str, a file as Path, or None for a file beside the clip
-                (same name with .txt, .srt, .vtt or .json). For one clip only.
+            transcript: The text as str, a file as Path, or None for a sidecar file (same name with
+                .txt, .srt, .vtt or .json). For one clip only.
 
         Returns:
             A record, or a list of records in the order of the clips.
 
         Raises:
-            UsageError: A transcript is given for several clips, or something is no path or text.
+            UsageError: A transcript for several clips, or a value that is not a path or text.
         """
         _check_transcript(transcript)
         if isinstance(clip, str | bytes | os.PathLike) or not isinstance(clip, Iterable):
             return self._predict_one(_check_path(clip, _CLIP_RULE), transcript)
         if transcript is not None:
-            raise UsageError("A transcript belongs to one clip; several clips were given.")
+            raise UsageError("A transcript belongs to one clip, but several clips were given.")
         paths = [_check_path(path, _CLIP_RULE) for path in clip]
         return [self._predict_one(path, None) for path in paths]
 
@@ -156,9 +151,10 @@ class Predictor:
             float64 (target,): the five traits, about [0, 1], then the bundle's other targets.
 
         Raises:
-            UsageError: There is no such modality, or the inputs are no ``ClipInputs``.
-            MissingStream: Nothing that the bundle reads is there.
-            BundleCorrupt: A graph fails, or returns what are no scores.
+            UsageError: The inputs are not ``ClipInputs``, or the modalities not a sequence.
+            UnknownComponent: There is no such modality.
+            MissingStream: Every modality that the bundle reads is absent.
+            BundleCorrupt: A graph fails, or its scores are malformed.
         """
         if not isinstance(inputs, ClipInputs):
             raise UsageError(f"Inputs are made by prepare_clip; {inputs!r} was given.")
@@ -177,31 +173,33 @@ class Predictor:
         window_s: float,
         step_s: float | None = None,
     ) -> Iterator[Prediction]:
-        """Score a recording window by window, in one pass and in memory that does not grow.
+        """Score a recording window by window, in one pass and constant memory.
 
-        A window is scored as the clip that would be cut out there: frames are spread over it, the
-        sound counts from its start, and it has the words spoken in it. Words are timed by a
-        transcript's segments, evenly within each; a transcript without times is not used.
+        Each window is scored like a clip of its own: with frames spread over it, the audio from its
+        start, and the words spoken in it. Words are timed by the segments of the transcript, evenly
+        spaced within each; a transcript without times is not used.
 
         Args:
             clip: Path of a recording of at most six hours.
             transcript: As for ``predict``.
             window_s: Length of a window in seconds: 1 or more; best what the bundle was trained on.
-            step_s: From the start of one window to that of the next, in seconds: 1 or more, and a
-                sixteenth of a window or more. ``window_s`` without it.
+            step_s: From the start of one window to that of the next, in seconds: at least 1, and at
+                least a sixteenth of a window. None for ``window_s``.
 
         Returns:
-            A record per window, as they are asked for, with ``start_s`` and ``end_s``. Where the
-            file cannot be read or read on, the last record has an error and no times.
+            A record per window, computed lazily, with ``start_s`` and ``end_s``. If the file cannot
+            be read any further, the last record has an error and no times.
 
         Raises:
-            UsageError: A window that is too short, too small a step, or no path.
+            UsageError: The window is too short, the step too small, or the clip not a path.
         """
-        from mmperson.inference.windows import predict_windows  # One clip needs none of it.
+        from mmperson.inference.windows import predict_windows  # not needed for one clip
+        from mmperson.media.windows import read_windows
 
         name = os.fspath(_check_path(clip, _CLIP_RULE))
         _check_transcript(transcript)
-        return predict_windows(self, name, transcript, window_s, step_s)
+        windows = read_windows(name, window_s, step_s, **self.read_options())
+        return predict_windows(self, name, windows, transcript, (window_s, step_s))
 
     def _predict_one(self, path: ClipPath, transcript: TranscriptSource) -> Prediction:
         builder = PredictionBuilder(os.fspath(path))
@@ -210,9 +208,9 @@ class Predictor:
                 resolved = self.resolve(builder, transcript)
                 clip = read_clip(builder.name, **self.read_options())
             self.prepare(builder, clip, resolved)
-            del clip  # frames take more memory than what is cut out of them
+            del clip  # its frames take more memory than the prepared inputs
             self.run(builder)
-        return self.record(builder)
+        return builder.record(self.bundle, self.engine)
 
     def resolve(
         self,
@@ -220,15 +218,15 @@ class Predictor:
         transcript: TranscriptSource,
         settings: Sequence[str | float | None] = (),
     ) -> ResolvedTranscript:
-        """Find the transcript and take the fingerprint, before the clip is read.
+        """Find the transcript and compute the fingerprint, before the clip is read.
 
         Args:
-            builder: Takes the fingerprint and the warnings.
-            transcript: What the caller gives.
-            settings: What decides the scores beside the decode profile and the provider.
+            builder: Receives the fingerprint and the warnings.
+            transcript: The caller's transcript.
+            settings: Settings that affect the scores besides the decode profile and the provider.
 
         Raises:
-            TranscriptError: A file that the caller gives cannot be read.
+            TranscriptError: The caller's file cannot be read.
         """
         reads_text = self.spec.text is not None
         resolved = resolve_transcript(builder.name, transcript, reads_text=reads_text)
@@ -240,7 +238,7 @@ class Predictor:
         return resolved
 
     def read_options(self) -> dict[str, Any]:
-        """Return the arguments of ``read_clip`` that decode what the bundle reads, and no more."""
+        """Return the arguments of ``read_clip`` that decode exactly what the bundle reads."""
         return {
             "decode": self.decode,
             "threads": self._decode_threads,
@@ -248,30 +246,26 @@ class Predictor:
         }
 
     def prepare(self, builder: PredictionBuilder, clip: Clip, resolved: ResolvedTranscript) -> None:
-        """Prepare the network's inputs from what was decoded."""
+        """Prepare the network's inputs from a decoded clip."""
         builder.duration_s, builder.span = clip.info.duration_s, clip.span
         builder.warnings += clip.warnings
         with builder.stage("inputs"):
-            words = resolved.turns if self.spec.reads_turns else resolved.text
-            builder.inputs = prepare_clip(clip, words, self.spec, self.tokenizer)
+            text = resolved.turns if self.spec.reads_turns else resolved.text
+            builder.inputs = prepare_clip(clip, text, self.spec, self.tokenizer)
             builder.warnings += builder.inputs.warnings
             if resolved.unusable is not None:
                 absent = {**builder.inputs.absent, "text": resolved.unusable}
                 builder.inputs = replace(builder.inputs, absent=absent)
 
     def run(self, builder: PredictionBuilder) -> None:
-        """Run the graphs on what was prepared."""
+        """Run the graphs on the prepared inputs."""
         with builder.stage("encode"):
             tokens = self._encode(builder.inputs, MODALITIES)
         with builder.stage("fuse"):
             builder.scores = self._fuse(tokens)
 
-    def record(self, builder: PredictionBuilder) -> Prediction:
-        """Return the record of what was scored."""
-        return builder.record(self.bundle, self.engine)
-
     def _encode(self, inputs: ClipInputs, modalities: Sequence[str]) -> dict[str, GraphValue]:
-        """Run the encoder of every modality that is present; tokens of the others are zeros."""
+        """Run the encoder of every present modality; tokens of the others are zeros."""
         read = [name in modalities and name in self.spec.modalities for name in MODALITIES]
         active = inputs.present & np.array(read)
         if not active.any():
@@ -295,7 +289,7 @@ class Predictor:
         return row
 
     def _make_absent_tokens(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Tokens of absent modalities: one zero each, which presence takes out of the sum."""
+        """Return a zero token per modality, which the fusion masks by ``present``."""
         absent: dict[str, npt.NDArray[np.float32]] = {}
         for name in self.spec.modalities:
             outputs = self._sessions[f"encoder_{name}"].outputs
@@ -307,7 +301,7 @@ class Predictor:
 
 
 def _check_path(path: object, rule: str) -> ClipPath:
-    """Return what is a path; a name in bytes is none, as it would be written to no record."""
+    """Return a path; bytes are refused, because a record cannot hold them."""
     if isinstance(path, str | os.PathLike) and isinstance(os.fspath(path), str):
         return path
     raise UsageError(f"{rule}; {path!r} ({type(path).__name__}) was given.")
@@ -319,10 +313,9 @@ def _check_transcript(transcript: TranscriptSource) -> None:
 
 
 def _read_tokenizer(bundle: Bundle) -> Tokenizer:
-    """Build the tokenizer from the bytes that were checked."""
-    content = bundle.files.get(TOKENIZER_FILE)
-    if content is None:
+    """Build the tokenizer from the checked bytes."""
+    if TOKENIZER_FILE not in bundle.files:
         raise BundleCorrupt(
             f"The bundle {bundle.info.name!r} reads text and has no {TOKENIZER_FILE}."
         )
-    return load_tokenizer(content)
+    return load_tokenizer(bundle.files[TOKENIZER_FILE])

@@ -1,7 +1,7 @@
-"""Where graphs run: a provider of ONNX Runtime, and whether it is really the one that runs.
+"""Start ONNX Runtime sessions on a provider, and verify that it is really used.
 
-That ONNX Runtime lists a provider proves nothing: one that cannot start is left out with a line in
-the log, and the CPU computes in its place. So the session is asked what it got.
+ONNX Runtime replaces a listed provider that cannot start by the CPU and only logs it. So ``start``
+asks the session for its provider.
 """
 
 from __future__ import annotations
@@ -18,13 +18,10 @@ from mmperson.errors import UnknownComponent, UsageError
 Provider = Literal["cpu", "cuda"]
 PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
 
-_NAMES: Final = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-}
+_NAMES: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _PACKAGES: Final = {"cuda": "onnxruntime-gpu"}
 CUDA_OPTIONS: Final = {
-    "use_tf32": "0",  # ten bits of mantissa move scores by more than the gate of export allows
+    "use_tf32": "0",  # its 10 bits of mantissa exceed the parity limit of exports
     "arena_extend_strategy": "kSameAsRequested",
     "cudnn_conv_use_max_workspace": "0",  # a third less memory at the same speed
 }
@@ -44,7 +41,7 @@ def available() -> list[Provider]:
 
 
 def check_provider(provider: str) -> None:
-    """Refuse a provider that cannot be had.
+    """Check that a provider is available.
 
     Raises:
         UnknownComponent: There is no such provider.
@@ -56,7 +53,7 @@ def check_provider(provider: str) -> None:
         raise UsageError(
             f"The installed onnxruntime {ort.__version__} has no provider {provider!r}; it has "
             f"{', '.join(available())}.",
-            hint=f"Install {_PACKAGES[provider]} in the place of onnxruntime, never beside it.",
+            hint=f"Install {_PACKAGES[provider]} instead of onnxruntime, not in addition to it.",
         )
 
 
@@ -72,7 +69,7 @@ def start(
         graph: Content of an ``.onnx`` file. External data files are not read.
         provider: Where it runs.
         threads: CPU threads.
-        more: Options of CUDA beside ``CUDA_OPTIONS``.
+        more: CUDA options in addition to ``CUDA_OPTIONS``.
 
     Raises:
         UsageError: It does not run there.
@@ -82,23 +79,22 @@ def start(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Activations of a hundred frames, which the arena would hold on to and round up.
+    # The arena would round up the activations of 100 frames and never free them.
     options.enable_cpu_mem_arena = False
-    options.log_severity_level = 4  # what it would print, names of nodes included, it also raises
+    options.log_severity_level = 4  # what it logs, it also raises
     if provider == "cuda":
         ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* packages, if they are installed
     entry = (_NAMES[provider], {**CUDA_OPTIONS, **more} if provider == "cuda" else {})
     session = ort.InferenceSession(graph, options, providers=[entry])
     if provider == "cpu":
-        # Kept to start the session anew on other providers, of which there is none; as large as the
-        # graph.
+        # A copy of the graph, kept to restart on a fallback provider; there is none.
         vars(session).pop("_model_bytes", None)
     used = session.get_providers()
     if used[0] != _NAMES[provider]:
         raise UsageError(
             f"The provider {provider!r} is listed and cannot start here; ONNX Runtime would "
             f"silently use {', '.join(used)}.",
-            hint="Use provider cpu, or see what this provider needs: a driver, CUDA and cuDNN.",
+            hint="Use provider cpu, or check the driver, CUDA and cuDNN.",
         )
     return session
 
@@ -107,10 +103,10 @@ def probe(provider: Provider) -> str | None:
     """Run a tiny graph on a provider.
 
     Args:
-        provider: One that is listed, see ``available``.
+        provider: A listed provider, see ``available``.
 
     Returns:
-        Why it does not run there, None if it does.
+        Why it does not run, None if it does.
     """
     try:
         session = start(_TINY, provider, threads=1)

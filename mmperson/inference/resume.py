@@ -1,9 +1,10 @@
-"""Which clips a file of records still lacks, so that a batch that runs again skips the others."""
+"""Find the clips that a file of records still lacks, to resume a batch."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,29 +19,29 @@ _TEMP_NAME: Final = "mmperson-settled"
 def remaining_clips(
     out: Path, clips: Sequence[str], fingerprints: Mapping[str, str | None]
 ) -> list[str]:
-    """Make a file of records ready to grow, and return the clips that are still to be scored.
+    """Remove stale records from a file, and return the clips that are still to be scored.
 
-    Dropped are a torn last line, and the records of those clips that failed or were made from
-    something else; all others stay.
+    Stale are an incomplete last line, and records of these clips that failed or have another
+    fingerprint.
 
     Args:
-        out: The file of JSON lines; nobody else may write to it meanwhile.
-        clips: The clips of this run, as they were named; one may occur several times.
-        fingerprints: What each clip is scored from, see ``fingerprint``.
+        out: A file of JSON lines, to which no other process may write.
+        clips: The clips of this run; a clip may occur several times.
+        fingerprints: Current fingerprint of each clip, see ``fingerprint``.
 
     Raises:
-        UsageError: The file holds something else than records, or cannot be rewritten.
+        UsageError: The file has something else than records, or cannot be rewritten.
     """
-    left = dict.fromkeys(clips, 0)
-    for clip in clips:
-        left[clip] += 1
+    left = Counter(clips)
     target = Path(os.path.realpath(out))
     unfinished = temp_path(target.with_name(_TEMP_NAME))
     remove_stale(target.parent, _TEMP_NAME)
     try:
         with write_errors(out):
-            with target.open("rb") as lines, unfinished.open("wb") as kept:
-                kept.writelines(line for line in lines if _stands(line, out, left, fingerprints))
+            with target.open("rb") as lines, unfinished.open("wb") as current:
+                current.writelines(
+                    line for line in lines if _is_current(line, out, left, fingerprints)
+                )
             if unfinished.stat().st_size != target.stat().st_size:
                 replace_file(unfinished, target)
     finally:
@@ -53,17 +54,17 @@ def remaining_clips(
     return remaining
 
 
-def _stands(
-    line: bytes, out: Path, left: dict[str, int], fingerprints: Mapping[str, str | None]
+def _is_current(
+    line: bytes, out: Path, left: Counter[str], fingerprints: Mapping[str, str | None]
 ) -> bool:
-    """Return whether a line stays; the record of a clip of this run is counted off."""
-    if not line.endswith(b"\n"):  # torn, which only the last can be
+    """Return whether a line stays; a record of this run's clips is subtracted from ``left``."""
+    if not line.endswith(b"\n"):  # an incomplete last line
         return False
     try:
         record = Prediction.model_validate(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            f"--out {str(out)!r} holds something else than records of mmperson.",
+            f"--out {str(out)!r} has something else than records of mmperson.",
             hint="Give another file.",
         ) from error
     if record.clip not in left:

@@ -1,4 +1,4 @@
-"""Scores clips in a worker process."""
+"""Score clips in a worker process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmperson.pool.worker import TaskFunction
 
 
 def initialize(settings: dict[str, Any]) -> TaskFunction:
-    """Open a bundle; a task is a clip and its transcript, see ``Job``."""
+    """Open a bundle and return the function that scores a ``Job``."""
     predictor = Predictor(
         open_bundle(Path(settings["bundle"])),
         provider=settings["provider"],

@@ -1,9 +1,9 @@
-"""The workload of a pool that scores clips: jobs in, records out."""
+"""The workload of a worker pool that scores clips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple
 
 from mmperson.errors import BundleError, MediaError
 from mmperson.inference.builder import PredictionBuilder
@@ -18,15 +18,15 @@ class Job(NamedTuple):
     """A clip to be scored.
 
     Attributes:
-        clip: Its path, as its record shows it.
-        transcript: Path of the transcript; None for the file beside the clip.
+        clip: Its path, as in its record.
+        transcript: Path of the transcript; None for a sidecar file.
     """
 
     clip: str
     transcript: str | None = None
 
 
-ScoringPool: TypeAlias = WorkerPool[Job, Prediction]
+ScoringPool = WorkerPool[Job, Prediction]
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class ScoringWorkload(Workload[Job, Prediction]):
     """Score clips with a bundle.
 
     Attributes:
-        bundle: An opened bundle; each worker opens its folder anew.
+        bundle: An opened bundle; each worker opens its folder again.
         provider: Where graphs run.
         decode: Which frames of a video are decoded.
 
     Raises:
-        UsageError: The provider cannot be had.
+        UsageError: The provider is not available.
         UnknownComponent: There is no such profile or provider.
     """
 
@@ -55,23 +55,19 @@ class ScoringWorkload(Workload[Job, Prediction]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a worker opens."""
+        """Arguments of the worker's ``initialize``."""
         folder = str(self.bundle.folder.resolve())
         return {"bundle": folder, "provider": self.provider, "decode": self.decode}
 
     def read(self, task: Job, answer: dict[str, Any]) -> Prediction:
-        """Read a record.
-
-        Raises:
-            ValueError: It is none, or that of another clip.
-        """
+        """Parse a record, see ``Workload.read``."""
         record = Prediction.model_validate(answer)
         if record.clip != task.clip:
             raise ValueError(f"This is the record of {record.clip!r}.")
         return record
 
     def on_crash(self, task: Job, error: MediaError) -> Prediction:
-        """Return the record of a clip that ended its worker."""
+        """Return the record of a clip that crashed its worker."""
         engine = Engine(provider=self.provider, precision=self.bundle.info.precision)
         return PredictionBuilder(task.clip, error=error_info(error)).record(self.bundle, engine)
 

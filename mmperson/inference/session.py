@@ -1,4 +1,4 @@
-"""One ONNX graph, ready to run."""
+"""Run one ONNX graph."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from mmperson.preprocessing.collate import VIDEO_SHOWN, deduplicate_frames
 GraphValue: TypeAlias = npt.NDArray[Any] | ort.OrtValue
 """Input of a graph: an array, or the output of another graph."""
 
-
 _NO_MEMORY: Final = ("Failed to allocate memory", "bad allocation", "bad_alloc")
-"""Messages of onnxruntime where it is refused memory; it has no exception of that kind."""
+"""Messages of onnxruntime when an allocation fails; it has no exception type for that."""
 
 
 class Session:
@@ -27,19 +26,19 @@ class Session:
     Args:
         graph: The ``.onnx`` file's content. External data files are not read.
         name: File name, for errors.
-        spec_hash: Hash of the input spec that the graph must carry.
+        spec_hash: Hash of the input spec that the graph's metadata must have.
         threads: CPU threads.
         provider: Where it runs.
 
     Attributes:
         name: File name.
-        inputs: Shapes of its inputs by name; an axis that varies is a name or None.
+        inputs: Shapes of its inputs by name; a variable axis is a name or None.
         outputs: Shapes of its outputs by name.
         types: Types of both by name, such as ``tensor(float)``.
 
     Raises:
-        BundleCorrupt: The graph cannot be loaded or was made for another input spec.
-        UsageError: The provider cannot be had.
+        BundleCorrupt: The graph cannot be loaded or has another input spec.
+        UsageError: The provider is not available.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Session:
             raise BundleCorrupt(f"{name} cannot be loaded: {error}") from error
         facts = self._session.get_modelmeta().custom_metadata_map
         if facts.get("mmperson.spec_hash") != spec_hash:
-            raise BundleCorrupt(f"{name} does not carry the input spec {spec_hash[:12]}.")
+            raise BundleCorrupt(f"{name} does not have the input spec {spec_hash[:12]}.")
         self.name = name
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.inputs = {entry.name: tuple(entry.shape) for entry in inputs}
@@ -64,24 +63,24 @@ class Session:
     def run(self, inputs: Mapping[str, GraphValue]) -> dict[str, ort.OrtValue]:
         """Run the graph on its inputs by name; others are ignored.
 
-        A framewise graph gets every distinct picture once.
+        A framewise graph gets each distinct frame once.
 
         Args:
             inputs: From ``collate``, or outputs of other graphs.
 
         Returns:
-            Outputs by name. They stay where they were computed, so that tokens go from a GPU's
-            encoders to its fusion without a detour; ``.numpy()`` brings them here.
+            Outputs by name. They stay on the device, so that tokens go from encoders to the fusion
+            without a copy; ``.numpy()`` copies them to the CPU.
 
         Raises:
-            BundleCorrupt: The graph wants other inputs, or fails on these.
+            BundleCorrupt: The graph needs other inputs, or fails on these.
             MediaTooLarge: There is not enough memory.
         """
         if VIDEO_SHOWN in self.inputs and isinstance(inputs.get("video"), np.ndarray):
             inputs = {**inputs, **deduplicate_frames(inputs)}
         missing = [name for name in self.inputs if name not in inputs]
         if missing:
-            raise BundleCorrupt(f"{self.name} wants {', '.join(missing)}, which nothing gives.")
+            raise BundleCorrupt(f"{self.name} has unknown inputs: {', '.join(missing)}.")
         try:
             binding = self._session.io_binding()
             for name in self.inputs:
@@ -94,14 +93,14 @@ class Session:
             if any(sign in str(error) for sign in _NO_MEMORY):
                 raise MediaTooLarge(
                     f"There is not enough memory to run {self.name} on this clip.",
-                    hint="Allow a worker more (--memory, memory_mb), or free some.",
+                    hint="Raise the memory limit of workers (--memory, memory_mb), or free memory.",
                 ) from error
             raise BundleCorrupt(f"{self.name} cannot be run: {error}") from error
         return dict(zip(self.outputs, answers, strict=True))
 
 
 def _bound(value: GraphValue) -> ort.OrtValue:
-    """Return a value that can be bound; an array is not copied."""
+    """Wrap an array without a copy."""
     if isinstance(value, np.ndarray):
         return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
     return value

@@ -1,4 +1,4 @@
-"""Whether graphs say what a bundle promises: checked before they run, and of each score."""
+"""Check graphs against their bundle, and every score."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _MOST_NUMBERS: Final = 1 << 24
 
 
 def validate_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
-    """Hold graphs to what their bundle says that it reads and gives.
+    """Check inputs and outputs of graphs against their bundle.
 
     Args:
-        info: Facts of the bundle.
+        info: Description of the bundle.
         sessions: Its graphs by name: ``fusion``, and an encoder per modality.
 
     Raises:
-        BundleCorrupt: One is missing or too many, or reads or gives something else.
-        MissingExtra: What the bundle reads cannot be prepared here.
+        BundleCorrupt: A graph is missing or unexpected, or has other inputs or outputs.
+        MissingExtra: A package for preparing the inputs is not installed.
     """
     info.spec.require()
-    wanted = {
+    expected = {
         f"encoder_{name}": {f"{name}_tokens", f"{name}_tokens_mask"}
         for name in info.spec.modalities
     } | {"fusion": {"scores"}}
-    found = {name: set(session.outputs) for name, session in sessions.items()}
-    if found != wanted:
-        odd = [name for name in {*found, *wanted} if found.get(name) != wanted.get(name)]
+    outputs = {name: set(session.outputs) for name, session in sessions.items()}
+    if outputs != expected:
+        odd = [name for name in {*outputs, *expected} if outputs.get(name) != expected.get(name)]
         raise BundleCorrupt(
-            f"The bundle {info.name!r} should have the graphs {', '.join(wanted)}, with their "
-            f"outputs; missing, too many or with other outputs: {', '.join(sorted(odd))}."
+            f"The bundle {info.name!r} must have the graphs {', '.join(expected)}; "
+            f"missing, unexpected or with other outputs: {', '.join(sorted(odd))}."
         )
     for name, part in info.spec.parts.items():
         _check_input(sessions[f"encoder_{name}"], name, part)
@@ -51,8 +51,8 @@ def validate_graphs(info: BundleInfo, sessions: Mapping[str, Session]) -> None:
     columns, targets = sessions["fusion"].outputs["scores"][-1], info.targets
     if columns != len(targets):
         raise BundleCorrupt(
-            f"The fusion of {info.name!r} gives {columns} scores; "
-            f"{len(targets)} are named: {', '.join(targets)}."
+            f"The fusion of {info.name!r} returns {columns} scores; "
+            f"{len(targets)} are declared: {', '.join(targets)}."
         )
 
 
@@ -61,32 +61,32 @@ def validate_scores(
     tokens: Mapping[str, GraphValue],
     sessions: Mapping[str, Session],
 ) -> None:
-    """Refuse what is no score per target of one clip.
+    """Check shape and finiteness of the scores of one clip.
 
     Args:
-        scores: What the fusion says; float (1, target) is wanted.
-        tokens: What it was fed with.
+        scores: Output of the fusion; float (1, target) is expected.
+        tokens: Inputs of the fusion.
         sessions: Graphs by name.
 
     Raises:
-        BundleCorrupt: The scores have another shape, or are not finite; the graph is named.
+        BundleCorrupt: The scores have another shape or are not finite; the message names the graph.
     """
     fusion = sessions["fusion"]
     columns = fusion.outputs["scores"][-1]
     if scores.shape != (1, columns):
         raise BundleCorrupt(
-            f"{fusion.name} gives scores of shape {scores.shape} for a clip, not (1, {columns}).",
+            f"{fusion.name} returns scores of shape {scores.shape} for a clip, not (1, {columns}).",
             hint=_ADVICE,
         )
     if not np.isfinite(scores).all():
-        guilty = [
+        faulty = [
             session
             for session in sessions.values()
             if not all(_is_finite(tokens[name]) for name in session.outputs if name in tokens)
         ]
-        name = (guilty or [fusion])[0].name
+        name = (faulty or [fusion])[0].name
         raise BundleCorrupt(
-            f"{name} gives what is infinite or no number at all: the clip has no scores.",
+            f"{name} returns NaN or infinity: the clip has no scores.",
             hint=_ADVICE,
         )
 
@@ -97,7 +97,7 @@ def _is_finite(value: GraphValue) -> bool:
 
 
 def _check_input(session: Session, name: str, part: ModalitySpec) -> None:
-    """Hold what a graph reads to what is prepared for it."""
+    """Check a graph's input against the prepared one."""
     kind, shape = session.types.get(name), session.inputs.get(name, ())
     pairs = zip(shape[1:], part.graph_shape, strict=False)
     fixed = [(axis, size) for axis, size in pairs if isinstance(axis, int) and size is not None]
@@ -115,21 +115,21 @@ def _check_input(session: Session, name: str, part: ModalitySpec) -> None:
 
 
 def _check_output(session: Session, output: str) -> None:
-    """Hold an output to the type and the axes that its readers take for granted."""
+    """Check type and axes of an output."""
     kind, shape = session.types[output], session.outputs[output]
     axes = "batch, token, dim" if output.endswith("_tokens") else "batch, token"
     if output == "scores":
         axes = "batch, target"
     if kind not in _FLOATS or len(shape) != axes.count(",") + 1:
         raise BundleCorrupt(
-            f"{session.name} gives {output} as {kind} of shape {shape}; "
+            f"{session.name} returns {output} as {kind} of shape {shape}; "
             f"float of shape ({axes}) is needed.",
             hint=_ADVICE,
         )
     fixed = [axis for axis in shape if isinstance(axis, int)]
     if min(fixed, default=1) < 1 or math.prod(fixed) > _MOST_NUMBERS:
         raise BundleCorrupt(
-            f"{session.name} gives {output} of shape {shape}; from 1 to {_MOST_NUMBERS:,} numbers "
-            "are allowed.",
+            f"{session.name} returns {output} of shape {shape}; 1 to {_MOST_NUMBERS:,} numbers are "
+            "allowed.",
             hint=_ADVICE,
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mmperson.inference.builder import PredictionBuilder
-from mmperson.media.windows import read_windows
 
 if TYPE_CHECKING:
     from mmperson.inference.predictor import Predictor
@@ -17,23 +16,24 @@ if TYPE_CHECKING:
 
 def predict_windows(
     predictor: Predictor,
-    clip: str,
-    transcript: TranscriptSource,
-    window_s: float,
-    step_s: float | None,
-) -> Iterator[Prediction]:
-    """Score a recording window by window, see ``Predictor.predict_windows``."""
-    clips = read_windows(clip, window_s, step_s, **predictor.read_options())
-    return _predict_windows(predictor, clip, clips, transcript, (window_s, step_s))
-
-
-def _predict_windows(
-    predictor: Predictor,
     name: str,
-    clips: Iterator[Clip],
+    windows: Iterator[Clip],
     transcript: TranscriptSource,
     settings: tuple[float | None, ...],
 ) -> Iterator[Prediction]:
+    """Score the windows of a recording, see ``Predictor.predict_windows``.
+
+    Args:
+        predictor: Scores the windows.
+        name: Path of the recording.
+        windows: Its windows, from ``read_windows``.
+        transcript: Its transcript.
+        settings: Length and step of the windows, for the fingerprint.
+
+    Yields:
+        A record per window. If the recording cannot be read any further, the last record has an
+        error and no times.
+    """
     resolved: ResolvedTranscript | None = None
     fingerprint = None
     while True:
@@ -43,15 +43,15 @@ def _predict_windows(
                 if resolved is None:
                     resolved = predictor.resolve(builder, transcript, settings)
                     fingerprint = builder.fingerprint
-                window = next(clips, None)
+                window = next(windows, None)
             if window is None:
                 return
             assert window.span is not None
             part = resolved.within(window.span)
             builder.warnings += part.warnings
             predictor.prepare(builder, window, part)
-            del window  # frames take more memory than what is cut out of them
+            del window  # its frames take more memory than the prepared inputs
             predictor.run(builder)
-        yield predictor.record(builder)
-        if builder.span is None:  # the recording cannot be read on
+        yield builder.record(predictor.bundle, predictor.engine)
+        if builder.span is None:
             return

@@ -74,9 +74,9 @@ class AudioWindow:
             raise UsageError(
                 f"AudioWindow.sample_rate_hz is {self.sample_rate_hz}; {low} to {high} are allowed."
             )
-        if not 0 <= self.start_s < float("inf"):
+        if not 0 <= self.start_s < inf:
             raise UsageError(f"AudioWindow.start_s is {self.start_s}; it must be 0 or more.")
-        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
+        if self.duration_s is not None and not 0 < self.duration_s < inf:
             raise UsageError(f"AudioWindow.duration_s is {self.duration_s}; it must be above 0.")
 
 

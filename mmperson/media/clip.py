@@ -49,14 +49,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """An audio stream.
-
-    Attributes:
-        codec: FFmpeg's name of the decoder.
-        sample_rate_hz: Declared samples per second.
-        channels: Number of channels.
-        duration_s: Declared length in seconds, None if undeclared.
-    """
+    """An audio stream: FFmpeg's name of the decoder, and what the header declares."""
 
     codec: str
     sample_rate_hz: int

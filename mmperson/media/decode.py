@@ -12,12 +12,10 @@ from mmperson.errors import UnknownComponent
 from mmperson.media.open import packets
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.codec.context import CodecContext
     from av.container import InputContainer
     from av.packet import Packet
-    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
     from mmperson.media.limits import MediaLimits
@@ -136,7 +134,7 @@ class StreamDecoder:
 
     def _decode(self, packet: Packet[Any] | None, origin_s: float) -> None:
         try:
-            frames = self.stream.decode(packet)
+            frames: list[Any] = self.stream.decode(packet)
         except av.error.EOFError:
             return
         except av.error.MemoryError:
@@ -153,14 +151,8 @@ class StreamDecoder:
                 time_s = self.last_s = stamp * self._tick_s - origin_s
             self.sink.add(frame, time_s)
             if time_s is not None:
-                self._next_s = time_s + _length_s(frame)
-
-
-def _length_s(frame: VideoFrame | AudioFrame) -> float:
-    """Return how long an audio frame lasts; 0 for a video frame, whose length is unknown."""
-    if isinstance(frame, av.AudioFrame) and frame.sample_rate:
-        return frame.samples / frame.sample_rate
-    return 0.0
+                rate_hz = getattr(frame, "sample_rate", 0)  # the length of a video frame is unknown
+                self._next_s = time_s + (frame.samples / rate_hz if rate_hz else 0.0)
 
 
 def decode(

@@ -108,9 +108,9 @@ def open_container(
     with translate_errors(clip):
         limits.check("max_bytes", size_bytes)
         with open(clip, "rb") as file:
-            checked = check_file(file, size_bytes)
-        options |= checked.options
-        if checked.is_mp4 and not pictures:
+            is_mp4, required = check_file(file, size_bytes)
+        options |= required
+        if is_mp4 and not pictures:
             options["skip_frame"] = "all"  # does not affect audio
         with av.open(f"file:{clip}", "r", options=options, **_METADATA) as container:
             _check_declared(container, limits)

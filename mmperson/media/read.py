@@ -87,8 +87,8 @@ def read_clip(
     """
     span = span or WHOLE
     with open_reader(path, ReadRequest(frames, audio, decode, threads, limits), span) as reader:
-        picker = reader.new_picker(span) if reader.has_video else None
-        collector = reader.new_collector(span) if reader.has_audio else None
+        picker = reader.new_picker(span) if reader.video_stream is not None else None
+        collector = reader.new_collector(span) if reader.audio_stream is not None else None
         for _ in reader.decode([span], picker, collector):
             pass
         return reader.build_clip(span, picker, collector)
@@ -146,7 +146,9 @@ class ClipReader:
     Attributes:
         info: The description.
         scan: Result of the scan.
-        video: Decoder of the video, None before ``decode`` and where no video is read.
+        video_stream: The stream of the frames; None if none are requested or there is none.
+        audio_stream: The stream of the audio, likewise.
+        video: Decoder of the video, None before ``decode`` and without frames to read.
         audio: Decoder of the audio, likewise.
     """
 
@@ -159,18 +161,10 @@ class ClipReader:
         self.audio: StreamDecoder | None = None
         self._container = container
         self._request = request
-        self._video_stream, self._audio_stream = usable_streams(container)
+        video, audio = usable_streams(container)
+        self.video_stream = video if request.frames else None
+        self.audio_stream = None if request.audio is None else audio
         self._faults: list[str] = []
-
-    @property
-    def has_video(self) -> bool:
-        """Whether frames are requested and the file has video."""
-        return self._request.frames > 0 and self._video_stream is not None
-
-    @property
-    def has_audio(self) -> bool:
-        """Whether audio is requested and the file has it."""
-        return self._request.audio is not None and self._audio_stream is not None
 
     def new_picker(self, span: Span) -> FramePicker:
         """Return a sink for the frames of a span, with targets where the span has video."""
@@ -201,12 +195,12 @@ class ClipReader:
             MediaTooLarge: The frames would need more memory than allowed, or see the sinks.
         """
         request, packets = self._request, self.scan.packets
-        if video is not None and (stream := self._video_stream) is not None:
+        if video is not None and (stream := self.video_stream) is not None:
             size = stream.width * stream.height * 3
             request.limits.check("max_output_bytes", request.frames * size)
             chosen = self._chosen_ticks(stream, spans)
             self.video = StreamDecoder(stream, video, packets.get(stream.index), chosen)
-        if audio is not None and (sound := self._audio_stream) is not None:
+        if audio is not None and (sound := self.audio_stream) is not None:
             self.audio = StreamDecoder(sound, audio, packets.get(sound.index))
         yield from decode(
             self._container,

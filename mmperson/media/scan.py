@@ -154,12 +154,7 @@ def rewind(container: InputContainer) -> None:
 
 
 class _Track:
-    """The packets of one stream: how many, from when to when.
-
-    Args:
-        stream: The stream.
-        from_s: Container time of the earliest frame that will be read, in seconds.
-    """
+    """Counts and times of a stream's packets; ``from_s`` is the earliest time that is read."""
 
     def __init__(self, stream: Stream, from_s: float) -> None:
         self.count = 0

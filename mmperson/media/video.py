@@ -285,10 +285,9 @@ class FramePicker:
             self._yuv = yuv
         elif self._yuv is not None and self._yuv != yuv:  # from here on, all are kept as RGB
             converted = self._stack()
-            array = np.empty((len(self.targets_s), *converted.shape[1:]), dtype=np.uint8)
-            for number, rgb in zip(self._indices, converted, strict=True):
-                array[number] = rgb
-            self._pictures, self._yuv = array, None
+            self._pictures = np.empty((len(self.targets_s), *converted.shape[1:]), dtype=np.uint8)
+            self._pictures[self._indices] = converted
+            self._yuv = None
         picture = self._upright(frame) if self._yuv is None else frame.to_ndarray()
         if self._pictures is None:
             self._pictures = np.empty((len(self.targets_s), *picture.shape), dtype=np.uint8)

@@ -116,8 +116,11 @@ def _read_windows(
     with open_reader(path, request) as reader:
         end_s = reader.info.duration_s if reader.scan.end_s is None else reader.scan.end_s
         spans = plan_windows(end_s or 0.0, window_s, step_s)
-        video = WindowFanout(spans, reader.new_picker, _MAX_WAITING) if reader.has_video else None
-        audio = WindowFanout(spans, reader.new_collector) if reader.has_audio else None
+        video = audio = None
+        if reader.video_stream is not None:
+            video = WindowFanout(spans, reader.new_picker, _MAX_WAITING)
+        if reader.audio_stream is not None:
+            audio = WindowFanout(spans, reader.new_collector)
 
         def is_due(span: Span) -> bool:
             """Return whether the earliest window is complete, or no longer waits for a stream."""

@@ -240,7 +240,7 @@ def test_what_cannot_be_is_refused_at_once(tiny_bundle):
     ):
         with pytest.raises(UsageError, match=message):
             predict_many(["a.mp4"], bundle=tiny_bundle, **wrong)
-    with pytest.raises(UsageError, match="Clips are several paths"):
+    with pytest.raises(UsageError, match="Clips are a sequence of paths"):
         predict_many("a.mp4", bundle=tiny_bundle)
     with pytest.raises(UsageError, match="A clip is a path"):
         list(predict_many([b"a.mp4"], bundle=tiny_bundle))

@@ -91,8 +91,8 @@ def test_a_link_is_refused(copy, tmp_path):
         ({"schema_version": 2}, "schema version 2"),
         ({"opset": 99}, "opset 99"),
         ({"traits": ["extraversion"]}, "scores extraversion"),
-        ({"targets": ["tension", *TRAITS]}, "gives tension"),
-        ({"targets": [*TRAITS, "tension", "tension"]}, "names a score twice"),
+        ({"targets": ["tension", *TRAITS]}, "has the targets tension"),
+        ({"targets": [*TRAITS, "tension", "tension"]}, "lists a target twice"),
         ({"spec_hash": "0" * 64}, "input spec 000000000000"),
         ({"modalities": ["video"]}, "reads"),
     ],
@@ -144,7 +144,7 @@ def test_what_can_be_no_fact_is_corrupt(copy, changes):
     rewrite(copy, metrics={"validation, official": MEASURED})
     assert open_bundle(copy).info.metrics["validation, official"].mean["r2"] == -3.5
     rewrite(copy, **changes)
-    with pytest.raises(BundleCorrupt, match=r"bundle\.json.* no valid bundle description"):
+    with pytest.raises(BundleCorrupt, match=r"bundle\.json.* not a valid bundle description"):
         open_bundle(copy)
 
 
@@ -153,7 +153,7 @@ def test_an_infinite_number_of_the_spec_is_corrupt(copy):
     info["spec"]["audio"]["mono_gain"] = 0.5
     text = json.dumps(info).replace('"mono_gain": 0.5', '"mono_gain": 1e999')
     (copy / INFO_FILE).write_text(text)
-    with pytest.raises(BundleCorrupt, match="no valid bundle description"):
+    with pytest.raises(BundleCorrupt, match="not a valid bundle description"):
         open_bundle(copy)
     with pytest.raises(ValidationError):
         FrameSpec(std=(float("nan"), 1.0, 1.0))

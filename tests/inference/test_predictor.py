@@ -118,7 +118,7 @@ def test_a_transcript_beside_the_clip_that_cannot_be_read_is_no_transcript(predi
 def test_words_that_name_a_file_are_warned_of(predictor, clip, tmp_path):
     path = tmp_path / "words.txt"
     path.write_text(WORDS, encoding="utf-8")
-    assert "give a Path to read it" in predictor.predict(clip, transcript=str(path)).warnings[0]
+    assert "pass a Path to read it" in predictor.predict(clip, transcript=str(path)).warnings[0]
     assert not any("Path" in told for told in predictor.predict(clip, transcript=WORDS).warnings)
 
 
@@ -176,7 +176,7 @@ def test_graphs_must_be_those_of_the_modalities(tiny_bundle):
 def test_every_column_must_have_a_name(tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     info = bundle.info.model_copy(update={"targets": (*TRAITS, "tension")})
-    with pytest.raises(BundleCorrupt, match="gives 5 scores; 6 are named"):
+    with pytest.raises(BundleCorrupt, match="returns 5 scores; 6 are declared"):
         Predictor(replace(bundle, info=info))
 
 
@@ -186,7 +186,7 @@ def test_a_graph_that_fails_is_a_corrupt_bundle(tiny_bundle, predictor):
     for node in graph.graph.node:
         node.input[:] = ["moon" if name == "present" else name for name in node.input]
     broken = Predictor(changed(tiny_bundle, fusion__onnx=graph.SerializeToString()))
-    with pytest.raises(BundleCorrupt, match=r"fusion\.onnx wants moon"):
+    with pytest.raises(BundleCorrupt, match=r"fusion\.onnx has unknown inputs: moon"):
         broken.score(ClipInputs(text=np.array([101, 102])))
     with pytest.raises(BundleCorrupt, match=r"encoder_text\.onnx cannot be run"):
         predictor.score(ClipInputs(text=np.array([999_999_999])))

@@ -66,7 +66,7 @@ def test_a_misspelt_provider_is_named(tiny_bundle):
 
 @pytest.mark.usefixtures("without_cuda")
 def test_a_provider_that_is_not_installed_says_what_to_install(tiny_bundle, demo):
-    wanted = "has no provider 'cuda'; it has cpu. Install onnxruntime-gpu in the place"
+    wanted = "has no provider 'cuda'; it has cpu. Install onnxruntime-gpu instead"
     with pytest.raises(UsageError, match=wanted):
         load(tiny_bundle, provider="cuda")
     with pytest.raises(UsageError, match=wanted):

@@ -7,12 +7,12 @@ the file's suffix. A whitelist of protocols does not prevent this; a whitelist o
 
 from __future__ import annotations
 
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from mmperson.media.safety._mp4_index import check_index
 from mmperson.media.safety._tags import check_riff_tags, leading_tags
 
-__all__ = ["CheckedFile", "check_file"]
+__all__ = ["check_file"]
 
 # No playlists, no descriptions of other files.
 _FORMATS: Final = "matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
@@ -20,19 +20,7 @@ _FORMATS: Final = "matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,wav,flac,mp3"
 _MP4_FORMATS: Final = f"mov,mp4,m4a,3gp,3g2,mj2,{_FORMATS}"
 
 
-class CheckedFile(NamedTuple):
-    """The result of a check.
-
-    Attributes:
-        is_mp4: Whether the file is MP4 or QuickTime.
-        options: FFmpeg options with which the file must be opened.
-    """
-
-    is_mp4: bool
-    options: dict[str, str]
-
-
-def check_file(file: BinaryIO, size_bytes: int) -> CheckedFile:
+def check_file(file: BinaryIO, size_bytes: int) -> tuple[bool, dict[str, str]]:
     """Refuse a file that makes FFmpeg allocate far more memory than the file's size.
 
     Args:
@@ -40,7 +28,7 @@ def check_file(file: BinaryIO, size_bytes: int) -> CheckedFile:
         size_bytes: Its size.
 
     Returns:
-        Whether it is MP4, and the options with which FFmpeg must open it.
+        Whether it is MP4 or QuickTime, and the options with which FFmpeg must open it.
 
     Raises:
         UnreadableMedia: The index declares more entries than it has, or is compressed or encrypted;
@@ -53,4 +41,4 @@ def check_file(file: BinaryIO, size_bytes: int) -> CheckedFile:
     options = {"format_whitelist": _MP4_FORMATS if is_mp4 else _FORMATS}
     if tag_bytes:
         options["skip_initial_bytes"] = str(tag_bytes)
-    return CheckedFile(is_mp4, options)
+    return is_mp4, options

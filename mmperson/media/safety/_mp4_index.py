@@ -61,7 +61,7 @@ class _Index:
         self.file, self.size = file, size
         self.tracks = [Track()]
         self.fragments = self.memory = 0
-        self.left = {False: MOST_BOXES, True: MOST_FRAGMENT_BOXES}
+        self.remaining = {False: MOST_BOXES, True: MOST_FRAGMENT_BOXES}
         self.starts: set[int] = set()
         self.references: set[int] = set()
         self.is_referenced = False
@@ -71,10 +71,10 @@ class _Index:
         pending = [(0, self.size, False)]
         while pending:
             start, end, in_fragment = pending.pop()
-            found = self._box(start, end)
-            if found is None:
+            box = self._box(start, end)
+            if box is None:
                 continue
-            kind, body, stop = found
+            kind, body, stop = box
             is_top = not pending
             if is_top:
                 self.starts.add(start)
@@ -108,8 +108,8 @@ class _Index:
 
     def _count(self, in_fragments: bool, parts: int) -> None:
         """Count parts of the index; fragments may have more."""
-        self.left[in_fragments] -= parts
-        if self.left[in_fragments] < 0:
+        self.remaining[in_fragments] -= parts
+        if self.remaining[in_fragments] < 0:
             most = MOST_FRAGMENT_BOXES if in_fragments else MOST_BOXES
             raise UnreadableMedia(f"Its index has more than {most} parts.")
 

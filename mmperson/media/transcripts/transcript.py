@@ -223,19 +223,15 @@ def _spoken(part: Segment) -> str:
 
 def _decode(content: bytes) -> str:
     """Return the text of a file in one of the usual encodings."""
-    for mark, encoding in _BYTE_ORDER_MARKS.items():
-        if content.startswith(mark):
-            try:
-                return content.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise TranscriptError(
-                    f"The byte-order mark names {encoding}, but: {error.reason}."
-                ) from error
+    marked = next((x for mark, x in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
+        text = content.decode(marked or "utf-8")
+    except UnicodeDecodeError as error:
+        if marked:
+            reason = f"The byte-order mark names {marked}, but: {error.reason}."
+            raise TranscriptError(reason) from error
         text = content.decode("latin-1")
-    if "\0" in text:
+    if not marked and "\0" in text:
         raise TranscriptError("The file contains NUL characters.", hint="Save it as UTF-8 text.")
     return text
 
