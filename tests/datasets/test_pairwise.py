@@ -181,7 +181,7 @@ def test_clips_that_nothing_links_are_told(tmp_path: Path):
         (HEADER, ",o,a,b\n", "line 2: group is empty"),
         (HEADER, "q,,a,b\n", "line 2: trait is empty"),
         (HEADER, "q,o,a\n", "line 2: 3 cells, not 4"),
-        (HEADER, "", "not a single comparison"),
+        (HEADER, "", "there are no comparisons"),
         ("trait,winner,looser\n", "o,a,b\n", "lacks the columns loser"),
         ("trait,winner,loser,gruop\n", "o,a,b,q\n", "unknown columns gruop.*Did you mean 'group'"),
         ("", "", "is empty"),

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from mmperson.datasets import tables
-from mmperson.datasets.tables import MAX_FINDINGS, duplicates, parse_number, read_csv, refuse
+from mmperson.datasets.tables import (
+    MAX_FINDINGS,
+    duplicates,
+    parse_number,
+    raise_findings,
+    read_csv,
+)
 from mmperson.errors import DataError
 
 
@@ -72,8 +78,8 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_findings_are_listed_up_to_a_cap():
-    refuse([], "nothing")
+    raise_findings([], "nothing")
     with pytest.raises(DataError) as caught:
-        refuse([str(number) for number in range(MAX_FINDINGS + 3)], "much")
+        raise_findings([str(number) for number in range(MAX_FINDINGS + 3)], "much")
     assert caught.value.findings[MAX_FINDINGS - 1 :] == (str(MAX_FINDINGS - 1), "and 3 more")
     assert duplicates(["b", "a", "b", "c", "a", "b"]) == ["b", "a"]

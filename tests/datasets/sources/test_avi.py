@@ -167,7 +167,7 @@ def test_damaged_tables_are_refused(folder: Path, table: str, content: str, find
 
 
 def test_a_folder_without_the_corpus_is_told_what_belongs_there(tmp_path: Path):
-    with pytest.raises(DataError, match="holds no AVI corpus") as caught:
+    with pytest.raises(DataError, match="holds not an AVI corpus") as caught:
         import_corpus("avi", tmp_path)
     assert caught.value.findings == ("expected train_data.csv",)
     (tmp_path / "train_data.csv").write_text(f"{HEADER}\n{make_line(0)}\n")
