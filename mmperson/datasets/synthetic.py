@@ -230,7 +230,7 @@ def _motion(ends: Pictures) -> float:
 def _envelope(
     loudness: npt.NDArray[np.float64], rate: float, random: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Return a loudness curve at ``rate`` times its speed from a random start, float64 (sample,)."""
+    """Return a loudness curve at ``rate`` times its speed from a random start, (sample,)."""
     at = np.arange(round(SECONDS * SOUND_RATE_HZ)) * (rate * LOUDNESS_RATE_HZ / SOUND_RATE_HZ)
     at += random.uniform(0, len(loudness))
     curve = np.interp(at, np.arange(len(loudness)), loudness, period=len(loudness))

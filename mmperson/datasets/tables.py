@@ -149,7 +149,7 @@ def read_parquet(path: Path) -> Table:
             metadata = file.metadata
             _check_rows(metadata.num_rows, path)
             groups = map(metadata.row_group, range(metadata.num_row_groups))
-            _check_size(sum(group.total_byte_size for group in groups), path)
+            _check_size(sum(group.total_byte_size for group in groups), path, MAX_BYTES)
             table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{str(path)!r} is not a readable Parquet file: {error}.") from error
@@ -194,12 +194,13 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]
         writer.writerows(rows)
 
 
-def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """Read a file of at most ``max_bytes``.
+def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
+    """Read a file of at most ``max_bytes``, ``MAX_BYTES`` if None.
 
     Raises:
         DataError: The path is not a regular file, or the file is larger or cannot be read.
     """
+    max_bytes = MAX_BYTES if max_bytes is None else max_bytes
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
     try:
@@ -265,6 +266,6 @@ def _check_rows(rows: int, path: Path) -> None:
         raise DataError(f"{str(path)!r} has more than {MAX_ROWS:,} rows.")
 
 
-def _check_size(size: int, path: Path, max_bytes: int = MAX_BYTES) -> None:
+def _check_size(size: int, path: Path, max_bytes: int) -> None:
     if size > max_bytes:
         raise DataError(f"{str(path)!r} is larger than {max_bytes:,} bytes.")

@@ -111,7 +111,7 @@ def test_parquet_reads_like_csv(folder: Path):
     with pytest.raises(DataError, match=r"row 2: openness is 1.5, outside \[0, 1\]"):
         import_corpus("folder", folder)
     (folder / "manifest.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match="no readable Parquet"):
+    with pytest.raises(DataError, match="not a readable Parquet"):
         import_corpus("folder", folder)
 
 
@@ -176,8 +176,8 @@ def test_all_findings_come_at_once(folder: Path):
         "line 2: openness is 1.01, outside [0, 1]",
         "line 3: openness is -0.1, outside [0, 1]",
         "line 4: openness is 'high', not a finite number",
-        "the scale of 'agreeableness [5 to 1]' does not rise",
-        "'neuroticism' and 'emotional_stability' both give emotional_stability",
+        "the scale of 'agreeableness [5 to 1]' must be ascending",
+        "'neuroticism' and 'emotional_stability' both define emotional_stability",
         "line 3: person is empty",
         "line 4: split is 'dev'; there are train, validation, test",
     }
@@ -217,17 +217,17 @@ def test_wrong_tables_are_refused(folder: Path, table: str, message: str):
 
 
 def test_one_table_is_needed_and_of_bounded_size(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(DataError, match="it holds neither"):
+    with pytest.raises(DataError, match="it has neither"):
         import_corpus("folder", folder)
     import_table(folder, "path,openness\na.mp4,0\nb.mov,1\n")
     monkeypatch.setattr("mmperson.datasets.tables.MAX_ROWS", 1)
     with pytest.raises(DataError, match="more than 1 rows"):
         import_corpus("folder", folder)
     monkeypatch.setattr("mmperson.datasets.tables.MAX_BYTES", 10)
-    with pytest.raises(DataError, match="more than 10 bytes"):
+    with pytest.raises(DataError, match="larger than 10 bytes"):
         import_corpus("folder", folder)
     (folder / "manifest.parquet").touch()
-    with pytest.raises(DataError, match="both of them"):
+    with pytest.raises(DataError, match="it has both"):
         import_corpus("folder", folder)
 
 

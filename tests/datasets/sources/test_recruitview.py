@@ -147,7 +147,7 @@ def test_genders_may_be_absent_or_unknown(tmp_path: Path):
     assert import_corpus("recruitview", folder).extras["gender"].tolist() == [-1, 0]
 
     genders.write_text("response_id,user_no,question_id,gender\n12,7,1,0\n")
-    with pytest.raises(DataError, match="line 2: response 12 is by 7, not 6"):
+    with pytest.raises(DataError, match="line 2: response 12 has person 7, not 6"):
         import_corpus("recruitview", folder)
 
 
@@ -186,7 +186,7 @@ def test_damaged_rows_are_named(tmp_path: Path, row: object, finding: str):
 
 
 def test_a_folder_without_the_corpus_is_told_what_belongs_there(tmp_path: Path):
-    with pytest.raises(DataError, match="holds no RecruitView") as caught:
+    with pytest.raises(DataError, match="is not RecruitView") as caught:
         import_corpus("recruitview", tmp_path)
     assert caught.value.findings == ("expected metadata.jsonl",)
     with pytest.raises(DataError, match="there are no rows"):
