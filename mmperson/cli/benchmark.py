@@ -51,18 +51,16 @@ def benchmark(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Latency bound for 95 % of the requests to a server; default: five times the median "
+            help="Latency bound for 95 % of the server's requests; default: five times the median "
             "of a single stream.",
         ),
     ] = None,
     repeat: Annotated[
         int,
-        typer.Option(metavar="CLIPS", help="Also measure a worker's memory over this many clips."),
+        typer.Option(metavar="CLIPS", help="Also measure a worker's memory over these."),
     ] = 0,
     format: Annotated[Literal["text", "json"], typer.Option(help="Result on stdout.")] = "text",
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the JSON record to this file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
     """Measure how fast this machine scores your clips, and show the bundle's quality.
 

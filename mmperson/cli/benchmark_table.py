@@ -81,7 +81,7 @@ def print_report(report: Report, console: Console) -> None:
     if report.circumstances.busy:
         load, count = report.circumstances.load, report.circumstances.processors
         console.print(
-            f"\n[yellow]The machine was busy: load {load} on {count} processors. Only the CPU times "
+            f"\n[yellow]The machine was busy: load {load} on {count} processors. Only CPU times "
             "are valid; repeat the measurement when nothing else runs.[/]"
         )
 

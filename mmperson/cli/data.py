@@ -87,7 +87,7 @@ def check(
     format: FormatOption = "text",
     probe: Annotated[
         bool,
-        typer.Option("--probe/--no-probe", help="Open every clip, or only check that it exists."),
+        typer.Option("--probe/--no-probe", help="Open clips, or only check that they exist."),
     ] = True,
 ) -> None:
     """Check a manifest for errors, leakage and missing data; exit code 2 on errors."""

@@ -26,9 +26,7 @@ def evaluate(
         Path, typer.Option(help="Manifest with clips, transcripts, splits and ratings.")
     ],
     split: Annotated[str, typer.Option(help="Rows to evaluate: train, validation or test.")],
-    bundle: Annotated[
-        str | None, typer.Option(help="Bundle to evaluate: its name or folder.")
-    ] = None,
+    bundle: Annotated[str | None, typer.Option(help="Bundle to evaluate: name or folder.")] = None,
     run: Annotated[Path | None, typer.Option(help="Training run to evaluate: its folder.")] = None,
     predictions: Annotated[
         Path | None,
@@ -49,9 +47,7 @@ def evaluate(
         typer.Option(help="Modalities to use, such as text,audio; default: all."),
     ] = None,
     format: Annotated[Literal["text", "json"], typer.Option(help="Result on stdout.")] = "text",
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the JSON record to this file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
     save_predictions: Annotated[
         Path | None, typer.Option(help="Also write the scores to this CSV file.")
     ] = None,

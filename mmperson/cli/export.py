@@ -12,9 +12,7 @@ from mmperson.cli.terminal import plain, stderr_console
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder made by 'mmperson train'.")],
-    out: Annotated[
-        Path, typer.Option(help="Bundle folder to write; an existing bundle is replaced.")
-    ],
+    out: Annotated[Path, typer.Option(help="Bundle folder; an existing bundle is replaced.")],
     data: Annotated[Path, typer.Option(help="Manifest to compare the graphs with the network on.")],
     split: Annotated[
         str, typer.Option(help="Rows to compare and measure the bundle's quality on.")
@@ -22,7 +20,7 @@ def export(
     precision: Annotated[
         Literal["int8", "fp32", "fp16", "int8-static"],
         typer.Option(
-            help="int8: weights of the text encoder; int8-static: also matrix products of the other "
+            help="int8: weights of the text encoder; int8-static: also matrix products of other "
             "encoders, calibrated on training rows; fp16: everything; fp32: as trained."
         ),
     ] = "int8",

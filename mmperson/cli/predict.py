@@ -55,8 +55,8 @@ def predict(
     transcript: Annotated[
         Path | None,
         typer.Option(
-            help="Transcript: .txt, .srt, .vtt or .json; default: the file next to the clip with its "
-            "name. For one clip only."
+            help="Transcript: .txt, .srt, .vtt or .json; default: the file next to the clip with "
+            "its name. For one clip only."
         ),
     ] = None,
     bundle: Annotated[
@@ -69,8 +69,8 @@ def predict(
     decode: Annotated[
         Literal["exact", "fast", "key"],
         typer.Option(
-            help="Which frames of a video are decoded: all necessary ones, reference frames only, or "
-            "keyframes only."
+            help="Which frames of a video are decoded: all necessary ones, reference frames only, "
+            "or keyframes only."
         ),
     ] = "exact",
     windows: Annotated[
@@ -104,19 +104,17 @@ def predict(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Worker processes; 0 scores in this process. Default: one per processor for several "
-            "clips, 0 for a single clip."
+            help="Worker processes; 0 scores in this process. Default: one per processor for "
+            "several clips, 0 for a single clip."
         ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Timeout per clip in a worker, default 300."),
+        typer.Option(metavar="SECONDS", help="Timeout per clip in a worker: 300."),
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(
-            metavar="MB", help="Memory limit per clip in a worker, on Linux, default 2048."
-        ),
+        typer.Option(metavar="MB", help="Memory limit per clip in a worker on Linux: 2048."),
     ] = None,
 ) -> None:
     """Score clips: the apparent Big Five of the speaker, as observers would rate them.

@@ -51,7 +51,7 @@ class Recipe(Section):
         if self.heads.name == "ensemble" and self.heads.shared and one_vector:
             raise ValueError(
                 f"fusion {self.fusion.name} has one vector for all targets, so a shared ensemble "
-                "would give them equal scores: set heads.shared to false, or heads.name to per_trait"
+                "gives them equal scores: set heads.shared to false, or heads.name to per_trait"
             )
         if self.heads.output != "linear" and (
             self.data.labels != "none" or self.data.targets != TRAITS

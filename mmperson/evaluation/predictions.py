@@ -117,7 +117,7 @@ def write_predictions(
     table = score_table(scores)
     if len(sample_id) != len(table):
         raise DataError(f"{len(sample_id)} samples and {len(table)} rows of scores differ.")
-    scored = np.flatnonzero(np.isfinite(table).all(axis=1))
+    scored = np.flatnonzero(np.isfinite(table).all(axis=1)).tolist()
     write_csv(
         Path(path),
         COLUMNS,

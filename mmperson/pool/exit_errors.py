@@ -16,7 +16,7 @@ FAULT_SIGNALS: Final = frozenset(
 )
 """Signals for faults of the process itself; Windows has fewer."""
 TIMED_OUT: Final = -14
-"""Exit code of a timeout: SIGALRM, 14 wherever it exists; also used when the parent kills the worker."""
+"""Exit code of a timeout: SIGALRM, 14 wherever it exists; also used if the parent kills it."""
 
 
 def error_for_exit(code: int, raised: str, timeout_s: float, memory_mb: float) -> MediaError:

@@ -72,10 +72,8 @@ class WorkerLimits:
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise UsageError(f"The number of workers is {self.workers}; 1 to 1024 are allowed.")
         if not 0 < self.timeout_s <= 1e6:
-            raise UsageError(
-                f"The timeout per clip is {self.timeout_s} s; above 0 to 1e6 is allowed."
-            )
+            raise UsageError(f"The timeout per clip is {self.timeout_s} s; it must be above 0.")
         if not 16 <= self.memory_mb <= 1 << 20:
             raise UsageError(
-                f"The memory of a worker is {self.memory_mb} MB; 16 to 1048576 is allowed."
+                f"The memory of a worker is {self.memory_mb} MB; at least 16 is needed."
             )
