@@ -56,8 +56,8 @@ def error_for_startup_exit(code: int) -> MediaError:
     if code == TIMED_OUT:
         end = f"was not ready after {STARTUP_TIMEOUT_S:g} s"
     return UnreadableMedia(
-        f"The worker process of the clip {end}.",
-        hint="The clip was not opened. Try again, with fewer workers on a busy machine.",
+        f"Before the clip was opened, its worker process {end}.",
+        hint="Try again, with fewer workers on a busy machine.",
     )
 
 
