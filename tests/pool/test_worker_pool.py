@@ -171,10 +171,7 @@ def test_a_worker_that_ends_itself_as_it_starts_cannot_get_ready(first_start):
 def test_a_worker_that_does_not_report_ready_costs_one_clip(first_start, said):
     first_start(f"print({said!r}, flush=True)")
     first, second = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1))).values()
-    assert first.startswith(
-    assert "SIGKILL" in first
-        "a: Before the clip was opened, its worker process was ended by SIGKILL"
-    )
+    assert first.startswith("a: Before the clip was opened, its worker process was ended by SIG")
     assert second == "b"
 
 
