@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.registry import BENCHMARKS
 from benchmarks.tables import TABLES
-from mmperson.benchmark.environment import commit, host_label, load, processor, versions
+from mmperson.benchmark.environment import host_label, load, processor, versions
+from mmperson.commit import source_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -95,7 +96,7 @@ def describe_run(
     command = ["python", "-m", "benchmarks", "run", name, *(["--", *shown] if shown else [])]
     return {
         "command": shlex.join(command),
-        "commit": commit() or UNVERSIONED,
+        "commit": source_commit(7) or UNVERSIONED,
         "host": host_label(),
         "versions": versions(packages),
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",

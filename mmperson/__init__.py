@@ -1,11 +1,11 @@
-"""Apparent personality from video: what impression would observers form of this person?
+"""Apparent-personality recognition: predict how observers would rate a person in a video.
 
 >>> import mmperson
 >>> predictor = mmperson.load("impressions-text-audio")  # doctest: +SKIP
 >>> predictor.predict("clip.mp4").scores.openness        # doctest: +SKIP
 0.58
 
-Scores are first impressions by observers, not a diagnosis and no basis for decisions about people.
+Scores are first impressions by observers: not a diagnosis, and not for decisions about people.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime 1.32 would write an identity of this machine into the home folder and report to its
-# makers what is run. It looks at this when it is loaded, here and in workers.
+# ONNX Runtime 1.32 sends telemetry with a machine id unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that ``import mmperson`` stays instant."""
+    """Import a public name on first use, to keep ``import mmperson`` fast."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

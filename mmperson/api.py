@@ -1,6 +1,6 @@
-"""Training, evaluation and export as functions, as the verbs of the command line are.
+"""Training, evaluation and export as functions.
 
-What needs torch is imported within, so that evaluating a bundle does without it.
+Functions import torch only if they need it, so that a bundle can be evaluated without it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def train(
 
     Args:
         recipe: A recipe, or the path of its YAML file.
-        out: Folder for the recipe, the log, the state and the network.
+        out: Run folder for the recipe, log, state and network.
         overrides: Settings to change in a recipe file, such as ``{"optim.lr": "1e-4"}``.
         on_epoch: Called after every epoch with its number from 1, the number of epochs, and its
-            figures by name.
-        on_note: Called with sentences that the user should read.
+            metrics by name.
+        on_note: Called with messages for the user.
 
     Returns:
         The run folder, the number of rows, and the best selection metric.
@@ -67,7 +67,7 @@ def train(
 
     if isinstance(recipe, Recipe):
         if overrides:
-            raise UsageError("Overrides are for a recipe file; a loaded recipe was given.")
+            raise UsageError("Overrides need a recipe file, not a loaded recipe.")
         resolved = recipe
     else:
         resolved = load_recipe(Path(recipe), dict(overrides or {}))
@@ -88,59 +88,59 @@ def evaluate(
     on_note: Callable[[str], object] = lambda _: None,
     on_scores: Callable[[Manifest, Scores], object] = lambda *_: None,
 ) -> Evaluation:
-    """Judge a bundle, a run or predictions beside simple baselines, with 95 % intervals.
+    """Evaluate a bundle, a run or predictions, with baselines and 95 % intervals.
 
     Give exactly one of ``bundle``, ``run`` and ``predictions``.
 
     Args:
         data: A manifest, or the path of its file.
-        split: Rows to judge: ``train``, ``validation`` or ``test``.
+        split: Rows to evaluate: ``train``, ``validation`` or ``test``.
         bundle: An open predictor, or the name or folder of a bundle.
         run: Folder of a training run; it needs the train extra.
         predictions: Predictions, or the path of their CSV file.
         protocol: ``official``, ``unseen`` or ``folds``.
-        modalities: Modalities to score with; None for all that are read.
+        modalities: Modalities to use; None for all.
         draws: Bootstrap draws of source videos.
         seed: Seed of the draws.
-        on_note: Called with sentences that the user should read.
-        on_scores: Called before the judgement with the rows of the split and their scores, float64
-            (row, trait), NaN where a row has none.
+        on_note: Called with messages for the user.
+        on_scores: Called before the evaluation with the rows of the split and their scores, float64
+            (row, trait), NaN where missing.
 
     Returns:
         Metrics, intervals, baselines and the paired comparison with the best of them.
 
     Raises:
-        UsageError: Not exactly one of the three is given, or modalities for predictions.
+        UsageError: Not exactly one of the three is given, or modalities with predictions.
         UnknownComponent: There is no such split, protocol or modality.
         DataError: The manifest or the predictions cannot be used, or no row is rated and scored.
         BundleError: The bundle cannot be used.
-        MissingExtra: A run is to be judged, and the train extra is not installed.
+        MissingExtra: A run needs the train extra.
     """
-    given = [name for name in (bundle, run, predictions) if name is not None]
-    if len(given) != 1:
+    count = sum(subject is not None for subject in (bundle, run, predictions))
+    if count != 1:
         raise UsageError(
-            f"{len(given)} of bundle, run and predictions were given.", hint="Give exactly one."
+            f"{count} of bundle, run and predictions were given.", hint="Give exactly one."
         )
     if modalities is not None and predictions is not None:
-        raise UsageError("Modalities choose what a bundle or a run reads; a file has no choice.")
-    wanted = None if modalities is None else _in_order(modalities)
-    # Checked before the scoring, which may take minutes.
+        raise UsageError("Modalities need a bundle or a run, not predictions.")
+    selected = None if modalities is None else _in_order(modalities)
+    # Before the scoring, which may take minutes.
     for kind, name, choices in (("split", split, SPLITS), ("protocol", protocol, PROTOCOLS)):
         if name not in choices:
             raise UnknownComponent(kind, name, choices)
     manifest = _manifest(data)
     rows = manifest.where_split(split)
     if bundle is not None:
-        scores = score_bundle(bundle, rows, wanted)
+        scores = score_bundle(bundle, rows, selected)
     elif run is not None:
-        scores = _score_run(run, rows, wanted)
+        scores = _score_run(run, rows, selected)
     else:
         assert predictions is not None
         file = _predictions(predictions)
         if unknown := file.unknown(manifest.sample_id):
             on_note(
                 f"{len(unknown)} of {len(file.sample_id)} predictions are for samples that the "
-                f"manifest lacks, {unknown[0]!r} among them; they are left out."
+                f"manifest lacks, such as {unknown[0]!r}; they are ignored."
             )
         scores = file.align(rows.sample_id)
     on_scores(rows, scores)
@@ -160,18 +160,18 @@ def export(
 
     Args:
         run: Folder of a training run.
-        out: Bundle folder to make; a bundle there is replaced, anything else is refused.
+        out: Bundle folder to write; an existing bundle is replaced, anything else is an error.
         data: A manifest, or the path of its file.
-        split: Rows that the graphs are compared on and the quality is measured on.
-        precision: What graphs are converted to, see ``mmperson.exporting.quantize.Precision``.
-        on_note: Called with sentences that the user should read.
+        split: Rows to compare the graphs and measure the quality on.
+        precision: Precision of the graphs, see ``mmperson.exporting.quantize.Precision``.
+        on_note: Called with messages for the user.
 
     Returns:
-        The facts of the bundle, with its metrics.
+        The description of the bundle, with its metrics.
 
     Raises:
         DataError: The manifest cannot be used, or has no rows in the split.
-        ParityExceeded: The graphs compute something else than the network.
+        ParityExceeded: The outputs of graphs and network differ.
         ExportError: The network cannot be exported, the conversion costs more than
             ``mmperson.exporting.quality.MAX_ACCURACY_LOSS``, or the folder holds something else.
         MissingExtra: The train or export extra is not installed.
@@ -185,15 +185,15 @@ def export(
     if not len(rows):
         raise DataError(
             f"The manifest has no rows in the split {split!r}.",
-            hint="Give another split: the graphs are compared with the network on its rows.",
+            hint="Use another split: its rows are needed to compare graphs and network.",
         )
-    learned = manifest.where_split("train")
+    train_rows = manifest.where_split("train")
     return export_run(
         run,
         out,
         rows,
         precision=precision,
-        calibration=learned if len(learned) else None,
+        calibration=train_rows if len(train_rows) else None,
         measure=partial(
             measure_quality,
             manifest=manifest,
@@ -205,7 +205,7 @@ def export(
 
 
 def _score_run(run: FilePath, rows: Manifest, modalities: tuple[str, ...] | None = None) -> Scores:
-    """Return the scores of a run's network for the traits, float64 (row, trait)."""
+    """Return a run's scores of the traits, float64 (row, trait)."""
     with _extra("train"):
         from mmperson.training import score_run
 
@@ -229,7 +229,7 @@ def _predictions(given: Predictions | FilePath) -> Predictions:
 
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
-    """Raise a ``MissingExtra`` if a package cannot be imported."""
+    """Raise ``MissingExtra`` if a package cannot be imported."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The commit of the source tree that mmperson was imported from."""
+"""The git commit of mmperson's source tree."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import mmperson
 
 
 def source_commit(length: int = 40) -> str | None:
-    """Return the commit of the source tree, None if it has none or git cannot tell.
+    """Return the commit of the source tree, None without one or without git.
 
-    A package that is installed somewhere inside another project is not of that one's commit.
+    A package that is installed inside another repository has no commit.
 
     Args:
-        length: Hex digits of the commit; ``-dirty`` follows if files have changed since.
+        length: Number of hex digits; ``-dirty`` is appended if files have changed.
     """
     package = Path(mmperson.__file__).resolve().parent
 

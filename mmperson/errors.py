@@ -1,4 +1,4 @@
-"""Every error that mmperson raises on purpose.
+"""The exceptions of mmperson.
 
 ::
 
@@ -25,7 +25,7 @@
        ├─ ShapeMismatch
        └─ ParityExceeded
 
-A message says what happened, with which value, what was allowed; ``hint`` says what to do next.
+The message has the problem, the value and the allowed values; ``hint`` suggests a fix.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from collections.abc import Iterable, Sequence
 
 
 class MMPersonError(Exception):
-    """Base of the tree.
+    """Base class.
 
     Args:
-        message: What happened, with which value, and what was allowed.
-        clip: Path or name of the clip concerned, where there is one.
-        hint: What to do next.
+        message: The problem, the value and the allowed values.
+        clip: Path or name of the affected clip, if any.
+        hint: A suggested fix.
     """
 
     exit_code = 1
@@ -68,12 +68,12 @@ class ConfigError(UsageError):
 
 
 class UnknownComponent(UsageError):
-    """A name that no registry knows.
+    """An unknown name.
 
     Args:
-        kind: What was looked up, for example ``"fusion"``.
+        kind: Kind of component, for example ``"fusion"``.
         name: The unknown name.
-        choices: The names that exist.
+        choices: The known names.
     """
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
@@ -89,7 +89,7 @@ class MissingExtra(UsageError):
 
     Args:
         package: The import that failed.
-        extra: The extra of mmperson that brings it.
+        extra: The extra of mmperson that installs it.
     """
 
     def __init__(self, package: str, extra: str) -> None:
@@ -108,7 +108,7 @@ class MediaError(MMPersonError):
 
 
 class UnreadableMedia(MediaError):
-    """The file is no supported media file, is damaged, or was refused."""
+    """The file is not a supported media file, is malformed, or was rejected."""
 
 
 class MissingStream(MediaError):
@@ -116,11 +116,11 @@ class MissingStream(MediaError):
 
 
 class EmptyMedia(MediaError):
-    """The file, or a stream of it, holds not a single frame or sample."""
+    """The file or a stream has no frame or sample."""
 
 
 class MediaTooLarge(MediaError):
-    """The file goes beyond a limit of ``MediaLimits``."""
+    """The file exceeds a limit of ``MediaLimits``."""
 
     http_status = 413
 
@@ -143,7 +143,7 @@ class BundleNotFound(BundleError):
 
 
 class BundleCorrupt(BundleError):
-    """A file of the bundle is missing or is not the file that was shipped."""
+    """A file of the bundle is missing or differs from the shipped one."""
 
 
 class BundleIncompatible(BundleError):
@@ -154,9 +154,9 @@ class DataError(MMPersonError):
     """A corpus, a manifest or its labels are invalid.
 
     Args:
-        message: What happened.
-        findings: The single findings, one line each.
-        hint: What to do next.
+        message: The problem.
+        findings: Single problems, one line each.
+        hint: A suggested fix.
     """
 
     exit_code = 2
@@ -173,21 +173,21 @@ class DataError(MMPersonError):
 
 
 class TrainingError(MMPersonError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
     exit_code = 2
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss became infinite or not a number."""
+    """The loss became infinite or NaN."""
 
 
 class ResumeMismatch(TrainingError):
-    """A run folder holds a checkpoint of another recipe."""
+    """A run folder has a checkpoint of another recipe."""
 
 
 class ExportError(MMPersonError):
-    """A network cannot be exported faithfully."""
+    """A network cannot be exported."""
 
     exit_code = 3
 
@@ -201,8 +201,8 @@ class ParityExceeded(ExportError):
 
     Args:
         output: Name of the output and of the case.
-        difference: The largest absolute difference that was measured.
-        tolerance: The largest that is allowed.
+        difference: Largest absolute difference.
+        tolerance: Largest allowed difference.
     """
 
     def __init__(self, output: str, difference: float, tolerance: float) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever ends the process that writes them."""
+"""Atomic writes and temporary files that survive crashes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,27 @@ from mmperson.errors import UsageError
 _TEMP_NAME: Final = re.compile(r"\.([0-9a-f]{8})-([0-9]+)", re.ASCII)
 _TEMP_FOLDER: Final = re.compile(r"mmperson-([0-9a-f]{8})-([0-9]+)-\w+", re.ASCII)
 _STALE_AFTER_S: Final = 7 * 86400.0
-"""Age at which what a process of elsewhere left is taken away, untouched for so long."""
+"""Age at which temporary files of other hosts are removed."""
 
 
 def temp_path(path: Path) -> Path:
-    """Return the name under which this process writes a file until it is whole.
+    """Return the temporary name of a file that this process writes.
 
-    It ends in the host's id and the process id, by which ``remove_stale`` finds what a kill left.
+    It ends in host and process id, by which ``remove_stale`` recognizes files of killed processes.
     """
     return path.with_name(f".{path.name}.{_host_id()}-{os.getpid()}")
 
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give a name beside a file to write to, which takes the file's place in the end.
+    """Yield a temporary path, which replaces the file on success.
 
     Args:
-        path: The file; its folder is there.
-        durable: Whether it is on the disk before it takes the place, so that a power cut leaves no
-            empty file; False for one of many whose loss costs little.
+        path: The file; its folder must exist.
+        durable: Whether to fsync, so that a power failure leaves no empty file.
 
     Raises:
-        UsageError: It cannot be written.
+        UsageError: The file cannot be written.
     """
     temporary = temp_path(path)
     try:
@@ -57,19 +56,19 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_folder(out: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> None:
-    """Write a folder beside its place and move it there, so that no half of it is ever seen.
+    """Write a folder atomically.
 
     Args:
-        out: The folder; one that is there is replaced.
+        out: The folder; an existing one is replaced.
         files: Contents by name.
-        check: Raises if the folder that is there must stay; called just before it is replaced.
+        check: Called just before the replacement; raises if the existing folder must stay.
 
     Raises:
-        OSError: It cannot be written; a folder that was there stays.
+        OSError: The folder cannot be written; an existing one stays.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    new, old = beside / "new", beside / "old"
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    new, old = temporary / "new", temporary / "old"
     try:
         new.mkdir()
         for name, content in files.items():
@@ -81,14 +80,14 @@ def write_folder(out: Path, files: Mapping[str, bytes], check: Callable[[Path], 
     finally:
         if old.exists() and not out.exists():
             old.rename(out)
-        shutil.rmtree(beside)
+        shutil.rmtree(temporary)
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Let a file take the place of another one, and its permissions.
+    """Replace a file by another one, durably, and keep its permissions.
 
     Raises:
-        OSError: It cannot be written to the disk, or moved.
+        OSError: The file cannot be synced or moved.
     """
     fsync(source)
     if target.exists():
@@ -97,64 +96,59 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Have the system write a file to the disk.
+    """Flush a file to disk.
 
     Raises:
-        OSError: It cannot be written there.
+        OSError: It cannot be written.
     """
-    with path.open("rb+") as file:  # Windows does this only for a file that may be written
+    with path.open("rb+") as file:  # Windows needs write access
         os.fsync(file.fileno())
 
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Let what the system refuses be a ``UsageError`` that names the file."""
+    """Convert an ``OSError`` to a ``UsageError`` that names the file."""
     try:
         yield
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror or error}.",
-            hint="Make room, or choose another place; the same command goes on from what is there.",
+            hint="Free disk space or use another folder, then rerun the command to resume.",
         ) from error
 
 
 def remove_stale(folder: Path, name: str = "*") -> None:
-    """Take away what processes that have ended left temporary.
+    """Remove temporary files of processes that have ended.
 
-    Whether a process of another machine or container still runs is not known here: its files stay
-    until they are a week old.
+    Files of other hosts and containers stay until they are a week old.
 
     Args:
-        folder: Where to look; nothing within its folders is touched.
-        name: Pattern of the names of the files that they wrote.
+        folder: The folder, without its subfolders.
+        name: Pattern of the final file names.
     """
     for path in folder.glob(f".{name}.*"):
-        with suppress(FileNotFoundError):  # another process has been faster
+        with suppress(FileNotFoundError):  # another process removed it
             if _is_stale(path, _TEMP_NAME.fullmatch(path.suffix)):
                 path.unlink()
 
 
 @contextmanager
 def temp_folder() -> Iterator[Path]:
-    """Give a folder for what is not to stay; what a kill left of an earlier one is taken away."""
+    """Yield a temporary folder; also remove those of killed processes."""
     for path in Path(tempfile.gettempdir()).glob("mmperson-*"):
-        with suppress(OSError):  # another process has been faster
+        with suppress(OSError):  # another process removed it
             is_mine = path.lstat().st_uid == _user_id()
             if is_mine and _is_stale(path, _TEMP_FOLDER.fullmatch(path.name)):
-                shutil.rmtree(path)  # which follows no link
+                shutil.rmtree(path)  # does not follow links
     with tempfile.TemporaryDirectory(prefix=f"mmperson-{_host_id()}-{os.getpid()}-") as folder:
         yield Path(folder)
 
 
 def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
-    """Return whether what has this mark, of a place and a process, was left by a kill.
-
-    Raises:
-        OSError: It has gone.
-    """
+    """Return whether a temporary path, matched by host and process id, has no living owner."""
     if mark is None:
         return False
-    # On Windows, os.kill(process, 0) would send Ctrl-C: what was left there stays until it is old.
+    # On Windows os.kill(process, 0) would send Ctrl-C, so only the age counts.
     if mark[1] == _host_id() and os.name == "posix":
         return not _is_running(int(mark[2]))
     return path.lstat().st_mtime < time.time() - _STALE_AFTER_S
@@ -162,15 +156,15 @@ def _is_stale(path: Path, mark: re.Match[str] | None) -> bool:
 
 @cache
 def _host_id() -> str:
-    """Name the set of processes that have numbers of their own: a machine, or a container on it."""
+    """Return an id of the process namespace: the machine, or a container on it."""
     machine = platform.node()
-    with suppress(OSError):  # Linux has it
+    with suppress(OSError):  # Linux only
         machine += os.readlink("/proc/self/ns/pid")
     return f"{zlib.crc32(machine.encode()):08x}"
 
 
 def _user_id() -> int:
-    """Return the owner's number, which is always 0 on Windows."""
+    """Return the user id, 0 on Windows."""
     return os.getuid() if hasattr(os, "getuid") else 0
 
 

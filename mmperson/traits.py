@@ -1,4 +1,4 @@
-"""The five traits: order, letters, names and scale. Every other module takes them from here.
+"""The five traits: order, names, letters and scale.
 
 Scores are *apparent* impressions by observers on the [0, 1] scale of First Impressions V2, where 0
 is the lowest and 1 the highest rating of the corpus. The fifth trait is emotional stability;
@@ -30,6 +30,6 @@ def neuroticism(emotional_stability: float) -> float:
 
 
 def by_trait(values: object) -> Mapping[str, float]:
-    """Name five values, given in the order of ``TRAITS``."""
+    """Return five values in the order of ``TRAITS`` by trait name."""
     numbers = [float(value) for value in values]  # type: ignore[attr-defined]
     return dict(zip(TRAITS, numbers, strict=True))

@@ -1,1 +1,1 @@
-"""How fast a bundle scores clips on this machine, beside how good it is. No torch."""
+"""Benchmarks of a bundle on this machine: speed next to quality. No torch."""

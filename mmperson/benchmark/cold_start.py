@@ -1,4 +1,4 @@
-"""Cold start: what the first score costs in a process that has done nothing yet."""
+"""Cold start: time and memory of the first score in a new process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmperson.media import Decode
 from mmperson.pool.worker import SINGLE_THREAD_ENV
 
 RUNS: Final = 5
-"""Processes that are started."""
+"""Number of processes."""
 _PROGRAM: Final = """
 import json, os, sys, time
 begin = time.perf_counter()
@@ -43,16 +43,16 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Medians over fresh processes that score one clip each.
+    """Medians over new processes that score one clip each.
 
     Attributes:
-        runs: How many processes.
+        runs: Number of processes.
         import_s: ``import mmperson``.
-        bundle_s: Importing what scores; reading, checking and loading the bundle.
+        bundle_s: Imports for scoring; reading, checking and loading the bundle.
         clip_s: The first clip, from file to scores.
-        process_s: All of it, with the start and the end of the process, seen from outside.
+        process_s: Wall time of the whole process.
         cpu_s: CPU time of all threads.
-        peak_rss_mb: Most resident memory in MiB; None where the system does not tell.
+        peak_rss_mb: Peak resident memory in MiB; None where unknown.
     """
 
     runs: int
@@ -65,32 +65,32 @@ class ColdStart:
 
 
 def measure_cold_start(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> ColdStart:
-    """Score a clip in fresh processes, one after the other. Files are in the system's cache.
+    """Score a clip in new processes, one at a time, with files in the page cache.
 
     Raises:
-        MMPersonError: A process could not score it.
+        MMPersonError: A process could not score the clip.
     """
-    answers = [_score_anew(bundle, clip, provider, decode) for _ in range(RUNS)]
-    middle = {
+    answers = [_score_once(bundle, clip, provider, decode) for _ in range(RUNS)]
+    medians = {
         name: round(statistics.median(answer[name] for answer in answers), 4)
         for name, value in answers[0].items()
         if value is not None
     }
-    return ColdStart(runs=RUNS, **{"peak_rss_mb": None, **middle})  # type: ignore[arg-type]
+    return ColdStart(runs=RUNS, **{"peak_rss_mb": None, **medians})  # type: ignore[arg-type]
 
 
-def _score_anew(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> dict[str, float]:
-    given = json.dumps([sys.path, str(bundle.folder.resolve()), clip, provider, decode])
+def _score_once(bundle: Bundle, clip: str, provider: Provider, decode: Decode) -> dict[str, float]:
+    arguments = json.dumps([sys.path, str(bundle.folder.resolve()), clip, provider, decode])
     begin = time.perf_counter()
     answer = subprocess.run(
-        [sys.executable, "-P", "-c", _PROGRAM, given],
+        [sys.executable, "-P", "-c", _PROGRAM, arguments],
         env={**os.environ, **SINGLE_THREAD_ENV},
         capture_output=True,
         text=True,
         check=False,
     )
     process_s = time.perf_counter() - begin
-    found = json.loads(answer.stdout) if answer.returncode == 0 else {"error": answer.stderr}
-    if (problem := found.pop("error")) is not None:
-        raise MMPersonError(f"A fresh process could not score {clip!r}: {problem.strip()}")
-    return {**found, "process_s": process_s}
+    figures = json.loads(answer.stdout) if answer.returncode == 0 else {"error": answer.stderr}
+    if (problem := figures.pop("error")) is not None:
+        raise MMPersonError(f"A new process could not score {clip!r}: {problem.strip()}")
+    return {**figures, "process_s": process_s}

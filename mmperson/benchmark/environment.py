@@ -1,4 +1,4 @@
-"""What a figure of speed means nothing without: hardware, load, versions, commit."""
+"""The environment of a measurement: hardware, load, versions, commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import mmperson
 from mmperson.commit import source_commit
 
 BUSY: Final = 0.5
-"""Load per processor above which a machine is too busy to be measured."""
+"""Load per processor above which a machine is too busy for measurements."""
 PACKAGES: Final = ("numpy", "av", "soxr", "onnxruntime", "onnxruntime-gpu", "tokenizers")
 _PROCESSORS: Final = Path("/proc/cpuinfo")
 _NO_LABEL: Final = re.compile(r"(?i)\(R\)|\(TM\)|\bAMD\b|\bIntel\b|\b(CPU|Processor|with)\b.*|@.*")
@@ -24,20 +24,18 @@ _NO_LABEL: Final = re.compile(r"(?i)\(R\)|\(TM\)|\bAMD\b|\bIntel\b|\b(CPU|Proces
 
 @dataclass(frozen=True)
 class Environment:
-    """On what, and with what, something is measured.
+    """Machine and software of a measurement.
 
     Attributes:
-        made: When the measurement began, in UTC.
-        processor: Its name, as far as the system tells.
-        machine: Its architecture.
-        processors: How many there are.
-        usable: How many of them this process may use.
-        load: Processes that wanted to run over the last minute, on average, as the measurement
-            began; None where the system does not tell.
-        busy: Whether so much else was running that no wall time can be trusted.
-        versions: Versions by name: mmperson, Python, and the packages that score.
-        commit: Commit of mmperson's source, with ``-dirty`` if it was changed; None where there is
-            none.
+        made: Start of the measurement, in UTC.
+        processor: Name of the processor.
+        machine: Architecture.
+        processors: Number of processors.
+        usable: Number of processors that this process may use.
+        load: Load average of the minute before the start; None where unknown.
+        busy: Whether the load is too high to trust wall times.
+        versions: Versions of mmperson, Python, and the packages for scoring.
+        commit: Commit of mmperson's source, with ``-dirty`` if changed, or None.
     """
 
     made: str
@@ -52,7 +50,7 @@ class Environment:
 
 
 def describe_environment() -> Environment:
-    """Describe this machine and this mmperson; to be called before the measurement."""
+    """Describe machine and software; call this before the measurement."""
     from mmperson.pool.worker_pool import cpu_count
 
     count, now = os.cpu_count() or 1, load()
@@ -65,13 +63,18 @@ def describe_environment() -> Environment:
         load=now,
         busy=now is not None and now > BUSY * count,
         versions={"mmperson": mmperson.__version__, **versions(PACKAGES)},
-        commit=commit(),
+        commit=source_commit(7),
     )
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Return the version of Python, and of each package that is installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed packages."""
+    return {"python": platform.python_version(), **package_versions(packages)}
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of the packages that are installed."""
+    found = {}
     for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
@@ -93,20 +96,15 @@ def processor() -> str:
 def host_label() -> str:
     """Return a short name of this machine for file names, such as ``epyc2c``.
 
-    It is the processor's name without maker and clock, then the number of cores.
+    It is the processor's name without vendor and clock, then the number of cores.
     """
     name = _NO_LABEL.sub("", processor())
     return f"{re.sub(r'[^a-z0-9]', '', name.lower()) or 'unnamed'}{os.cpu_count() or 1}c"
 
 
 def load() -> float | None:
-    """Return the load average of the last minute, None where the system does not tell."""
+    """Return the load average of the last minute, None where unknown."""
     try:
         return round(os.getloadavg()[0], 2)
     except (OSError, AttributeError):  # AttributeError: Windows
         return None
-
-
-def commit() -> str | None:
-    """Return the commit of mmperson's source in seven digits, None where there is none."""
-    return source_commit(7)

@@ -1,4 +1,4 @@
-"""What is measured: a bundle, with its quality beside its speed, and clips."""
+"""Descriptions of the measured bundle, with its quality, and of the clips."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from mmperson.schema import MODALITIES, Prediction
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What a bundle reads of a clip, and how good it is.
+    """Inputs and quality of a bundle.
 
     Attributes:
-        model: Its name and version.
-        reads: Modalities that it reads.
-        frames: Frames that it reads of a clip.
-        sound_s: Seconds of sound that it reads at most.
-        precision: ``fp32`` or ``int8`` of each graph.
-        quality: Its measured metrics by the rows that they were measured on, such as ``validation,
-            official``: ``n`` rows, and means over traits; accuracy is 1-MAE. None is what could not
-            be judged. Empty where it states none.
+        model: Name and version.
+        reads: Modalities.
+        frames: Frames per clip.
+        sound_s: Longest audio input in seconds.
+        precision: ``fp32`` or ``int8`` by graph.
+        quality: Metrics by evaluated rows, such as ``validation, official``: ``n`` rows, and means
+            over traits (accuracy is 1-MAE), None where undefined. Empty if the bundle has none.
     """
 
     model: str
@@ -38,14 +37,14 @@ class BundleFacts:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """A clip, and what of it is used.
+    """A clip and its used modalities.
 
     Attributes:
-        clip: Its path, as the caller named it.
-        duration_s: Its length in seconds, where known.
-        width: Pixels of its pictures, None without video.
-        height: Pixels of its pictures, None without video.
-        used: Modalities that go into its scores.
+        clip: Path, as given by the caller.
+        duration_s: Duration in seconds, None where unknown.
+        width: Width in pixels, None without video.
+        height: Height in pixels, None without video.
+        used: Modalities that contribute to its scores.
     """
 
     clip: str
@@ -58,14 +57,14 @@ class ClipFacts:
 def bundle_facts(bundle: Bundle) -> BundleFacts:
     """Describe a bundle."""
     info = bundle.info
-    reading = info.spec.read_options()
+    options = info.spec.read_options()
     return BundleFacts(
         model=bundle.model,
         reads=info.modalities,
-        frames=reading["frames"],
-        sound_s=0.0 if reading["audio"] is None else reading["audio"].duration_s,
+        frames=options["frames"],
+        sound_s=0.0 if options["audio"] is None else options["audio"].duration_s,
         precision=info.precision,
-        quality={rows: {"n": found.n, **found.mean} for rows, found in info.metrics.items()},
+        quality={rows: {"n": result.n, **result.mean} for rows, result in info.metrics.items()},
     )
 
 
@@ -73,17 +72,17 @@ def clip_facts(predictor: Predictor, clips: Sequence[str]) -> list[ClipFacts]:
     """Score each clip once, and describe it.
 
     Raises:
-        UsageError: There is no clip, or one that cannot be scored.
+        UsageError: There is no clip, or a clip cannot be scored.
     """
     if not clips:
-        raise UsageError("There is no clip to measure with.", hint="Give one or more.")
+        raise UsageError("There is no clip.", hint="Give one or more.")
     facts = []
     for clip in clips:
         record = predictor.predict(clip)
         if record.error is not None:
             raise UsageError(
                 f"{clip!r} cannot be scored: {record.error.message}",
-                hint="Leave it out: only clips that can be scored are measured.",
+                hint="Omit it: a benchmark needs clips that can be scored.",
             )
         video = probe_clip(clip).video
         uses = record.modalities.model_dump()
@@ -100,14 +99,14 @@ def clip_facts(predictor: Predictor, clips: Sequence[str]) -> list[ClipFacts]:
 
 
 def check_scored(record: Prediction) -> Prediction:
-    """Return a record that has scores.
+    """Return the record.
 
     Raises:
-        MMPersonError: It has none, though the clip could be scored before.
+        MMPersonError: It has no scores, although the clip was scored before.
     """
     if record.error is not None:
         raise MMPersonError(
-            f"{record.clip!r} could be scored once, and then no more: {record.error.message}",
+            f"{record.clip!r} was scored before, but now failed: {record.error.message}",
             hint=record.error.hint,
         )
     return record

@@ -1,4 +1,4 @@
-"""How long answers took: what half of them, 95 and 99 in a hundred kept to."""
+"""Latency percentiles."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Latency:
-    """Quantiles of wall times in seconds; each is a time that was measured.
-
-    Attributes:
-        p50_s: Half of the answers took no longer.
-        p95_s: 95 % of them took no longer.
-        p99_s: 99 % of them took no longer; with fewer than a hundred answers, the longest.
-    """
+    """Percentiles of wall times in seconds; each is a measured time, without interpolation."""
 
     p50_s: float
     p95_s: float
@@ -24,7 +18,7 @@ class Latency:
 
 
 def latency(times_s: Sequence[float]) -> Latency:
-    """Return the quantiles of one time or more.
+    """Return the percentiles of one or more times.
 
     >>> latency([0.2, 0.1, 0.4, 0.3])
     Latency(p50_s=0.2, p95_s=0.4, p99_s=0.4)

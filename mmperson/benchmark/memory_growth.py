@@ -15,7 +15,7 @@ from mmperson.media import Decode
 from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPool
 
 WARM_SHARE: Final = 0.1
-"""Share of the clips after which memory is measured first: until then a worker warms up."""
+"""Share of the clips for the warm-up, after which memory is first measured."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class MemoryGrowth:
     """Resident memory of one worker.
 
     Attributes:
-        scored: How many times it scored the same clip.
-        first_mb: Its memory in MiB after a tenth of them.
-        last_mb: Its memory in MiB after all of them.
-        growth: By which share of the first the last is larger.
+        scored: Number of times the worker scored the same clip.
+        first_mb: Resident memory in MiB after a tenth of them.
+        last_mb: Resident memory in MiB after all of them.
+        growth: Relative growth from first to last.
     """
 
     scored: int
@@ -43,10 +43,10 @@ def measure_memory_growth(
     repeat: int,
     memory_mb: float = DEFAULT_MEMORY_MB,
 ) -> MemoryGrowth:
-    """Score a clip again and again in one worker.
+    """Score a clip ``repeat`` times in one worker.
 
     Raises:
-        UsageError: The system does not tell how much memory a process has.
+        UsageError: The system is not Linux.
     """
     warm = max(round(WARM_SHARE * repeat), 1)
     measured: list[float] = []
@@ -59,9 +59,9 @@ def measure_memory_growth(
                 for _, record in pool.poll():
                     check_scored(record)
             if number in (warm, repeat):
-                found = rss_mb(pool.pids[0])
-                if found is None:
-                    raise UsageError("Only Linux tells how much memory a worker has.")
-                measured.append(found)
+                resident_mb = rss_mb(pool.pids[0])
+                if resident_mb is None:
+                    raise UsageError("The memory of a worker can be measured only on Linux.")
+                measured.append(resident_mb)
     first, last = measured[0], measured[-1]
     return MemoryGrowth(repeat, first, last, round(last / first - 1, 4))

@@ -1,4 +1,4 @@
-"""Offline: many clips that all lie ready, by one worker and by more."""
+"""Offline: throughput over many available clips, by number of workers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mmperson.schema import Scores
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast so many workers score.
+    """Throughput of a number of workers.
 
     Attributes:
-        workers: Processes, one thread each.
-        scored: How many clips were scored, the same ones over and over.
-        clips_per_s: Clips per second of wall time, once all workers are warm.
-        scaling: ``clips_per_s`` over that of one worker.
-        cpu_s_per_clip: CPU time of the workers; None where the system does not tell.
-        peak_rss_mb: Most resident memory of the largest worker in MiB; None likewise.
+        workers: Single-threaded processes.
+        scored: Number of scored clips, in turn.
+        clips_per_s: Clips per second of wall time, after warm-up.
+        scaling: ``clips_per_s`` relative to one worker.
+        cpu_s_per_clip: CPU time of the workers per clip; None where unknown.
+        peak_rss_mb: Peak resident memory of the largest worker in MiB; None where unknown.
     """
 
     workers: int
@@ -47,19 +47,19 @@ def measure_offline(
     seconds: float,
     memory_mb: float = DEFAULT_MEMORY_MB,
 ) -> list[Throughput]:
-    """Measure one worker, two, four and so on up to ``workers``.
+    """Measure 1, 2, 4, … workers, up to ``workers``.
 
     Args:
-        bundle: What scores.
-        clips: The clips, which are scored in turn.
-        provider: Where graphs run.
+        bundle: The bundle.
+        clips: Paths of the clips, scored in turn.
+        provider: Execution provider.
         decode: Which frames of a video are decoded.
         workers: The largest number of workers.
-        seconds: How long to measure each number of workers, at least.
+        seconds: Shortest time per number of workers.
         memory_mb: Memory of a worker, see ``WorkerLimits``.
 
     Raises:
-        MMPersonError: Scores depend on the number of workers, or change from time to time.
+        MMPersonError: The scores of a clip change.
     """
     rates: list[Throughput] = []
     known: dict[str, Scores | None] = {}
@@ -81,14 +81,14 @@ def measure_pool(
     """Measure one number of workers.
 
     Args:
-        work: What scores.
-        clips: The clips, which are scored in turn.
-        limits: How many workers, and what they may cost.
-        seconds: How long to measure, at least.
-        known: Scores by clip as they were before; those that are new are added.
+        work: The workload.
+        clips: Paths of the clips, scored in turn.
+        limits: Number and limits of workers.
+        seconds: Shortest time.
+        known: Earlier scores by clip; new ones are added.
 
     Raises:
-        MMPersonError: Scores are not what they were before.
+        MMPersonError: The scores of a clip differ from ``known``.
     """
     with WorkerPool(work, limits) as pool:
         warm_up(pool, clips)
@@ -108,7 +108,7 @@ def measure_pool(
 
 
 def worker_counts(most: int) -> list[int]:
-    """Return 1, 2, 4 and so on below a number, and the number itself.
+    """Return the powers of two below a number, and the number.
 
     >>> worker_counts(6)
     [1, 2, 4, 6]
@@ -117,7 +117,7 @@ def worker_counts(most: int) -> list[int]:
 
 
 def warm_up(pool: ScoringPool, clips: Sequence[str]) -> None:
-    """Start all workers of a pool, and let each score a clip."""
+    """Start all workers of a pool and score a clip in each."""
     for number in range(pool.size):
         pool.submit(number, Job(clips[number % len(clips)]))
     while pool.busy:
@@ -128,24 +128,23 @@ def warm_up(pool: ScoringPool, clips: Sequence[str]) -> None:
 def _score(
     pool: ScoringPool, clips: Sequence[str], seconds: float, known: dict[str, Scores | None]
 ) -> tuple[int, float]:
-    """Score clips in turn, equally many per worker and each at least once; count and wall time."""
+    """Score each clip at least once, equally many per worker; return count and wall time."""
     least = max(len(clips), pool.size)
-    handed = 0
+    submitted = 0
     begin = time.perf_counter()
     while True:
         while pool.free:
             late = time.perf_counter() - begin >= seconds
-            if late and handed >= least and handed % pool.size == 0:
+            if late and submitted >= least and submitted % pool.size == 0:
                 break
-            pool.submit(handed, Job(clips[handed % len(clips)]))
-            handed += 1
+            pool.submit(submitted, Job(clips[submitted % len(clips)]))
+            submitted += 1
         if not pool.busy:
-            return handed, time.perf_counter() - begin
+            return submitted, time.perf_counter() - begin
         for _, record in pool.poll():
             scores = check_scored(record).scores
             if known.setdefault(record.clip, scores) != scores:
                 raise MMPersonError(
-                    f"{record.clip!r} has other scores than before: {scores}, not "
-                    f"{known[record.clip]}.",
+                    f"{record.clip!r} has changed scores: {scores}, before {known[record.clip]}.",
                     hint="Please report this.",
                 )

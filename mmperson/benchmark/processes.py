@@ -1,4 +1,4 @@
-"""What another process has cost so far, as Linux tells it; None on other systems."""
+"""CPU time and memory of processes on Linux; None on other systems."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _PROCESSES: Final = Path("/proc")
 
 
 def cpu_s(pids: list[int]) -> float | None:
-    """Return the CPU time of processes in seconds, all threads together, to a hundredth."""
-    told = [_read(pid, "stat") for pid in pids]
-    if None in told:
+    """Return the total CPU time of processes in seconds, with a resolution of 0.01 s."""
+    stats = [_read(pid, "stat") for pid in pids]
+    if None in stats:
         return None
-    # The name of the program, in brackets, may hold spaces; user and system time come 11 later.
-    ticks = (text.rpartition(")")[2].split()[11:13] for text in told if text)
+    # The program name, in brackets, may contain spaces; user and system time come 11 fields later.
+    ticks = (text.rpartition(")")[2].split()[11:13] for text in stats if text)
     return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
 
@@ -25,9 +25,9 @@ def rss_mb(pid: int) -> float | None:
 
 
 def peak_rss_mb(pid: int) -> float | None:
-    """Return the most resident memory that a process has had, in MiB.
+    """Return the peak resident memory of a process in MiB.
 
-    ``getrusage`` would not do: on Linux a new process inherits the peak of the one that starts it.
+    Not ``getrusage``: on Linux a new process inherits the peak of its parent.
     """
     return _memory_mb(pid, "VmHWM")
 

@@ -1,4 +1,4 @@
-"""One measurement: scenarios of your choice, on one bundle and your clips."""
+"""Measure scenarios on one bundle and a set of clips."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, WorkerLimits, WorkerPoo
 
 SCENARIOS: Final = ("single", "offline", "server", "cold")
 BOUND_FACTOR: Final = 5.0
-"""The server's bound over the median of the single stream, where none is given."""
+"""Default latency bound of the server over the median of the single stream."""
 _RANGE: Final = 1.25
-"""Rates are looked for below so many times what the workers would score without any loss."""
+"""Largest tested rate over the ideal throughput of the workers."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, on what, and with what. A scenario that was not asked for is None.
+    """Results of a measurement; None for scenarios that were not requested.
 
     Attributes:
-        circumstances: This machine and this mmperson.
-        bundle: What scores, and how good it is.
-        provider: Where graphs run.
+        circumstances: Machine and software.
+        bundle: The bundle.
+        provider: Execution provider.
         decode: Which frames of a video are decoded.
         clips: The clips.
-        seconds: How long each scenario was measured, at least.
-        single: One clip after the other in one process.
-        offline: A row per number of workers.
-        server: Requests that arrive at random.
-        cold: The first score of a fresh process.
+        seconds: Shortest time per scenario.
+        single: One clip at a time in one process.
+        offline: Throughput by number of workers.
+        server: Requests with random arrival times.
+        cold: The first score of a new process.
         drift: Memory over many clips.
     """
 
@@ -61,7 +61,7 @@ class Report:
     drift: MemoryGrowth | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON-ready values; times are in seconds."""
+        """Return JSON-ready values; times are in seconds."""
         return dataclasses.asdict(self)
 
 
@@ -79,25 +79,24 @@ def measure(
     repeat: int = 0,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Measure scenarios, one after the other.
+    """Measure scenarios, one at a time.
 
     Args:
         bundle: An opened bundle.
-        clips: Paths; each scenario scores them in turn. A transcript lies beside its clip.
-        scenarios: Some of ``SCENARIOS``. The server's rates and bound start from a single stream,
-            which is then measured, too.
-        provider: Where graphs run.
+        clips: Paths of the clips, scored in turn; transcripts are files next to them.
+        scenarios: Some of ``SCENARIOS``; ``server`` also measures ``single``.
+        provider: Execution provider.
         decode: Which frames of a video are decoded.
         workers: The largest number of processes; None for one per processor.
-        memory_mb: Memory of a worker, see ``WorkerLimits``; a GPU needs far more than that.
-        seconds: How long each figure is measured, at least.
-        bound_s: What 95 % of a server's answers must keep, in seconds; None for five times the
-            median of the single stream.
-        repeat: How many clips the drift of memory is measured over; 0 leaves it out.
-        on_stage: Called with what is being measured.
+        memory_mb: Memory of a worker, see ``WorkerLimits``; a GPU needs far more.
+        seconds: Shortest time per measurement.
+        bound_s: Latency bound of 95 % of the server's requests, in seconds; None for five times
+            the median of the single stream.
+        repeat: Number of clips to measure memory growth over; 0 skips it.
+        on_stage: Called with the name of each stage.
 
     Raises:
-        UsageError: A value out of range, or a clip that cannot be scored.
+        UsageError: A value is out of range, or a clip cannot be scored.
         UnknownComponent: There is no such scenario, provider or profile.
     """
     for name in scenarios:
@@ -111,13 +110,13 @@ def measure(
     predictor = Predictor(bundle, provider=provider, decode=decode)
     described = clip_facts(predictor, clips)
     report = Report(facts, bundle_facts(bundle), provider, decode, described, seconds)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     if "single" in scenarios or "server" in scenarios:
         on_stage("Single stream")
-        found["single"] = single = measure_single(predictor, described, seconds)
+        results["single"] = single = measure_single(predictor, described, seconds)
     if "offline" in scenarios:
         on_stage(f"Offline, up to {most} workers")
-        found["offline"] = measure_offline(
+        results["offline"] = measure_offline(
             bundle, clips, provider, decode, most, seconds, memory_mb
         )
     if "server" in scenarios:
@@ -125,23 +124,23 @@ def measure(
         bound_s = BOUND_FACTOR * single.wall.p50_s if bound_s is None else bound_s
         with WorkerPool(ScoringWorkload(bundle, provider, decode), limits) as pool:
             highest = _RANGE * most / single.mean_s
-            found["server"] = measure_server(pool, clips, bound_s, highest, seconds)
+            results["server"] = measure_server(pool, clips, bound_s, highest, seconds)
     if "cold" in scenarios:
         on_stage("Cold start")
-        found["cold"] = measure_cold_start(bundle, clips[0], provider, decode)
+        results["cold"] = measure_cold_start(bundle, clips[0], provider, decode)
     if repeat:
         on_stage(f"Memory over {repeat:,} clips")
-        found["drift"] = measure_memory_growth(
+        results["drift"] = measure_memory_growth(
             bundle, clips[0], provider, decode, repeat, memory_mb
         )
-    return dataclasses.replace(report, **found)
+    return dataclasses.replace(report, **results)
 
 
 def _check_arguments(seconds: float, bound_s: float | None, repeat: int) -> None:
-    """Refuse what cannot be measured."""
+    """Check that the arguments are in range."""
     if not 0 < seconds <= 3600:
-        raise UsageError(f"A figure is measured for {seconds:g} s; above 0 to 3600 are allowed.")
+        raise UsageError(f"The measurement time is {seconds:g} s; above 0 to 3600 is allowed.")
     if bound_s is not None and not 0 < bound_s < math.inf:
-        raise UsageError(f"The bound of an answer is {bound_s:g} s; it must be above 0.")
+        raise UsageError(f"The latency bound is {bound_s:g} s; it must be above 0.")
     if repeat < 0:
-        raise UsageError(f"Memory is to be measured over {repeat} clips; 0 leaves it out.")
+        raise UsageError(f"The number of clips for memory is {repeat}; it must be 0 or more.")

@@ -1,8 +1,7 @@
-"""Server: clips that arrive at random, and how many of them a second still get a prompt answer.
+"""Server: the highest request rate that keeps a latency bound.
 
-Requests arrive by a Poisson process, in real time and at real workers. The time to the answer
-counts from when a request was due, whether or not it had to wait for a worker. The highest rate
-that keeps the bound is found by bisection; all rates take their arrivals from the same draw.
+Requests arrive at real workers in real time, by a Poisson process. Latency includes the time in the
+queue. Bisection finds the highest rate; all rates use the same random draw.
 """
 
 from __future__ import annotations
@@ -22,24 +21,23 @@ from mmperson.benchmark.offline import warm_up
 from mmperson.inference.scoring import Job, ScoringPool
 
 LATE_SHARE: Final = 0.05
-"""Share of requests that may be answered later than the bound: 95 % are not."""
+"""Largest share of requests over the bound."""
 PROBES: Final = 6
-"""Rates that are tried: the last step is a 64th of the range."""
+"""Tested rates: the last step is 1/64 of the range."""
 LEAST_REQUESTS: Final = 20
-"""Requests per rate, at least: with fewer, no single one may be late."""
+"""Smallest number of requests per rate; with fewer, none could be late."""
 _SEED: Final = 0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What became of requests at one rate.
+    """Result at one request rate.
 
     Attributes:
-        rate_per_s: Requests per second, on average over those that were to arrive.
-        requests: How many were to arrive.
-        kept: Whether 95 % of the answers kept the bound.
-        wall: Time from arrival to answer. None if the bound was not kept: the probe ends as soon as
-            that is certain.
+        rate_per_s: Mean requests per second.
+        requests: Number of requests.
+        kept: Whether 95 % of the requests kept the bound.
+        wall: Latency; None if the bound was not kept, because the probe stops early.
     """
 
     rate_per_s: float
@@ -50,14 +48,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Server:
-    """The highest rate of requests that keeps a bound.
+    """The highest request rate that keeps a bound.
 
     Attributes:
-        workers: Processes, one thread each.
-        bound_s: What 95 % of the answers must keep, waiting included, in seconds.
-        rate_per_s: The highest rate that kept it; None if none of those that were tried did.
-        wall: Time from arrival to answer at that rate.
-        probes: Every rate that was tried, in order.
+        workers: Single-threaded processes.
+        bound_s: Latency bound of 95 % of the requests in seconds, including the queue.
+        rate_per_s: The highest tested rate that kept it, or None.
+        wall: Latency at that rate.
+        probes: Every tested rate, in order.
     """
 
     workers: int
@@ -70,14 +68,14 @@ class Server:
 def measure_server(
     pool: ScoringPool, clips: Sequence[str], bound_s: float, highest_per_s: float, seconds: float
 ) -> Server:
-    """Find the highest rate below one that no pool keeps up with.
+    """Find the highest rate that keeps the bound.
 
     Args:
         pool: The workers.
-        clips: The clips that are asked for, in turn.
-        bound_s: What 95 % of the answers must keep, in seconds.
-        highest_per_s: The rate below which to look.
-        seconds: For how long requests arrive at each rate, at least.
+        clips: Paths of the clips, requested in turn.
+        bound_s: Latency bound of 95 % of the requests in seconds.
+        highest_per_s: Upper end of the search.
+        seconds: Shortest time per rate.
     """
     warm_up(pool, clips)
     low, high = 0.0, highest_per_s
@@ -101,10 +99,10 @@ def measure_server(
 def probe(
     pool: ScoringPool, clips: Sequence[str], rate_per_s: float, bound_s: float, seconds: float
 ) -> Probe:
-    """Send requests at a rate, and answer them in the order of their arrival."""
+    """Send requests at one rate, served in order of arrival."""
     count = max(LEAST_REQUESTS, math.ceil(rate_per_s * seconds))
     gaps_s = np.random.default_rng(_SEED).exponential(size=count)
-    gaps_s /= gaps_s.mean() * rate_per_s  # drawn ones are longer or shorter by chance
+    gaps_s /= gaps_s.mean() * rate_per_s  # exact mean rate
     due_s = (time.perf_counter() + np.cumsum(gaps_s)).tolist()
     waiting: deque[int] = deque()
     arrived = late = 0
@@ -122,7 +120,7 @@ def probe(
             check_scored(record)
             walls_s.append(time.perf_counter() - due_s[number])
             late += walls_s[-1] > bound_s
-    while pool.busy:  # The probe has failed, and what is in hand counts no more.
+    while pool.busy:  # The probe has failed; discard the remaining requests.
         pool.poll()
     kept = len(walls_s) == count and late <= LATE_SHARE * count
     return Probe(rate_per_s, count, kept, latency(walls_s) if kept else None)

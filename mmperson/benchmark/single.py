@@ -1,4 +1,4 @@
-"""Single stream: one clip after the other in one process, as a single user waits for them."""
+"""Single stream: one clip at a time in one process."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ STAGES: Final = ("decode", "inputs", "encode", "fuse")
 
 @dataclass(frozen=True)
 class SingleStream:
-    """What scoring one clip after the other took.
+    """Time of scoring one clip at a time.
 
     Attributes:
-        scored: How many clips were scored, the same ones over and over.
+        scored: Number of scored clips, in turn.
         wall: Wall time per clip.
-        mean_s: Its mean.
-        cpu_s_per_clip: CPU time of all threads, mean.
+        mean_s: Mean wall time per clip.
+        cpu_s_per_clip: Mean CPU time of all threads.
         stages_s: Mean wall time of each stage.
-        times_real_time: Seconds of clip that were scored per second; None where a clip does not
-            tell its length.
+        times_real_time: Seconds of clip per second; None where a duration is unknown.
     """
 
     scored: int
@@ -41,12 +40,12 @@ class SingleStream:
 def measure_single(
     predictor: Predictor, clips: Sequence[ClipFacts], seconds: float
 ) -> SingleStream:
-    """Score clips in turn for so many seconds, and all of them once at least.
+    """Score clips in turn for a time, each at least once.
 
     Args:
-        predictor: A predictor that has scored each of them before.
+        predictor: A predictor that has scored each clip before.
         clips: The clips.
-        seconds: How long to measure.
+        seconds: Shortest time.
     """
     walls_s: list[float] = []
     stages: list[dict[str, float]] = []
@@ -55,9 +54,9 @@ def measure_single(
     for clip in itertools.cycle(clips):
         if len(walls_s) >= len(clips) and time.perf_counter() - begin >= seconds:
             break
-        asked = time.perf_counter()
+        start = time.perf_counter()
         record = check_scored(predictor.predict(clip.clip))
-        walls_s.append(time.perf_counter() - asked)
+        walls_s.append(time.perf_counter() - start)
         stages.append(record.timing_ms)
         known = length_s is not None and clip.duration_s is not None
         length_s = length_s + clip.duration_s if known else None  # type: ignore[operator]

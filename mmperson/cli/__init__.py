@@ -1,1 +1,1 @@
-"""The command line: one module per verb; heavy imports inside the command."""
+"""The command line: one module per verb, with heavy imports inside the command."""

@@ -25,8 +25,8 @@ def benchmark(
     scenario: Annotated[
         Literal["single", "offline", "server", "cold", "all"],
         typer.Option(
-            help="single: one clip after the other. offline: many clips, by more and more workers. "
-            "server: requests that arrive at random. cold: the first score of a fresh process."
+            help="single: one clip at a time. offline: many clips, with 1, 2, 4, … workers. "
+            "server: requests with random arrival times. cold: the first score of a new process."
         ),
     ] = "all",
     provider: Annotated[
@@ -37,33 +37,34 @@ def benchmark(
         typer.Option(help="Which frames of a video are decoded, as for predict."),
     ] = "exact",
     workers: Annotated[
-        int | None, typer.Option(help="Processes, at most; without it, one per processor.")
+        int | None, typer.Option(help="Largest number of processes; default: one per processor.")
     ] = None,
     memory: Annotated[
         float | None,
         typer.Option(
             metavar="MB",
-            help="Memory that a clip may take in a worker: 2048. CUDA wants more.",
+            help="Memory limit of a clip in a worker, default 2048. CUDA needs more.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long a figure is measured, at least.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Shortest time per measurement.")] = 5.0,
     bound: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Time within which a server gives 95 % of its answers; without it, five times the "
-            "median of a single stream.",
+            help="Latency bound for 95 % of the server's requests; default: five times the median "
+            "of a single stream.",
         ),
     ] = None,
     repeat: Annotated[
-        int, typer.Option(metavar="CLIPS", help="Also watch a worker's memory over so many clips.")
+        int,
+        typer.Option(metavar="CLIPS", help="Also measure a worker's memory over these."),
     ] = 0,
     format: Annotated[Literal["text", "json"], typer.Option(help="Result on stdout.")] = "text",
-    out: Annotated[Path | None, typer.Option(help="File for the JSON record, besides.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
-    """Measure how fast this machine scores your clips, with the quality of the bundle beside it.
+    """Measure how fast this machine scores your clips, and show the bundle's quality.
 
-    Takes about a minute with everything. Measure when nothing else runs.
+    All scenarios take about a minute. Measure when nothing else runs.
     """
     from mmperson.pool.worker import SINGLE_THREAD_ENV
 
@@ -93,10 +94,10 @@ def benchmark(
             seconds=seconds,
             bound_s=bound,
             repeat=repeat,
-            on_stage=lambda stage: info(f"{stage} …"),  # no spinner, whose thread would be measured
+            on_stage=lambda stage: info(f"{stage} …"),  # a spinner's thread would be measured
         )
     except KeyboardInterrupt:
-        info("Interrupted: nothing is kept of this measurement.")
+        info("Interrupted: the measurement is discarded.")
         raise typer.Exit(130) from None
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
     if out is not None:

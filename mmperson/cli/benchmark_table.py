@@ -1,4 +1,4 @@
-"""A report for the terminal: what was measured on what, a table per scenario."""
+"""Print a benchmark report: the environment, and a table per scenario."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NONE: Final = "–"
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the circumstances, and each scenario that was measured."""
+    """Print the environment and each measured scenario."""
     _print_subject(report, console)
     if report.single is not None:
         single = report.single
         _print(
             console,
-            f"Single stream: one clip after the other, {single.scored:,} scored",
+            f"Single stream: one clip at a time, {single.scored:,} scored",
             ["p50 ms", "p95 ms", "p99 ms", "CPU s/clip", "× real time"],
             [
                 [
@@ -39,7 +39,7 @@ def print_report(report: Report, console: Console) -> None:
     if report.offline is not None:
         _print(
             console,
-            "Offline: all clips lie ready",
+            "Offline: all clips are available",
             ["workers", "clips/s", "× one worker", "CPU s/clip", "peak RSS MB", "scored"],
             (
                 [
@@ -54,14 +54,14 @@ def print_report(report: Report, console: Console) -> None:
             ),
         )
         if len(report.offline) > 1:
-            console.print("The scores are the same bits for any number of workers.")
+            console.print("The scores are bit-identical for any number of workers.")
     if report.server is not None:
         _print_server(report, console)
     if report.cold is not None:
         cold = report.cold
         _print(
             console,
-            f"Cold start: the first score of a fresh process, medians of {cold.runs}",
+            f"Cold start: the first score of a new process, medians of {cold.runs}",
             ["import s", "bundle s", "clip s", "whole process s", "CPU s", "peak RSS MB"],
             [
                 [
@@ -81,8 +81,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.circumstances.busy:
         load, count = report.circumstances.load, report.circumstances.processors
         console.print(
-            f"\n[yellow]The machine was busy: a load of {load} on {count} processors. Measure "
-            "again when nothing else runs; of these figures only CPU times mean something.[/]"
+            f"\n[yellow]The machine was busy: load {load} on {count} processors. Only CPU times "
+            "are valid; repeat the measurement when nothing else runs.[/]"
         )
 
 
@@ -98,14 +98,14 @@ def _print_subject(report: Report, console: Console) -> None:
         reads += ", words"
     table.add_row("bundle", plain(f"{bundle.model}: {reads}; {precision}"))
     for rows, values in bundle.quality.items():
-        told = " · ".join(
+        metrics = " · ".join(
             f"{label} {_number(values[name], 3)}"
             for name, label in _METRICS.items()
             if name in values
         )
-        table.add_row("quality", plain(f"{told}  ({rows}, {values['n']:,} clips)"))
+        table.add_row("quality", plain(f"{metrics}  ({rows}, {values['n']:,} clips)"))
     if not bundle.quality:
-        table.add_row("quality", "not stated by the bundle: these figures are of speed alone")
+        table.add_row("quality", "not stated by the bundle: this report shows only speed")
     for clip in report.clips[:_CLIPS_SHOWN]:
         size = "no video" if clip.width is None else f"{clip.width}×{clip.height} pixels"
         length = "unknown length" if clip.duration_s is None else f"{clip.duration_s:.1f} s"
@@ -143,13 +143,13 @@ def _print_server(report: Report, console: Console) -> None:
     )
     _print(
         console,
-        f"Server: requests at random, {server.workers} workers, waiting included",
+        f"Server: random arrivals, {server.workers} workers, queueing included",
         ["requests/s", "requests", "kept", "p50 ms", "p95 ms", "p99 ms"],
         rows,
     )
     bound = f"95 % of the answers within {_ms(server.bound_s)} ms"
     if server.rate_per_s is None:
-        console.print(f"[yellow]No rate that was tried kept {bound}.[/]")
+        console.print(f"[yellow]No tested rate kept {bound}.[/]")
     else:
         console.print(f"Up to [bold]{server.rate_per_s:.2f}[/] requests/s kept {bound}.")
 

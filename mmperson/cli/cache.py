@@ -1,4 +1,4 @@
-"""`mmperson data cache`: decode the clips of a recipe before it is trained."""
+"""`mmperson data cache`: decode the clips of a recipe before training."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ def cache(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="Recipe, a YAML file.")],
     folder: Annotated[
-        Path, typer.Option("--cache", help="The run.cache of the trainings; what is there stays.")
+        Path, typer.Option("--cache", help="The run.cache of the runs; cached clips are kept.")
     ],
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that decode side by side; one per processor without it."),
+        typer.Option(help="Worker processes; default: one per processor."),
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time that a clip may take.")
-    ] = 300.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Timeout per clip.")] = 300.0,
     memory: Annotated[
-        float, typer.Option(metavar="MB", help="Memory that a clip may take, on Linux.")
+        float, typer.Option(metavar="MB", help="Memory limit per clip, on Linux.")
     ] = 2048.0,
 ) -> None:
-    """Decode a recipe's clips once, for all runs with this run.cache. Takes flags as train does."""
+    """Decode a recipe's clips once for all runs with this run.cache. Accepts the flags of train."""
     from mmperson.config import load_recipe
     from mmperson.pool.worker_pool import WorkerLimits
 
@@ -45,17 +43,19 @@ def cache(
     recipe = load_recipe(config, parse_overrides(context.args))
     limits = WorkerLimits(workers, timeout, memory)
     with progress_bar("decoding") as on_progress:
-        made = cache_clips(recipe, folder, limits, on_progress)
+        result = cache_clips(recipe, folder, limits, on_progress)
     console = stderr_console()
-    for clip, reason in islice(made.refused.items(), _NAMED_CLIPS):
+    for clip, reason in islice(result.refused.items(), _NAMED_CLIPS):
         console.print(f"{plain(clip)}: {plain(reason)}", style="yellow")
-    if len(made.refused) > _NAMED_CLIPS:
-        console.print(f"and {len(made.refused) - _NAMED_CLIPS:,} more clips", style="yellow")
-    if made.unread:
+    if len(result.refused) > _NAMED_CLIPS:
+        console.print(f"and {len(result.refused) - _NAMED_CLIPS:,} more clips", style="yellow")
+    if result.unread:
         console.print(
-            f"{made.unread:,} of {made.rows:,} rows have no picture or sound that can be read; "
+            f"{result.unread:,} of {result.rows:,} rows have no readable video or audio; "
             f"see: mmperson data check {plain(str(recipe.data.manifest))}",
             style="yellow",
         )
-    console.print(f"{made.rows - made.unread:,} rows are ready.\nWrote {plain(str(made.folder))}")
+    console.print(
+        f"{result.rows - result.unread:,} rows are cached.\nWrote {plain(str(result.folder))}"
+    )
     console.print(f"Next: mmperson train {plain(str(config))} --run.cache {plain(str(folder))}")

@@ -1,4 +1,4 @@
-"""`mmperson data`: import a corpus, check it, see its figures, and turn comparisons to scores."""
+"""`mmperson data`: import, check, describe and cache corpora, and fit pairwise comparisons."""
 
 from __future__ import annotations
 
@@ -50,41 +50,35 @@ def import_(
             help="Name of the corpus: avi, first-impressions, folder, recruitview or youtube.",
         ),
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the corpus lies.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")],
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
 ) -> None:
-    """Read a corpus as its publisher ships it and write one manifest."""
+    """Import a published corpus as one manifest."""
     from mmperson.datasets import import_corpus, write_manifest
 
     manifest = import_corpus(source, folder)
     write_manifest(manifest, out)
     console = stderr_console()
-    console.print(f"{_amounts(manifest)}.\nWrote {plain(str(out))}")
+    console.print(f"{_summary(manifest)}.\nWrote {plain(str(out))}")
     console.print(f"Next: mmperson data check {plain(str(out))}", style="dim")
 
 
 @app.command()
 def planted(
-    out: Annotated[Path, typer.Argument(help="Folder to make the clips and the manifest in.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the clips and the manifest.")],
     footage: Annotated[
-        Path | None, typer.Option(help="Folder of videos to plant in; without it, drawn faces.")
+        Path | None, typer.Option(help="Folder of videos; default: drawn faces.")
     ] = None,
     clips: Annotated[int, typer.Option(help="Number of clips.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Make a corpus whose traits are known functions of picture, sound and words."""
+    """Make a synthetic corpus whose traits are known functions of video, audio and text."""
     from mmperson.datasets.synthetic import make_synthetic
 
-    with progress_bar("planting") as on_progress:
-        made = make_synthetic(
-            out,
-            clips=clips,
-            footage=footage,
-            seed=seed,
-            on_clip=on_progress,
-        )
+    with progress_bar("writing clips") as on_progress:
+        manifest = make_synthetic(out, clips=clips, footage=footage, seed=seed, on_clip=on_progress)
     console = stderr_console()
-    console.print(f"{_amounts(made)}.\nWrote {plain(str(out / 'manifest.parquet'))}")
+    console.print(f"{_summary(manifest)}.\nWrote {plain(str(out / 'manifest.parquet'))}")
 
 
 @app.command()
@@ -92,10 +86,11 @@ def check(
     manifest: ManifestFile,
     format: FormatOption = "text",
     probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="Open every clip, or only look for it.")
+        bool,
+        typer.Option("--probe/--no-probe", help="Open clips, or only check that they exist."),
     ] = True,
 ) -> None:
-    """Look for whatever would spoil training or flatter its results; exit code 2 on errors."""
+    """Check a manifest for errors, leakage and missing data; exit code 2 on errors."""
     from mmperson.datasets import check_manifest, read_manifest
 
     rows = read_manifest(manifest)
@@ -107,23 +102,23 @@ def check(
         _print_report(report)
     if report.errors:
         raise DataError(
-            f"{str(manifest)!r} should not be used as it is.",
+            f"{str(manifest)!r} has errors.",
             findings=[
                 f"{f.message}, such as {', '.join(f.examples)}" if f.examples else f.message
                 for f in report.errors
             ],
         )
     warnings = len(report.warnings)
-    looked = "opened" if probe else "looked for, not opened"
+    checked = "opened" if probe else "not opened"
     stderr_console().print(
         f"No errors and {warnings or 'no'} warning{'' if warnings == 1 else 's'} "
-        f"in {plain(str(manifest))}; clips were {looked}."
+        f"in {plain(str(manifest))}; clips were {checked}."
     )
 
 
 @app.command()
 def stats(manifest: ManifestFile, format: FormatOption = "text") -> None:
-    """Show the labels, the transcripts, and what trivial predictors score."""
+    """Show statistics of labels and transcripts, and the scores of trivial baselines."""
     from mmperson.datasets import compute_stats, read_manifest
     from mmperson.evaluation import score_baselines
 
@@ -135,7 +130,7 @@ def stats(manifest: ManifestFile, format: FormatOption = "text") -> None:
     else:
         _print_stats(described, baselines)
     stderr_console().print(
-        f"Figures of {plain(str(manifest))}; a result means what it adds to them."
+        f"Statistics of {plain(str(manifest))}; compare results with these baselines."
     )
 
 
@@ -148,10 +143,10 @@ def fit_pairwise(
     out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],
     penalty: Annotated[
         float,
-        typer.Option("--penalty", help="Nuclear norm's weight; about 1 is the level of chance."),
+        typer.Option("--penalty", help="Weight of the nuclear norm; about 1 is the noise level."),
     ] = 0.75,
 ) -> None:
-    """Turn judgements of pairs of clips into a score per clip and trait."""
+    """Fit a score per clip and trait to pairwise comparisons of clips."""
     from mmperson.datasets.pairwise import fit_pairwise, read_comparisons, write_scores
 
     judged = read_comparisons(comparisons)
@@ -167,20 +162,20 @@ def fit_pairwise(
     if groups:
         named = ", ".join(repr(group) for group in groups[:_EXAMPLES_SHOWN])
         console.print(
-            f"Warning: no comparison links all the clips of {len(groups):,} groups, such as "
-            f"{plain(named)}; scores of clips that nothing links cannot be compared.",
+            f"Warning: the comparisons of {len(groups):,} groups, such as {plain(named)}, are not "
+            "connected; scores of unconnected clips cannot be compared.",
             style="yellow",
         )
     console.print(f"Wrote {plain(str(out))}")
 
 
-def _amounts(manifest: Manifest) -> str:
+def _summary(manifest: Manifest) -> str:
     from mmperson.datasets import SPLITS
 
     splits = {name: int((manifest.split == name).sum()) for name in SPLITS}
     parts = ", ".join(f"{count:,} {name}" for name, count in splits.items() if count)
     clips = sum(clip is not None for clip in manifest.clip)
-    return f"{len(manifest):,} clips ({parts}); the video files of {clips:,} are here"
+    return f"{len(manifest):,} clips ({parts}); {clips:,} with a video file"
 
 
 def _print_report(report: Report) -> None:
@@ -194,11 +189,11 @@ def _print_report(report: Report) -> None:
     findings = Table.grid(padding=(0, 2, 0, 0))
     for finding in report.findings:
         colour = "red" if finding.level == "error" else "yellow"
-        shown = finding.examples[:_EXAMPLES_SHOWN]
-        more = ", …" if finding.count > len(shown) else ""
+        examples = finding.examples[:_EXAMPLES_SHOWN]
+        more = ", …" if finding.count > len(examples) else ""
         findings.add_row(
             f" [{colour}]{finding.level}[/]",
-            f"{plain(finding.message)}\n[dim]{plain(', '.join(shown))}{more}[/]",
+            f"{plain(finding.message)}\n[dim]{plain(', '.join(examples))}{more}[/]",
         )
     out.print(findings)
 
@@ -213,7 +208,7 @@ def _print_stats(stats: Stats, baselines: dict[str, Any]) -> None:
     for split, count in stats.words.items():
         clips = (f"{stats.rows[split]:,}", f"{count.blank:,}")
         words.add_row(split, *clips, f"{count.mean:.1f}", f"{count.median:.0f}", f"{count.maximum}")
-    headers = ("Without looking", "Protocol", "Predictor", *_BASELINE_METRICS.values())
+    headers = ("Baselines", "Protocol", "Predictor", *_BASELINE_METRICS.values())
     trivial = _table(*headers, text=3)
     for split, protocols in baselines.items():
         for protocol, results in protocols.items():
@@ -227,7 +222,7 @@ def _print_stats(stats: Stats, baselines: dict[str, Any]) -> None:
 
 
 def _table(*headers: str, text: int = 1) -> Table:
-    """Return a table whose first ``text`` columns are text and whose others are numbers."""
+    """Return a table with left-aligned text columns, then right-aligned numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for place, header in enumerate(headers):
         table.add_column(header, justify="left" if place < text else "right", no_wrap=True)

@@ -1,8 +1,7 @@
-"""`mmperson doctor`: what is installed, what runs here, and whether the weights are whole."""
+"""`mmperson doctor`: installed versions, execution providers and the integrity of the weights."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -35,7 +34,7 @@ _EXTRAS = ("torch", "torchaudio", "torchvision", "transformers", "onnx")
 
 def doctor(
     bundle: Annotated[
-        str | None, typer.Option(help="Bundle to check; without it, every shipped one.")
+        str | None, typer.Option(help="Bundle to check; default: every shipped one.")
     ] = None,
 ) -> None:
     """Report versions, processors, providers and weights; exit code 3 if weights are unusable."""
@@ -48,7 +47,7 @@ def doctor(
     console.print(table)
     names = [bundle] if bundle is not None else shipped_bundles()
     if not names:
-        console.print("\nNo bundle came with this installation.")
+        console.print("\nThis installation has no bundle.")
     reports: dict[str, Callable[[Console], None]] = {
         name: partial(_report_bundle, name) for name in names
     }
@@ -58,8 +57,8 @@ def doctor(
             report(console)
         except BundleError as error:
             failed = True
-            told = f"[red]{type(error).__name__}[/]: {plain_lines(str(error))}"
-            console.print(f"\n[bold]{plain(name)}[/]  {told}")
+            message = f"[red]{type(error).__name__}[/]: {plain_lines(str(error))}"
+            console.print(f"\n[bold]{plain(name)}[/]  {message}")
     if failed:
         raise typer.Exit(BundleError.exit_code)
 
@@ -95,21 +94,18 @@ def _facts() -> dict[str, str]:
 
 
 def _ffmpeg_of_opencv() -> str:
-    """Return the versions of the second FFmpeg, which comes with OpenCV and reads no clip here."""
+    """Return the versions of OpenCV's own FFmpeg, which mmperson does not use."""
     import cv2
 
-    told = re.findall(r"((?:av|sw)\w+):\s+YES \(([\d.]+)\)", cv2.getBuildInformation())
-    return "  ".join(f"{name} {version}" for name, version in told) or "none"
+    found = re.findall(r"((?:av|sw)\w+):\s+YES \(([\d.]+)\)", cv2.getBuildInformation())
+    return "  ".join(f"{name} {version}" for name, version in found) or "none"
 
 
 def _versions(packages: tuple[str, ...]) -> str:
-    found = []
-    for name in packages:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "  ".join(found) or "not installed"
+    from mmperson.benchmark.environment import package_versions
+
+    found = package_versions(packages)
+    return "  ".join(f"{name} {version}" for name, version in found.items()) or "not installed"
 
 
 def _report_bundle(name: str, console: Console) -> None:

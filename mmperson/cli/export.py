@@ -1,4 +1,4 @@
-"""`mmperson export`: a training run to a bundle that scores clips without torch."""
+"""`mmperson export`: convert a training run to a bundle that scores clips without torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mmperson.cli.terminal import plain, stderr_console
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder made by 'mmperson train'.")],
-    out: Annotated[Path, typer.Option(help="Bundle folder to make; a bundle there is replaced.")],
-    data: Annotated[Path, typer.Option(help="Manifest whose rows hold the graphs to the network.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder; an existing bundle is replaced.")],
+    data: Annotated[Path, typer.Option(help="Manifest to compare the graphs with the network on.")],
     split: Annotated[
-        str, typer.Option(help="Rows that the bundle's quality is measured on.")
+        str, typer.Option(help="Rows to compare and measure the bundle's quality on.")
     ] = "validation",
     precision: Annotated[
         Literal["int8", "fp32", "fp16", "int8-static"],
         typer.Option(
-            help="int8: the text encoder's weights; int8-static: besides, the products of the "
-            "other encoders, calibrated on training rows; fp16: everything; fp32: as trained."
+            help="int8: weights of the text encoder; int8-static: also matrix products of other "
+            "encoders, calibrated on training rows; fp16: everything; fp32: as trained."
         ),
     ] = "int8",
 ) -> None:
-    """Export a run to ONNX, hold it to the network, and measure it."""
+    """Export a run to ONNX, check its parity with the network, and measure its quality."""
     import mmperson
 
     console = stderr_console()

@@ -1,4 +1,4 @@
-"""The right to add to a file of records, which one run at a time has."""
+"""An exclusive lock on a file of records."""
 
 from __future__ import annotations
 
@@ -11,36 +11,33 @@ from mmperson.errors import UsageError
 
 
 class FileLock:
-    """A lock on a file, which the system releases whatever ends this process.
+    """A lock on a file; the system releases it when the process ends.
 
-    The lock is on a file beside it, so that the file itself may be replaced; it goes in the end. A
-    file system without locks gives none.
+    It locks a temporary file next to ``out``, so that ``out`` can be replaced. On a file system
+    without locks it does nothing.
 
     Args:
-        out: The file. It goes in the end if it was not there before and is empty.
-
-    Attributes:
-        out: The file.
+        out: The file; on exit, an empty file that did not exist before is removed.
 
     Raises:
-        UsageError: Another run has it.
+        UsageError: Another process has the lock.
     """
 
     def __init__(self, out: Path) -> None:
-        import filelock  # Here: most runs need none.
+        import filelock  # Deferred: most runs need none.
 
         self.out = out
         self._is_new = not out.exists()
-        target = Path(os.path.realpath(out))  # a link and its file are one
+        target = Path(os.path.realpath(out))  # one lock for a link and its target
         self._lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout as error:
             raise UsageError(
                 f"--out {str(out)!r} is being written by another run.",
-                hint="Wait until that one has ended, or give another file.",
+                hint="Wait until it ends, or use another file.",
             ) from error
-        except OSError:  # no locks here
+        except OSError:  # the file system has no locks
             return
 
     def __enter__(self) -> Self:
@@ -51,6 +48,6 @@ class FileLock:
             if self._is_new and self.out.stat().st_size == 0:
                 self.out.unlink()
         if self._lock.is_locked:
-            with suppress(OSError):  # Windows, where releasing it removes it
+            with suppress(OSError):  # Windows removes it on release
                 os.unlink(self._lock.lock_file)
             self._lock.release()

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: the first one lets it finish what it has in hand."""
+"""Graceful interruption: the first signal lets a run finish its current clips."""
 
 from __future__ import annotations
 
@@ -13,58 +13,59 @@ from mmperson.cli.output import info
 if TYPE_CHECKING:
     from mmperson.schema import Prediction
 
-_BEFORE: Final[dict[signal.Signals, Any]] = {
+_DEFAULT_HANDLERS: Final[dict[signal.Signals, Any]] = {
     number: signal.default_int_handler if number.name == "SIGINT" else signal.SIG_DFL
     for number in signal.Signals
     if number.name in ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 }
-"""What is taken over, if it is as Python sets it: nohup, for one, has SIGHUP ignored."""
+"""Handlers that are replaced, if still Python's own: nohup, for example, ignores SIGHUP."""
 
 
 @dataclass
 class RunStatus:
-    """What became of the clips so far.
+    """Progress of a run.
 
     Attributes:
-        done: How many have a record.
-        failed: How many of these could not be scored.
-        asked: The signal that asked the run to end; 0 for none.
+        done: Number of records.
+        failed: Number of records with an error.
+        stop_signal: The signal that interrupted the run; 0 for none.
     """
 
     done: int = 0
     failed: int = 0
-    asked: int = 0
+    stop_signal: int = 0
 
 
 def count(records: Iterator[Prediction], status: RunStatus) -> Iterator[Prediction]:
-    """Pass records on and count them; a second signal ends them."""
+    """Count records; stop at a second signal."""
     try:
         for record in records:
             status.done += 1
             status.failed += record.error is not None
             yield record
     except KeyboardInterrupt:
-        status.asked = status.asked or signal.SIGINT
+        status.stop_signal = status.stop_signal or signal.SIGINT
 
 
 @contextmanager
 def interruptible(status: RunStatus) -> Iterator[None]:
-    """Let the first signal end the run after the clips in hand; the second one ends it at once."""
+    """Record the first signal in ``status``; raise ``KeyboardInterrupt`` at the second."""
 
-    def note(number: int, frame: object) -> None:
-        if status.asked:
+    def handle(number: int, frame: object) -> None:
+        if status.stop_signal:
             raise KeyboardInterrupt
-        status.asked = number
+        status.stop_signal = number
         if number == signal.SIGINT:
-            info("Finishing the clips in hand. Press Ctrl-C again to stop at once.")
+            info("Finishing the current clips. Press Ctrl-C again to stop immediately.")
         else:
-            info(f"{signal.Signals(number).name}: finishing the clips in hand; once more stops it.")
+            name = signal.Signals(number).name
+            info(f"{name}: finishing the current clips. Send it again to stop immediately.")
 
-    taken = [number for number, before in _BEFORE.items() if signal.getsignal(number) is before]
-    for number in taken:
-        signal.signal(number, note)
+    replaced = [n for n, default in _DEFAULT_HANDLERS.items() if signal.getsignal(n) is default]
+    for number in replaced:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, _BEFORE[number])
+        for number in replaced:
+            signal.signal(number, _DEFAULT_HANDLERS[number])

@@ -1,4 +1,4 @@
-"""Where records go: standard output, a file that is replaced, or a file of lines that grows."""
+"""Output of records: standard output, an atomically replaced file, or an appended file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _RECORDS: Final = "mmperson-records"
 
 
 class _WriteError(Exception):
-    """Records cannot be written; its cause is an ``OSError``."""
+    """Writing records failed; the cause is an ``OSError``."""
 
 
 def write(pieces: Iterable[str], stream: TextIO) -> None:
-    """Write piece by piece, so that nothing that was scored is held back."""
+    """Write and flush piece by piece."""
     for piece in pieces:
         with _writing():
             stream.write(piece)
@@ -33,7 +33,7 @@ def write(pieces: Iterable[str], stream: TextIO) -> None:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Tell failures of the output from those of anything else."""
+    """Distinguish errors of the output from other errors."""
     try:
         yield
     except OSError as error:
@@ -42,7 +42,7 @@ def _writing() -> Iterator[None]:
 
 @contextmanager
 def to_stdout() -> Iterator[TextIO]:
-    """Standard output that takes any name; a reader that goes away ends the run quietly."""
+    """Yield standard output that escapes invalid characters; a closed pipe exits quietly."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -59,40 +59,40 @@ def to_stdout() -> Iterator[TextIO]:
 
 
 def drop_stdout() -> None:
-    """Send what is still buffered nowhere, as Python would fail on it once more at its end."""
-    with suppress(OSError, ValueError):  # no real file
+    """Discard buffered output, on which Python would fail again at exit."""
+    with suppress(OSError, ValueError):  # not a real file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def replacing(out: Path, has_records: Callable[[], bool] = lambda: True) -> Iterator[TextIO]:
-    """Open a file beside ``out`` that takes its place when it is complete.
+    """Open a temporary file that replaces ``out`` on success.
 
     Args:
         out: The file.
-        has_records: Whether, in the end, anything is in it that is worth an earlier file's place.
+        has_records: Called at the end; if False, ``out`` is not replaced.
     """
-    is_special = out.exists() and not out.is_file()  # a pipe or a device has no place to take
+    is_special = out.exists() and not out.is_file()  # a pipe or device cannot be replaced
     target = Path(os.path.realpath(out))
-    unfinished = temp_path(target.with_name(_RECORDS))
+    temporary = temp_path(target.with_name(_RECORDS))
     try:
         with _writing():
             remove_stale(target.parent, _RECORDS)
-            file = _open(out if is_special else unfinished, "w")
+            file = _open(out if is_special else temporary, "w")
         with _closing(file):
             yield file
         if not is_special:
             with _writing():
                 if has_records():
-                    replace_file(unfinished, target)
+                    replace_file(temporary, target)
                 else:
-                    unfinished.unlink()
+                    temporary.unlink()
     except BaseException as error:
-        if unfinished.exists():
-            if unfinished.stat().st_size and has_records():
-                info(f"What was scored so far is in {_keep_unfinished(unfinished)}.")
+        if temporary.exists():
+            if temporary.stat().st_size and has_records():
+                info(f"The records so far are in {_keep_temporary(temporary)}.")
             else:
-                unfinished.unlink()
+                temporary.unlink()
         if isinstance(error, _WriteError):
             raise _usage_error(out, error) from error
         raise
@@ -100,7 +100,7 @@ def replacing(out: Path, has_records: Callable[[], bool] = lambda: True) -> Iter
 
 @contextmanager
 def appending(out: Path) -> Iterator[TextIO]:
-    """Open a file of lines at its end; a line that cannot be written whole is taken back."""
+    """Open a file for appending lines; on an error, remove a partial last line."""
     try:
         with _writing():
             file = _open(out, "a")
@@ -108,15 +108,15 @@ def appending(out: Path) -> Iterator[TextIO]:
             yield file
     except _WriteError as error:
         with suppress(OSError):
-            _cut_torn_line(out)
+            _truncate_partial_line(out)
         if out.exists() and out.stat().st_size:
-            info(f"What was scored so far is in {out}. The same command goes on from there.")
+            info(f"The records so far are in {out}. Rerun the command to resume.")
         raise _usage_error(out, error) from error
 
 
 @contextmanager
 def _closing(file: TextIO) -> Iterator[None]:
-    """Close a file; what fails then is no news if something has failed before."""
+    """Close a file; ignore errors of closing after another error."""
     try:
         yield
     except BaseException:
@@ -127,8 +127,8 @@ def _closing(file: TextIO) -> Iterator[None]:
         file.close()
 
 
-def _cut_torn_line(out: Path) -> None:
-    """Shorten a file to its last whole line."""
+def _truncate_partial_line(out: Path) -> None:
+    """Truncate a file after its last complete line."""
     with out.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - (1 << 20)))
@@ -136,13 +136,13 @@ def _cut_torn_line(out: Path) -> None:
         file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
 
-def _keep_unfinished(unfinished: Path) -> Path:
-    """Give a file that people are told of a name that no later run sweeps away."""
-    kept = unfinished.with_name(f".mmperson-{secrets.token_hex(4)}.tmp")
+def _keep_temporary(temporary: Path) -> Path:
+    """Rename a temporary file so that later runs do not remove it."""
+    permanent = temporary.with_name(f".mmperson-{secrets.token_hex(4)}.tmp")
     try:
-        return unfinished.rename(kept)
+        return temporary.rename(permanent)
     except OSError:
-        return unfinished
+        return temporary
 
 
 def _open(path: Path, mode: Literal["a", "w"]) -> TextIO:
@@ -152,12 +152,16 @@ def _open(path: Path, mode: Literal["a", "w"]) -> TextIO:
 def _usage_error(out: Path, error: _WriteError) -> UsageError:
     return UsageError(
         f"--out {str(out)!r} cannot be written: {error.__cause__}.",
-        hint="Give a file in a folder that you may write to and that has space.",
+        hint="Use a writable folder with free space.",
     )
 
 
 def check_output_path(out: Path, clips: Sequence[str], transcript: Path | None) -> None:
-    """Refuse what cannot be written, or what would be lost or misread."""
+    """Check that ``out`` is writable, and neither an input nor the transcript of a clip.
+
+    Raises:
+        UsageError: It is not.
+    """
     from mmperson.media.transcripts.transcript import SUFFIXES
 
     try:
@@ -166,37 +170,33 @@ def check_output_path(out: Path, clips: Sequence[str], transcript: Path | None) 
         pass
     except OSError as error:
         raise UsageError(
-            f"--out {str(out)!r} cannot be written: {error}.", hint="Give another file."
+            f"--out {str(out)!r} cannot be written: {error}.", hint="Use another file."
         ) from error
     if os.path.isdir(out):
-        raise UsageError(f"--out {str(out)!r} is a folder.", hint="Give a file in it.")
+        raise UsageError(f"--out {str(out)!r} is a folder.", hint="Use a file in it.")
     if not os.path.isdir(out.parent):
-        raise UsageError(f"--out {str(out)!r}: there is no such folder.", hint="Make it first.")
+        raise UsageError(f"--out {str(out)!r}: there is no such folder.", hint="Create it first.")
     if os.path.exists(out) and not os.access(out, os.W_OK):
-        raise UsageError(f"--out {str(out)!r} may not be written.", hint="Give another file.")
-    for given in [*map(Path, clips), transcript]:
-        if given is not None and _is_same(out, given):
-            raise UsageError(
-                f"--out {str(out)!r} is one of the inputs and would be lost.",
-                hint="Give another file.",
-            )
+        raise UsageError(f"--out {str(out)!r} is not writable.", hint="Use another file.")
+    for path in [*map(Path, clips), transcript]:
+        if path is not None and _is_same(out, path):
+            raise UsageError(f"--out {str(out)!r} is one of the inputs.", hint="Use another file.")
     for clip in map(Path, clips):
         if any(_is_same(out, clip.parent / f"{clip.stem}{suffix}") for suffix in SUFFIXES):
             raise UsageError(
-                f"--out {str(out)!r} has the name of the transcript of {str(clip)!r}, and would be "
-                "read as that from then on.",
-                hint="Give another file.",
+                f"--out {str(out)!r} has the name of the transcript of {str(clip)!r}.",
+                hint="Use another file.",
             )
 
 
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there
+    except OSError:  # one of them does not exist
         return os.path.realpath(one) == os.path.realpath(other)
 
 
 def info(message: str) -> None:
-    """Print a line for people, unless their terminal has gone."""
+    """Print a message to stderr; ignore a closed terminal."""
     with suppress(OSError):
         stderr_console().print(message, markup=False)

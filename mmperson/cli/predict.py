@@ -1,4 +1,4 @@
-"""`mmperson predict`: clips to records."""
+"""`mmperson predict`: score clips."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 
 class ClipCommand(TyperCommand):
-    """A command whose arguments are file names, which may begin with a dash."""
+    """A command whose arguments are file names, which may start with a dash."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse arguments; an unknown option may have been meant as a clip."""
+        """Parse arguments; explain file names that look like unknown options."""
         try:
             return super().parse_args(ctx, args)
         except _BadCall as error:
             if hasattr(error, "option_name"):
-                error.message += " A clip whose name begins with '-' goes behind ' -- '."
+                error.message += " Put clips whose name starts with '-' after ' -- '."
             raise
 
 
-# typer brings its own click since 0.20 or so; this is the base of its errors in either case.
+# The base of click's errors; recent versions of typer bundle their own click.
 _BadCall: Any = typer.BadParameter.__base__
 
 
@@ -55,8 +55,8 @@ def predict(
     transcript: Annotated[
         Path | None,
         typer.Option(
-            help="What is said: .txt, .srt, .vtt or .json. Without it, the file beside the clip "
-            "that has its name. For one clip only."
+            help="Transcript: .txt, .srt, .vtt or .json; default: the file next to the clip with "
+            "its name. For one clip only."
         ),
     ] = None,
     bundle: Annotated[
@@ -69,61 +69,58 @@ def predict(
     decode: Annotated[
         Literal["exact", "fast", "key"],
         typer.Option(
-            help="Which frames of a video are decoded: all that are needed, those that others "
-            "refer to, or keyframes alone."
+            help="Which frames of a video are decoded: all necessary ones, reference frames only, "
+            "or keyframes only."
         ),
     ] = "exact",
     windows: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Score windows of this length, in one pass and flat memory; a record each.",
+            help="Score windows of this length, one record each, in one pass with constant memory.",
         ),
     ] = None,
     step: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="From the start of a window to that of the next; without it, they follow each "
-            "other.",
+            help="Time between window starts; default: the window length.",
         ),
     ] = None,
     format: Annotated[
         Format | None,
         typer.Option(
-            help="text is for people and the default on a terminal. json, the default elsewhere, "
-            "is one record for one clip and a list for several. A file that ends in .jsonl or "
-            ".csv gets that."
+            help="Default: text on a terminal, jsonl or csv for a file with that extension, else "
+            "json. json is one record for one clip and a list for several."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File for the records, not stdout. A file of JSON lines grows, and a second run "
-            "skips the clips in it."
+            help="File for the records instead of stdout. A JSON lines file is appended to, and a "
+            "second run skips the clips in it."
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes that score side by side. One per processor for several clips; 0, for "
-            "none but this one, is the default for a single clip."
+            help="Worker processes; 0 scores in this process. Default: one per processor for "
+            "several clips, 0 for a single clip."
         ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Time that a clip may take in a worker: 300."),
+        typer.Option(metavar="SECONDS", help="Timeout per clip in a worker: 300."),
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(metavar="MB", help="Memory that a clip may take in a worker, on Linux: 2048."),
+        typer.Option(metavar="MB", help="Memory limit per clip in a worker on Linux: 2048."),
     ] = None,
 ) -> None:
-    """Score clips: apparent Big Five, as observers would rate the person who speaks.
+    """Score clips: the apparent Big Five of the speaker, as observers would rate them.
 
-    Exit code 0: every clip was scored. 1: some were not, and their records say why. 130: Ctrl-C,
-    143: SIGTERM, 129: SIGHUP; the clips in hand were finished, and the records of what was scored
-    are written.
+    Exit code 0: every clip was scored. 1: some clips failed; their records have the error.
+    Interrupted, 130: Ctrl-C, 143: SIGTERM, 129: SIGHUP; the finished records are written.
     """
     from mmperson.pool.worker import SINGLE_THREAD_ENV
 
@@ -132,8 +129,8 @@ def predict(
 
     clips = expand_folders(clips)
     if transcript is not None and len(clips) > 1:
-        raise UsageError(f"--transcript belongs to one clip; {len(clips)} were given.")
-    _check_windows(windows, step, len(clips), bounded=bool(workers or timeout or memory))
+        raise UsageError(f"--transcript is for one clip; there are {len(clips)}.")
+    _check_windows(windows, step, len(clips), uses_workers=bool(workers or timeout or memory))
     if out is not None:
         check_output_path(out, clips, transcript)
     elif sys.stdout is None:
@@ -148,39 +145,39 @@ def predict(
     form = format or _form_for(out)
     several = len(clips) > 1 or windows is not None
     is_file = out is not None and (out.is_file() or not out.exists())
-    grows = is_file and form == "jsonl" and windows is None
+    appends = is_file and form == "jsonl" and windows is None
     others = opened.info.targets[len(TRAITS) :]
     status = RunStatus()
     work = ScoringWorkload(opened, provider, decode)
-    with ExitStack() as held:
-        if out is not None and grows:
-            held.enter_context(FileLock(out))
+    with ExitStack() as stack:
+        if out is not None and appends:
+            stack.enter_context(FileLock(out))
             clips = _resume(out, work, clips, transcript)
         if windows is None:
             words = None if transcript is None else str(transcript)
-            upcoming = itertools.takewhile(lambda _: not status.asked, clips)
-            jobs = (Job(clip, words) for clip in upcoming)
-            records = score_jobs(work, jobs, limits, ordered=not grows)
+            pending = itertools.takewhile(lambda _: not status.stop_signal, clips)
+            jobs = (Job(clip, words) for clip in pending)
+            records = score_jobs(work, jobs, limits, ordered=not appends)
         else:
             predictor = Predictor(opened, provider=provider, decode=decode)
             parts = predictor.predict_windows(clips[0], transcript, window_s=windows, step_s=step)
-            records = itertools.takewhile(lambda _: not status.asked, parts)
+            records = itertools.takewhile(lambda _: not status.stop_signal, parts)
         if out is None:
-            outlet = to_stdout()
+            output = to_stdout()
         else:
-            outlet = appending(out) if grows else replacing(out, lambda: status.done > 0)
-        with interruptible(status), outlet as stream:
+            output = appending(out) if appends else replacing(out, lambda: status.done > 0)
+        with interruptible(status), output as stream:
             counted = count(records, status)
             write(render(counted, form, stream, several=several, others=others), stream)
-    if out is not None and (status.done or not status.asked):
+    if out is not None and (status.done or not status.stop_signal):
         info(f"Wrote {out}.")
     if status.failed:
         kind = "clips" if windows is None else "windows"
         info(f"{status.failed} of {status.done} {kind} could not be scored.")
-    if status.asked:
-        left = f"{len(clips) - status.done} of {len(clips)} clips are left"
-        info(f"Interrupted: {left if windows is None else 'the rest of the recording is left'}.")
-        raise typer.Exit(128 + status.asked)
+    if status.stop_signal:
+        remaining = f"{len(clips) - status.done} of {len(clips)} clips remain"
+        info(f"Interrupted: {remaining if windows is None else 'the recording is incomplete'}.")
+        raise typer.Exit(128 + status.stop_signal)
     if status.failed:
         raise typer.Exit(1)
 
@@ -188,7 +185,7 @@ def predict(
 def _resume(
     out: Path, work: ScoringWorkload, clips: list[str], transcript: Path | None
 ) -> list[str]:
-    """Return the clips that a file of lines has no record of."""
+    """Return the clips without a record in a JSON lines file."""
     from mmperson.inference.fingerprint import fingerprint
     from mmperson.inference.resume import remaining_clips
 
@@ -198,32 +195,32 @@ def _resume(
     seen = {clip: fingerprint(work.bundle, clip, transcript, how) for clip in clips}
     remaining = remaining_clips(out, clips, seen)
     if len(remaining) < len(clips):
-        info(f"{len(clips) - len(remaining)} of {len(clips)} clips are in {out} already.")
+        info(f"{len(clips) - len(remaining)} of {len(clips)} clips are already in {out}.")
     return remaining
 
 
 def _check_windows(
-    window_s: float | None, step_s: float | None, clips: int, *, bounded: bool
+    window_s: float | None, step_s: float | None, clips: int, *, uses_workers: bool
 ) -> None:
-    """Refuse windows that cannot be."""
+    """Check the window flags."""
     from mmperson.media.windows import check_windows
 
     if window_s is None:
         if step_s is not None:
-            raise UsageError("--step belongs to --windows.", hint="Give --windows SECONDS.")
+            raise UsageError("--step needs --windows.", hint="Add --windows SECONDS.")
         return
     check_windows(window_s, window_s if step_s is None else step_s)
     if clips > 1:
-        raise UsageError(f"--windows belongs to one recording; {clips} were given.")
-    if bounded:
+        raise UsageError(f"--windows is for one recording; there are {clips}.")
+    if uses_workers:
         raise UsageError(
             "--windows scores a recording in this process.",
-            hint="Leave out --workers, --timeout and --memory.",
+            hint="Omit --workers, --timeout and --memory.",
         )
 
 
 def _form_for(out: Path | None) -> Format:
-    """Return the format that a file's name asks for, or that suits standard output."""
+    """Return the default format of a file or of standard output."""
     if out is None:
         return "text" if sys.stdout.isatty() else "json"
     forms: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv"}
@@ -233,16 +230,16 @@ def _form_for(out: Path | None) -> Format:
 def _worker_limits(
     clips: int, workers: int | None, timeout_s: float | None, memory_mb: float | None
 ) -> WorkerLimits | None:
-    """Return what workers may cost; None if the clips are scored in this process."""
+    """Return the limits of workers; None to score in this process."""
     from mmperson.pool.worker import limits_memory
     from mmperson.pool.worker_pool import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, WorkerLimits
 
     if workers == 0 and (timeout_s is not None or memory_mb is not None):
-        raise UsageError("--timeout and --memory are for workers, and --workers is 0.")
+        raise UsageError("--timeout and --memory need workers, but --workers is 0.")
     if workers == 0 or (clips == 1 and workers is timeout_s is memory_mb is None):
         return None
     if memory_mb is not None and not limits_memory():
-        info("This system keeps no process within a limit of memory: --memory does nothing.")
+        info("This system cannot limit the memory of a process: --memory has no effect.")
     return WorkerLimits(
         workers,
         DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for people at a terminal."""
+"""A progress bar on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmperson.cli.terminal import stderr_console
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function to be called with (items done, items in all); the bar goes in the end."""
+    """Yield a function to call with (items done, total items)."""
     console = stderr_console()
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(

@@ -1,4 +1,4 @@
-"""Records as text for people, JSON, JSON lines or CSV, piece by piece as they come."""
+"""Render records as text, JSON, JSON lines or CSV, one by one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DISCLAIMER = "Apparent impressions by observers: no diagnosis, not for decision
 
 
 Format = Literal["text", "json", "jsonl", "csv"]
-"""How records are written."""
+"""Output format of records."""
 
 
 def render(
@@ -34,14 +34,14 @@ def render(
     several: bool,
     others: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield what is to be written for each record as soon as the record is there.
+    """Yield the text of each record as soon as the record arrives.
 
     Args:
-        records: The records, which may come one by one.
-        form: How they are written.
-        stream: Where it will go; text has colours if that is a terminal.
-        several: Whether JSON is a list of records, or a single one.
-        others: Names of scores beyond the traits; CSV has a column for each.
+        records: The records.
+        form: Output format.
+        stream: Destination; text has colours if it is a terminal.
+        several: Whether JSON is a list of records or a single one.
+        others: Names of scores other than the traits, which become CSV columns.
     """
     match form:
         case "text":
@@ -51,14 +51,14 @@ def render(
         case "jsonl":
             yield from (json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
         case "csv":
-            shown = visible if stream.isatty() else str  # a file keeps names as they are
+            escape = visible if stream.isatty() else str  # a file keeps names unchanged
             head = [*_COLUMNS, "warnings", "error", "start_s", "end_s", *others]
-            yield _line(head, shown)
-            yield from (_line(_cells(record.to_dict(), others), shown) for record in records)
+            yield _line(head, escape)
+            yield from (_line(_cells(record.to_dict(), others), escape) for record in records)
 
 
 def _json(records: Iterable[Prediction], *, several: bool) -> Iterator[str]:
-    """Indent records, as items of a list if there are several."""
+    """Yield indented JSON, as a list for several records."""
     before = "[\n"
     for record in records:
         piece = json.dumps(record.to_dict(), indent=2, allow_nan=False)
@@ -68,11 +68,11 @@ def _json(records: Iterable[Prediction], *, several: bool) -> Iterator[str]:
         yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _line(cells: Iterable[Any], shown: Callable[[str], str]) -> str:
+def _line(cells: Iterable[Any], escape: Callable[[str], str]) -> str:
     text = io.StringIO()
-    written = (shown(cell) if isinstance(cell, str) else cell for cell in cells)
-    # The end of a line decides what is quoted: with "\n" alone, "\r" would begin a row of its own.
-    csv.writer(text, lineterminator="\r\n").writerow(written)
+    escaped = (escape(cell) if isinstance(cell, str) else cell for cell in cells)
+    # The line terminator decides what is quoted: with "\n" only, "\r" would start a new row.
+    csv.writer(text, lineterminator="\r\n").writerow(escaped)
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
@@ -80,27 +80,28 @@ def _cells(row: dict[str, Any], others: Sequence[str]) -> list[Any]:
     scores = row["scores"] or dict.fromkeys(TRAITS)
     uses = [row["modalities"][name]["use"] for name in ("video", "audio", "text")]
     facts = [row["neuroticism"], *uses, row["duration_s"], row["model"]]
-    told = [" ".join(row["warnings"]), row["error"] and row["error"]["message"]]
-    told += [row["start_s"], row["end_s"]]
+    messages = [" ".join(row["warnings"]), row["error"] and row["error"]["message"]]
+    times = [row["start_s"], row["end_s"]]
     more = [row["other_scores"].get(name) for name in others]
-    return [_no_formula(row["clip"]), *(scores[trait] for trait in TRAITS), *facts, *told, *more]
+    traits = (scores[trait] for trait in TRAITS)
+    return [_no_formula(row["clip"]), *traits, *facts, *messages, *times, *more]
 
 
 def _no_formula(clip: str) -> str:
-    """Return a path of the same file that no spreadsheet takes for something to compute."""
+    """Return a path of the same file that a spreadsheet does not treat as a formula."""
     return f"./{clip}" if clip.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else clip
 
 
 def _text(records: Iterable[Prediction], console: Console) -> Iterator[str]:
-    """Draw a bar per trait, or a line per window of a recording, for people."""
-    told: set[str] = set()
+    """Yield a bar per trait of a clip, or a line per window of a recording."""
+    printed: set[str] = set()
     is_first = True
     for record in records:
         with console.capture() as drawn:
             if record.start_s is None:
                 _draw(record, console)
             else:
-                _draw_window(record, console, told, is_first=is_first)
+                _draw_window(record, console, printed, is_first=is_first)
         is_first = False
         yield drawn.get()
     with console.capture() as drawn:
@@ -122,25 +123,27 @@ def _draw(record: Prediction, console: Console) -> None:
     for name, score in record.other_scores.items():
         console.print(f"  {plain(name):<44} {score:.2f}")
     uses = record.modalities.model_dump()
-    told = "  ".join(f"{name} {use['use']}" for name, use in uses.items())
+    used = "  ".join(f"{name} {use['use']}" for name, use in uses.items())
     took = f"{record.timing_ms['total']:.0f} ms"
-    console.print(f"  [dim]{told}  ·  {plain(record.model)}  ·  {took}[/]")
+    console.print(f"  [dim]{used}  ·  {plain(record.model)}  ·  {took}[/]")
     for warning in record.warnings:
         console.print(f"  [yellow]{plain(warning)}[/]")
 
 
-def _draw_window(record: Prediction, console: Console, told: set[str], *, is_first: bool) -> None:
-    """Draw a line; what one window has been warned of is not said again."""
+def _draw_window(
+    record: Prediction, console: Console, printed: set[str], *, is_first: bool
+) -> None:
+    """Draw a line, and warnings that were not printed before."""
     if is_first:
         length = "" if record.duration_s is None else f"  {record.duration_s:.1f} s"
         console.print(f"\n[bold]{plain(record.clip)}[/]{length}  [dim]{plain(record.model)}[/]")
         heads = " ".join(f"{name:>10}" for name in _SHORT)
         console.print(f"[dim]{'seconds':>17} {heads}[/]")
     scores = {} if record.scores is None else record.scores.model_dump()
-    shown = " ".join(f"{score:10.2f}" for score in scores.values()) or "  [red]not scored[/]"
-    console.print(f"[dim]{record.start_s:8.1f} {record.end_s:8.1f}[/] {shown}")
+    columns = " ".join(f"{score:10.2f}" for score in scores.values()) or "  [red]not scored[/]"
+    console.print(f"[dim]{record.start_s:8.1f} {record.end_s:8.1f}[/] {columns}")
     failure = [] if record.error is None else [record.error.message]
     for words in (*failure, *record.warnings):
-        if words not in told:
-            told.add(words)
+        if words not in printed:
+            printed.add(words)
             console.print(f"  [yellow]{plain(words)}[/]")

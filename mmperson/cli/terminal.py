@@ -1,4 +1,4 @@
-"""Text that others wrote, made safe to print: a terminal obeys some characters."""
+"""Escape untrusted text for the terminal, and the console for messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.markup import escape
 
 
 def visible(text: str) -> str:
-    r"""Return text whose control and format characters are shown, not obeyed.
+    r"""Escape control and format characters.
 
     >>> visible("clear\x1b[2J")
     'clear\\x1b[2J'
@@ -16,15 +16,15 @@ def visible(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text as ``visible`` does, for rich: nothing in it is markup."""
+    """Escape text as ``visible``, and rich markup."""
     return escape(visible(text))
 
 
 def plain_lines(text: str) -> str:
-    """Return text as ``plain`` does, except that its lines stay lines."""
+    """Escape text as ``plain``, but keep line breaks."""
     return "\n".join(map(plain, text.split("\n")))
 
 
 def stderr_console(*, quiet: bool = False) -> Console:
-    """Return where messages for people go, in lines as long as they are."""
+    """Return the console for messages, without line wrapping."""
     return Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)

@@ -1,4 +1,4 @@
-"""`mmperson train`: a recipe to a run folder."""
+"""`mmperson train`: train a recipe into a run folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def train(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="Recipe, a YAML file.")],
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; an interrupted run goes on.")
+        Path | None, typer.Option(help="Run folder; an interrupted run resumes.")
     ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")
     ] = False,
 ) -> None:
-    """Train a recipe. Every key can be changed by a flag, such as --optim.lr 1e-4."""
+    """Train a recipe. Flags override its keys, such as --optim.lr 1e-4."""
     from mmperson.config import load_recipe
 
     recipe = load_recipe(config, parse_overrides(context.args))
@@ -32,10 +32,10 @@ def train(
         sys.stdout.write(recipe.to_yaml())
         return
     if out is None:
-        raise UsageError("Say where the run goes: --out RUN.")
+        raise UsageError("The run folder is missing.", hint="Add --out RUN.")
     from mmperson.api import train as train_recipe
 
-    # Under torchrun every process runs this command, and one of them prints.
+    # Under torchrun every process runs this command; only rank 0 prints.
     console = stderr_console(quiet=os.environ.get("RANK", "0") != "0")
     console.print(
         f"Training [bold]{plain(recipe.name)}[/] into {plain(str(out))}; seed {recipe.seed}."
@@ -52,7 +52,7 @@ def train(
 
     result = train_recipe(recipe, out, on_epoch=on_epoch, on_note=on_note)
     chosen = "the last epoch" if result.best is None else f"selection metric {result.best:.4f}"
-    console.print(f"Learned from {result.train_rows} rows; kept {chosen}.")
+    console.print(f"Trained on {result.train_rows} rows; kept {chosen}.")
     console.print(f"Wrote {plain(str(result.run))}.")
     console.print(f"Next: mmperson export {plain(str(result.run))} --out BUNDLE --data MANIFEST")
 
@@ -61,7 +61,7 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
     """Read ``--section.key value`` and ``--section.key=value`` flags.
 
     Raises:
-        UsageError: A word is no flag, or a flag has no value.
+        UsageError: An argument is not a flag, or a flag has no value.
     """
     overrides: dict[str, str] = {}
     words = iter(arguments)

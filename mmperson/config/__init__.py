@@ -1,4 +1,4 @@
-"""Recipes: what a training run is made of, and the YAML file that says so."""
+"""Training recipes and their YAML files."""
 
 from mmperson.config.encoders import (
     AudioConfig,

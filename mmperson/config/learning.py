@@ -1,4 +1,4 @@
-"""What a recipe learns from and how: data, loss, optimiser, augmentation, run."""
+"""Data, augmentation, loss, teacher, optimizer and run settings of a recipe."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ from mmperson.traits import TRAITS
 
 
 class DataConfig(Section):
-    """Which rows are trained on, and which choose the best epoch.
+    """Training and selection rows.
 
     Attributes:
-        manifest: Parquet file made by ``mmperson data import``.
-        train_split: Split that is trained on.
-        folds: Source-disjoint folds that the training split is cut into when ``held_out`` is given,
-            or for an ensemble.
-        held_out: Fold of the training split that is left out and selected on; None trains on all
-            rows.
-        select_split: Split to select on instead, never the test split; None with no ``held_out``
-            keeps the last epoch.
-        ensemble: Train a network for every fold, each with this fold held out; their mean scores.
-        targets: What is learned: the five traits, or they and extra columns of the manifest.
-        groups: Extra column of the manifest within which clips are ranked, such as the question
-            that they answer.
-        labels: How targets are warped for training; scores are warped back. ``robust`` divides by
-            the interquartile range, ``rank`` and ``yeo_johnson`` make them about normal.
+        manifest: Parquet file of ``mmperson data import``.
+        train_split: Split to train on.
+        folds: Number of source-disjoint folds of the training split, for ``held_out`` or an
+            ensemble.
+        held_out: Fold of the training split to hold out and select on; None trains on all rows.
+        select_split: Split to select on instead; None without ``held_out`` keeps the last epoch.
+        ensemble: Train one network per held-out fold, and average their scores.
+        targets: The five traits, optionally followed by extra columns of the manifest.
+        groups: Extra column of the manifest to rank clips within, such as the interview question.
+        labels: Transform of the targets for training, inverted for scores. ``robust`` divides by
+            the interquartile range; ``rank`` and ``yeo_johnson`` make them approximately normal.
     """
 
     manifest: Path
@@ -51,7 +48,7 @@ class DataConfig(Section):
         if self.targets[: len(TRAITS)] != TRAITS:
             raise ValueError(f"targets must begin with {', '.join(TRAITS)}")
         if self.held_out is not None and self.select_split is not None:
-            raise ValueError("give held_out or select_split, not both")
+            raise ValueError("set held_out or select_split, not both")
         if self.ensemble and (self.held_out is not None or self.select_split is not None):
             raise ValueError("an ensemble holds out each fold in turn: set held_out and "
                              "select_split to null")  # fmt: skip
@@ -61,16 +58,16 @@ class DataConfig(Section):
 
 
 class AugmentConfig(Section):
-    """How training clips are changed at random, anew in every epoch.
+    """Random augmentation of training clips, per epoch.
 
     Attributes:
-        flip: Chance that a clip is mirrored.
-        crop: Smallest share of the frame that a random crop keeps; 1 keeps all of it.
+        flip: Probability of mirroring a clip.
+        crop: Smallest share of the frame in a random crop; 1 for no crop.
         light: Largest relative change of brightness and contrast.
-        frames: Frames that are drawn from those of the clip; None takes all.
-        gain_db: Largest change of the sound's level, in decibels.
-        noise: Noise on the sound, as a share of its own deviation.
-        seconds: Length of the part that is drawn from the sound; None takes all.
+        frames: Number of frames to sample from those of the clip; None for all.
+        gain_db: Largest change of the audio level, in decibels.
+        noise: Noise on the audio, relative to its standard deviation.
+        seconds: Length of a random audio crop; None for all.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -83,16 +80,17 @@ class AugmentConfig(Section):
 
 
 class LossConfig(Section):
-    """What is minimised.
+    """The loss.
 
     Attributes:
         name: Registered loss.
-        beta: Width of the quadratic zone of ``smooth_l1`` and ``huber``, and the difference that
-            the ranking loss counts in; in units of the labels that are trained on.
+        beta: Width of the quadratic zone of ``smooth_l1`` and ``huber``, and unit of the ranking
+            loss; in units of the transformed labels.
         soft_weight: Share of the teacher's scores in the target, 0 to 1.
         ranking_weight: Weight of the pairwise logistic ranking loss within ``data.groups``.
-        spread_weight: Weight of the squared difference of the batch's spread of scores and targets.
-        target_weights: Weight of each target; None weighs them alike.
+        spread_weight: Weight of the squared difference between the batch standard deviations of
+            scores and targets.
+        target_weights: Weight of each target; None for equal weights.
     """
 
     name: Literal["smooth_l1", "mse", "mae", "huber", "ccc"] = "smooth_l1"
@@ -104,28 +102,28 @@ class LossConfig(Section):
 
     @property
     def compares(self) -> bool:
-        """Whether clips are compared with each other, so that a batch cannot be cut into parts."""
+        """Whether the loss compares clips of a batch, which then cannot be split."""
         return self.name == "ccc" or self.ranking_weight > 0 or self.spread_weight > 0
 
     @model_validator(mode="after")
     def _weighs_something(self) -> LossConfig:
         weights = self.target_weights
         if weights is not None and (min(weights, default=0) < 0 or sum(weights) <= 0):
-            raise ValueError("target_weights must be 0 or more, and not all of them 0")
+            raise ValueError("target_weights must be 0 or more, and not all 0")
         return self
 
 
 class TeacherConfig(Section):
-    """A Gaussian process on clip-level features that the network learns as a function.
+    """A Gaussian process on clip-level features, which is distilled into the network.
 
     Attributes:
-        steps: Gradient steps on its kernel's hyper-parameters.
-        sources: Source videos drawn for each step.
-        unseen_weight: Share of the leave-one-source-out error in what is minimised; the rest is the
+        steps: Gradient steps on the kernel's hyper-parameters.
+        sources: Source videos sampled per step.
+        unseen_weight: Share of the leave-one-source-out error in the objective; the rest is the
             leave-one-clip-out error.
-        mixed: Share of the rows whose sound is mixed with that of a similar clip in an epoch.
-        swapped: Share of the rows that get the sound of any other clip.
-        jitter: Noise on changed sounds, in standard deviations of the descriptors.
+        mixed: Share of the rows per epoch whose audio is mixed with that of a similar clip.
+        swapped: Share of the rows per epoch that get the audio of a random clip.
+        jitter: Noise on changed audio, in standard deviations of the descriptors.
     """
 
     steps: int = Field(60, ge=0)
@@ -140,18 +138,18 @@ class OptimConfig(Section):
     """AdamW, its schedule and the length of the training.
 
     Attributes:
-        lr: Highest learning rate.
-        encoder_lr: Highest learning rate of pretrained encoders.
+        lr: Peak learning rate.
+        encoder_lr: Peak learning rate of pretrained encoders.
         weight_decay: Decoupled weight decay, not applied to biases and norms.
-        epochs: Passes over the training rows.
+        epochs: Number of epochs.
         batch_size: Clips per step, over all processes.
-        accumulate: Parts that a step's clips are run in, to save memory; the step stays the same.
-        schedule: How the rate falls: ``cosine``, half a cosine down to zero at the last step, or
-            ``plateau``, by a fifth whenever the selection metric has not got better for a while.
-        warmup: Share of the steps in which the rate rises.
+        accumulate: Gradient accumulation: number of parts of a step, with the same result.
+        schedule: ``cosine`` decays to zero at the last step; ``plateau`` decays by a fifth when the
+            selection metric stops improving.
+        warmup: Share of the steps for linear warm-up.
         clip_norm: Largest gradient norm.
-        ema_decay: Decay of the moving average of the weights; None uses the weights themselves.
-        patience: Epochs without a better selection metric before training stops; None runs through.
+        ema_decay: Decay of the moving average of the weights; None for no average.
+        patience: Epochs without improvement before early stopping; None for no early stopping.
         precision: ``fp32``, or ``bf16`` autocast.
     """
 
@@ -170,18 +168,18 @@ class OptimConfig(Section):
 
 
 class RunConfig(Section):
-    """How the run is done.
+    """Settings of the run.
 
     Attributes:
-        select_metric: Metric of the selection rows that the best epoch maximises; ``last`` keeps
-            the last epoch, so that the selection rows stay unseen.
-        checkpoint_steps: Steps between checkpoints; an epoch's end always makes one.
-        threads: CPU threads; None leaves the choice to torch.
+        select_metric: Metric on the selection rows that selects the best epoch; ``last`` keeps the
+            last epoch, without selection.
+        checkpoint_steps: Steps between checkpoints; every epoch also ends with one.
+        threads: CPU threads; None for torch's default.
         device: ``cpu`` or ``cuda``.
-        workers: Processes that decode and prepare clips; 0 does it in the training process.
-        cache: Folder of decoded and encoded clips that several runs share; None keeps them in the
-            run folder.
-        online: Whether pretrained weights may be fetched from the hub.
+        workers: Data loading processes; 0 loads in the training process.
+        cache: Folder of decoded and encoded clips, which several runs can share; None for the run
+            folder.
+        online: Whether pretrained weights may be downloaded from the hub.
     """
 
     select_metric: Literal["accuracy", "r2", "pcc", "ccc", "last"] = "r2"

@@ -1,8 +1,7 @@
-"""One recipe: one flat, complete YAML file, checked strictly.
+"""Load a recipe from a YAML file, with strict checks.
 
-Defaults < YAML < dotted flags (``--optim.lr 1e-4``). Unknown keys are errors that name the nearest
-key. The resolved recipe is printed, saved in the run folder and embedded in the checkpoint and the
-bundle.
+Dotted flags (``--optim.lr 1e-4``) override YAML, which overrides defaults. An unknown key is an
+error that suggests the nearest key.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from mmperson.errors import ConfigError, did_you_mean
 
 MAX_RECIPE_BYTES = 256 * 1024
 MAX_PROBLEMS = 10
-"""How many wrong keys and values one message names."""
+"""Wrong keys and values that one message lists."""
 _LONGEST_KEY = 60
 
 
@@ -34,14 +33,14 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
         overrides: Dotted key to YAML value, for example ``{"optim.lr": "1e-4"}``.
 
     Returns:
-        The complete, checked recipe.
+        The resolved recipe.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value is wrong.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise ConfigError(f"The recipe {str(path)!r} is no file.")
+        raise ConfigError(f"The recipe {str(path)!r} is not a file.")
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_RECIPE_BYTES + 1)
@@ -91,7 +90,7 @@ def _override(content: dict[str, Any], dotted: str, value: str) -> None:
 
 
 def _number_or_value(value: str) -> Any:
-    # YAML 1.1 reads 1e-4 as text; people mean the number.
+    # YAML 1.1 reads 1e-4 as text.
     try:
         return float(value) if "e" in value.lower() else read_yaml(value)
     except ValueError:
@@ -119,10 +118,7 @@ def _short(key: str) -> str:
 
 
 def _follow(location: Sequence[Any]) -> tuple[list[str], type[Section]]:
-    """Return the keys of a location, and the last section on its way.
-
-    Pydantic's locations also hold the name of the chosen component, which is no key.
-    """
+    """Return the keys of a pydantic location without component names, and the last section."""
     keys: list[str] = []
     section: type[Section] = Recipe
     choices: dict[str, type[Section]] = {}
@@ -132,10 +128,10 @@ def _follow(location: Sequence[Any]) -> tuple[list[str], type[Section]]:
             continue
         keys.append(part)
         if part in section.model_fields:
-            found = _sections_in(section.model_fields[part].annotation)
-            if len(found) == 1:
-                section = found[0]
-            choices = {s.model_fields["name"].default: s for s in found if len(found) > 1}
+            nested = _sections_in(section.model_fields[part].annotation)
+            if len(nested) == 1:
+                section = nested[0]
+            choices = {s.model_fields["name"].default: s for s in nested if len(nested) > 1}
     return keys, section
 
 

@@ -1,4 +1,4 @@
-"""One recipe: everything that a training run is made of."""
+"""The recipe of a training run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmperson.traits import TRAITS
 
 
 class Recipe(Section):
-    """A whole training run. Modalities without an encoder are not read."""
+    """A complete training run. Modalities without an encoder are not used."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     seed: int = Field(0, ge=0, lt=2**63)
@@ -46,19 +46,19 @@ class Recipe(Section):
         if (self.teacher is None) != (self.loss.soft_weight == 0):
             raise ValueError("teacher and a loss.soft_weight above 0 go together")
         if self.teacher is not None:
-            self._can_be_taught()
+            self._check_teacher()
         one_vector = self.fusion.name not in ("ttfn", "trait_query", "late")
         if self.heads.name == "ensemble" and self.heads.shared and one_vector:
             raise ValueError(
-                f"fusion {self.fusion.name} gives all targets one vector, so a shared ensemble "
-                "would score them alike: set heads.shared to false, or heads.name to per_trait"
+                f"fusion {self.fusion.name} has one vector for all targets, so a shared ensemble "
+                "gives them equal scores: set heads.shared to false, or heads.name to per_trait"
             )
         if self.heads.output != "linear" and (
             self.data.labels != "none" or self.data.targets != TRAITS
         ):
             raise ValueError(
-                f"heads.output {self.heads.output} is bound to [0, 1]: it needs data.labels none "
-                "and no targets but the traits"
+                f"heads.output {self.heads.output} is bounded to [0, 1]: it needs data.labels none "
+                "and only the traits as targets"
             )
         if self.heads.calibrate and (
             self.heads.output != "linear" or self.data.labels != "none" or not self.data.selects
@@ -69,17 +69,17 @@ class Recipe(Section):
             )
         if self.optim.accumulate > 1 and self.loss.compares:
             raise ValueError(
-                "optim.accumulate cuts a step into parts, and this loss compares clips with each "
-                "other: set it to 1, or use another loss"
+                "optim.accumulate splits a batch, and this loss compares the clips of a batch: set "
+                "it to 1, or use another loss"
             )
         selects = self.data.selects and self.run.select_metric != "last"
         if self.optim.schedule == "plateau" and not selects:
             raise ValueError(
-                "optim.schedule plateau waits for a better selection metric: give data.held_out or "
+                "optim.schedule plateau needs a selection metric: give data.held_out or "
                 "data.select_split, and a run.select_metric other than last"
             )
         if self.loss.ranking_weight > 0 and self.data.groups is None:
-            raise ValueError("loss.ranking_weight ranks within data.groups: give its column")
+            raise ValueError("loss.ranking_weight needs data.groups")
         weights = self.loss.target_weights
         if weights is not None and len(weights) != len(self.data.targets):
             raise ValueError(
@@ -88,30 +88,30 @@ class Recipe(Section):
             )
         return self
 
-    def _can_be_taught(self) -> None:
-        """Raise unless the teacher knows what the network reads."""
-        heard = self.audio is None or self.audio.name == "descriptors"
-        said = self.text is None or (self.text.name == "transformer" and self.text.prompt == "none")
+    def _check_teacher(self) -> None:
+        """Raise unless the teacher supports the inputs and targets."""
+        audio = self.audio is None or self.audio.name == "descriptors"
+        text = self.text is None or (self.text.name == "transformer" and self.text.prompt == "none")
         traits = self.data.targets == TRAITS and self.data.labels == "none"
-        if not (self.fusion.name == "ttfn" and self.video is None and heard and said and traits):
+        if not (self.fusion.name == "ttfn" and self.video is None and audio and text and traits):
             raise ValueError(
                 "teacher needs fusion.name ttfn, no video, audio.name descriptors, a plain text "
-                "transformer, and the five traits as they are"
+                "transformer, and the five traits without data.labels"
             )
 
     def member(self, fold: int) -> Recipe:
-        """Return the recipe of an ensemble's member: the same, with one fold held out."""
+        """Return the recipe of an ensemble's member, with one held-out fold."""
         data = self.data.model_copy(update={"ensemble": False, "held_out": fold})
         return self.model_copy(update={"data": data})
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names of the modalities that are read, in the order video, audio, text."""
+        """Names of the used modalities, in the order video, audio, text."""
         return tuple(name for name in ("video", "audio", "text") if getattr(self, name) is not None)
 
     @property
     def pretrained(self) -> tuple[str, ...]:
-        """Names of the modalities whose encoder starts from pretrained weights."""
+        """Names of the modalities with a pretrained encoder."""
         return tuple(
             name
             for name in self.modalities
@@ -120,11 +120,9 @@ class Recipe(Section):
 
     @property
     def hash(self) -> str:
-        """Return the SHA-256 of everything that can change the result, as 64 hex digits."""
-        unimportant = {
-            "run": {"threads", "device", "workers", "cache", "online", "checkpoint_steps"}
-        }
-        content = self.model_dump(mode="json", exclude=unimportant)
+        """Return the SHA-256 of all settings that affect the result, as 64 hex digits."""
+        excluded = {"run": {"threads", "device", "workers", "cache", "online", "checkpoint_steps"}}
+        content = self.model_dump(mode="json", exclude=excluded)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -1,4 +1,4 @@
-"""What all sections of a recipe have in common."""
+"""The base of all recipe sections."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and strict about its keys."""
+    """A frozen part of a recipe that forbids unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def named(default: str) -> Callable[[Any], Any]:
-    """Return a validator that fills in the component's name where a section gives none."""
+    """Return a validator that fills in a default component name."""
 
     def fill(content: Any) -> Any:
         return {"name": default, **content} if isinstance(content, dict) else content

@@ -1,6 +1,6 @@
-"""Corpora: one table of labelled clips, where it comes from, and whether it can be trusted.
+"""Corpora: importers, the manifest of labelled clips, checks and statistics.
 
-``dataset`` (the only module here that needs torch) is imported by its full name.
+Only ``dataset`` needs torch; import it by its full name.
 """
 
 from mmperson.datasets.checks import Finding, Report, check_manifest

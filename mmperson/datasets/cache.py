@@ -1,4 +1,4 @@
-"""Prepared features on disk, one file a clip, in a folder that belongs to one input spec."""
+"""Decoded inputs of clips on disk, in a folder that belongs to one input spec."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mmperson.preprocessing.spec import InputSpec
 
 SPEC_FILE = "spec.sha256"
 MISSING = ".missing"
-"""Ending of what stands in for an array that there is not: why the clip cannot be read, if so."""
+"""Suffix of the marker of a missing array; its content is the reason why the clip is unreadable."""
 
-# Of what ``save_array`` writes. numpy's own parser meets damage with errors of every kind.
+# Header of ``save_array``. numpy's own parser raises many kinds of errors on malformed files.
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(?P<length>..)"
     rb"(?P<text>){'descr': '(?P<descr>[^']*)', 'fortran_order': (?:False|True), "
@@ -34,15 +34,15 @@ _TYPES = {b"|u1": np.uint8, b"<f4": np.float32, b"<f2": np.float16}
 
 
 class FeatureCache:
-    """Arrays keyed by clip, valid for one ``InputSpec`` only.
+    """Arrays keyed by clip and modality, for one ``InputSpec``.
 
     Args:
-        folder: Where the arrays lie; made if absent.
-        spec: The preprocessing that makes them.
+        folder: Folder of the arrays; created if absent.
+        spec: The preprocessing.
 
     Raises:
         DataError: The folder belongs to another spec.
-        UsageError: It cannot be written.
+        UsageError: The folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, spec: InputSpec) -> None:
@@ -53,18 +53,18 @@ class FeatureCache:
             remove_stale(self.folder)
         marker = self.folder / SPEC_FILE
         if not marker.is_file():
-            with atomic_write(marker) as unfinished:
-                unfinished.write_text(spec.hash, encoding="utf-8")
-        found = marker.read_text(encoding="utf-8", errors="replace")
-        if found != spec.hash:
+            with atomic_write(marker) as temporary:
+                temporary.write_text(spec.hash, encoding="utf-8")
+        stored = marker.read_text(encoding="utf-8", errors="replace")
+        if stored != spec.hash:
             raise DataError(
-                f"The cache {str(self.folder)!r} was made for input spec {found[:12]}, "
+                f"The cache {str(self.folder)!r} was made for input spec {stored[:12]}, "
                 f"not {spec.hash[:12]}.",
-                hint="Give another cache folder, or delete this one.",
+                hint="Use another cache folder, or delete this one.",
             )
 
     def load(self, clip: str | Path, modality: str) -> npt.NDArray[np.float32] | None:
-        """Return the stored array of a clip's modality; None if there is none, or it is damaged."""
+        """Return the stored array of a clip's modality, None if it is missing or malformed."""
         path = self._path(clip, modality)
         if path is None or not self._is_whole(path, modality):
             return None
@@ -72,20 +72,20 @@ class FeatureCache:
         return array
 
     def contains(self, clip: str | Path, modality: str) -> bool:
-        """Return whether there is an array of a clip's modality."""
+        """Return whether an array of a clip's modality is stored."""
         path = self._path(clip, modality)
         return path is not None and self._is_whole(path, modality)
 
     def is_recorded(self, clip: str | Path, modality: str) -> bool:
-        """Return whether the clip was read: its modality is stored, or noted as missing."""
+        """Return whether a clip's modality is stored or recorded as missing."""
         return self.contains(clip, modality) or self._note(clip, modality) is not None
 
     def is_final(self, clip: str | Path, modality: str) -> bool:
-        """Return whether reading the clip again would find nothing else: it was no refusal."""
+        """Return whether a clip's modality is recorded and the clip was readable."""
         return self.contains(clip, modality) or self._note(clip, modality) == ""
 
     def refusal(self, clip: str | Path, modality: str) -> str | None:
-        """Return why the clip could not be read; None if it could, or was not tried."""
+        """Return why a clip is unreadable; None if it is readable or was not tried."""
         try:
             file_identity(clip)
         except OSError as error:
@@ -93,11 +93,11 @@ class FeatureCache:
         return None if self.contains(clip, modality) else self._note(clip, modality) or None
 
     def store(self, clip: str | Path, modality: str, array: npt.NDArray[np.float32]) -> None:
-        """Keep an array of a clip's modality, see ``write``."""
+        """Store an array of a clip's modality, see ``write``."""
         self.write(file_identity(clip), {modality: array})
 
     def store_missing(self, clip: str | Path, modality: str, refusal: str = "") -> None:
-        """Note that there is no array of a clip's modality, see ``write``."""
+        """Record that a clip has no such modality, see ``write``."""
         self.write(file_identity(clip), {modality: None}, refusal)
 
     def write(
@@ -106,14 +106,13 @@ class FeatureCache:
         arrays: Mapping[str, npt.NDArray[Any] | None],
         refusal: str = "",
     ) -> None:
-        """Keep what was read of a clip; a crash leaves no half-written file.
+        """Store the decoded inputs of a clip, atomically per modality.
 
         Args:
-            identity: Of the clip, from before it was read: what was read of a file that has been
-                replaced meanwhile is not taken for what the other file has.
-            arrays: Arrays by modality; None notes that the clip has no such modality, or cannot be
-                read.
-            refusal: Why it cannot be read; nothing if it can.
+            identity: ``file_identity`` of the clip from before it was read, so that a replaced file
+                does not get the arrays of the old one.
+            arrays: Arrays by modality; None if the clip has no such modality or is unreadable.
+            refusal: Why the clip is unreadable; empty if it is readable.
 
         Raises:
             UsageError: The cache cannot be written.
@@ -123,11 +122,11 @@ class FeatureCache:
             if array is not None:
                 save_array(path, array)
                 continue
-            with atomic_write(path.with_suffix(MISSING), durable=False) as unfinished:
-                unfinished.write_text(refusal, encoding="utf-8")
+            with atomic_write(path.with_suffix(MISSING), durable=False) as temporary:
+                temporary.write_text(refusal, encoding="utf-8")
 
     def _note(self, clip: str | Path, modality: str) -> str | None:
-        """Return what is noted instead of an array, None if nothing is."""
+        """Return the content of the marker of a missing array, None without one."""
         path = self._path(clip, modality)
         if path is None:
             return None
@@ -137,7 +136,7 @@ class FeatureCache:
             return None
 
     def _path(self, clip: str | Path, modality: str) -> Path | None:
-        """Return where the array of a clip lies; None if the clip has gone."""
+        """Return the path of a clip's array; None if the clip is missing."""
         try:
             return self._place(file_identity(clip), modality)
         except OSError:
@@ -148,19 +147,13 @@ class FeatureCache:
         return self.folder / f"{name}.npy"
 
     def _is_whole(self, path: Path, modality: str) -> bool:
-        """Return whether a file holds an array of a modality, as far as header and length tell."""
-        found = read_header(path)
-        if found is None:
-            return False
-        part = self._spec.parts.get(modality)
-        return part is not None and part.fits(*found)
+        """Return whether a file has the header and length of a modality's array."""
+        header, part = read_header(path), self._spec.parts.get(modality)
+        return header is not None and part is not None and part.fits(*header)
 
 
 def read_header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
-    """Return type and shape of an array that ``save_array`` wrote, as header and length tell.
-
-    None if there is no such file, or it is damaged.
-    """
+    """Return dtype and shape of a file of ``save_array``; None if it is missing or malformed."""
     try:
         with path.open("rb") as file:
             header = _HEADER.match(file.read(_LONGEST_HEADER))
@@ -181,25 +174,22 @@ def read_header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
 
 
 def file_identity(clip: str | Path) -> str:
-    """Return what tells a clip from another file, also of the same name.
+    """Return path, size and modification time, which identify a version of a file.
 
     Raises:
-        OSError: There is no such file.
+        OSError: The file does not exist.
     """
-    # A clip that was replaced by another file of the same name has another size or time.
     status = Path(clip).stat()
     return f"{Path(clip).resolve()}|{status.st_size}|{status.st_mtime_ns}"
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array as .npy, whole or not at all.
+    """Write an array as .npy, atomically.
 
     Raises:
-        UsageError: It cannot be written.
+        UsageError: The file cannot be written.
     """
-    content = io.BytesIO()  # numpy does not notice when the end of a small file finds no room
+    content = io.BytesIO()  # np.save to a file misses a full disk on the last bytes
     np.save(content, array, allow_pickle=False)
-    with atomic_write(
-        path, durable=False
-    ) as unfinished:  # for thousands of arrays, that would cost much
-        unfinished.write_bytes(content.getbuffer())
+    with atomic_write(path, durable=False) as temporary:  # fsync is slow for thousands of arrays
+        temporary.write_bytes(content.getbuffer())

@@ -1,4 +1,4 @@
-"""What is wrong, or worth knowing, about a corpus before anything learns from it."""
+"""Check a corpus for errors, leakage and missing data before training."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.datasets.manifest import SPLITS, Manifest
+from mmperson.datasets.tables import duplicates
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
 
 Level = Literal["error", "warning"]
 
 EXAMPLES: Final = 5
-"""How many of the rows concerned a finding names."""
+"""Rows that a finding names."""
 
 _MIN_ROWS_FOR_DIRECTION: Final = 100
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """One finding.
 
     Attributes:
-        level: ``"error"`` if the corpus should not be used as it is, else ``"warning"``.
+        level: ``"error"`` if the corpus must be fixed before use, else ``"warning"``.
         code: Stable name of the check.
-        message: What was found, in one line.
-        count: How many rows it concerns.
-        examples: Names of the first ``EXAMPLES`` of them.
+        message: One line.
+        count: Number of affected rows.
+        examples: Names of the first ``EXAMPLES`` affected rows.
     """
 
     level: Level
@@ -53,8 +54,8 @@ class SplitFacts:
         clips: Rows that name a file.
         transcripts: Rows with text.
         descriptors: Rows with published acoustic descriptors.
-        seen_source: Rows whose source video has a clip in training; 0 for training itself.
-        unseen_source: Rows whose source video has none; 0 for training itself.
+        seen_source: Rows whose source video is in training; 0 for training itself.
+        unseen_source: Rows whose source video is not; 0 for training itself.
     """
 
     rows: int
@@ -68,12 +69,12 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that ``check_manifest`` found.
+    """Result of ``check_manifest``.
 
     Attributes:
-        splits: Counts by split, in the order of ``SPLITS``, of the splits that have rows.
-        folds: Rows by fold, -1 for rows in none.
-        probed: Whether every clip was opened, not only looked for.
+        splits: Counts of each split that has rows, in the order of ``SPLITS``.
+        folds: Number of rows by fold, -1 for rows in no fold.
+        probed: Whether every clip was opened.
         findings: Errors first.
     """
 
@@ -84,12 +85,12 @@ class Report:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings that forbid use."""
+        """Findings of level ``error``."""
         return tuple(finding for finding in self.findings if finding.level == "error")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings to know about."""
+        """Findings of level ``warning``."""
         return tuple(finding for finding in self.findings if finding.level == "warning")
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,13 +101,13 @@ class Report:
 def check_manifest(
     manifest: Manifest, *, probe: bool, progress: Callable[[int, int], None] | None = None
 ) -> Report:
-    """Look for everything that would spoil training or flatter its results.
+    """Check a manifest for whatever would break training or inflate its results.
 
     Args:
         manifest: The corpus.
-        probe: Whether to open each clip with ``media.probe_clip``, milliseconds a clip, in workers
-            that a bad clip may end; without it a clip must merely exist.
-        progress: Called with (clips done, clips in all) after each clip that is opened.
+        probe: Open each clip with ``media.probe_clip`` in worker processes (milliseconds per clip);
+            otherwise only check that the file exists.
+        progress: Called with (clips done, total clips) after each opened clip.
 
     Raises:
         DataError: No worker can be started.
@@ -129,7 +130,7 @@ def check_manifest(
 
 
 def seen_sources(manifest: Manifest) -> npt.NDArray[np.bool_]:
-    """Tell for each row whether its source video has a clip in the training split, bool (row,)."""
+    """Return bool (row,), True where the source video has a clip in the training split."""
     training = manifest.source_id[manifest.split == "train"]
     return np.isin(manifest.source_id, training)
 
@@ -151,14 +152,9 @@ def _facts(manifest: Manifest, split: str) -> SplitFacts:
 
 def _identity(manifest: Manifest) -> Iterable[Finding]:
     if not len(manifest):
-        yield Finding("error", "empty", "there is not a single row", 0)
-    counts = Counter(manifest.sample_id.tolist())
-    yield from _some(
-        "error",
-        "duplicate-sample",
-        "sample ids that occur more than once",
-        [name for name, count in counts.items() if count > 1],
-    )
+        yield Finding("error", "empty", "there are no rows", 0)
+    repeated = duplicates(manifest.sample_id.tolist())
+    yield from _some("error", "duplicate-sample", "duplicate sample ids", repeated)
 
 
 def _labels(manifest: Manifest) -> Iterable[Finding]:
@@ -169,14 +165,12 @@ def _labels(manifest: Manifest) -> Iterable[Finding]:
     yield from _rows("error", "label-range", message, manifest, outside.any(axis=1))
 
     if absent.all():
-        yield from _rows(
-            "error", "label-absent", "rows without a single label", manifest, absent[:, 0]
-        )
+        yield from _rows("error", "label-absent", "rows without labels", manifest, absent[:, 0])
         return
     never = np.asarray(absent.all(axis=0))
     if never.any():
         names = ", ".join(trait for trait, lacking in zip(TRAITS, never, strict=True) if lacking)
-        message = f"not a single row has a label of {names}"
+        message = f"no row has a label of {names}"
         yield Finding("warning", "trait-unlabelled", message, len(manifest))
     partly = absent & ~never
     counts = ", ".join(
@@ -184,7 +178,7 @@ def _labels(manifest: Manifest) -> Iterable[Finding]:
         for trait, count in zip(TRAITS, partly.sum(axis=0), strict=True)
         if count
     )
-    message = f"rows that lack a label ({counts})"
+    message = f"rows with a missing label ({counts})"
     yield from _rows("warning", "label-absent", message, manifest, partly.any(axis=1))
     yield from _direction(manifest.targets[~absent.any(axis=1)])
 
@@ -194,7 +188,7 @@ def _direction(targets: npt.NDArray[np.float64]) -> Iterable[Finding]:
         return
     stability, others = targets[:, 4], targets[:, :4].mean(axis=1)
     if float(np.cov(stability, others)[0, 1]) < 0:
-        message = "emotional stability runs against the other traits: is it neuroticism?"
+        message = "emotional stability correlates negatively with the others: is it neuroticism?"
         yield Finding("warning", "trait-direction", message, len(targets))
 
 
@@ -203,21 +197,20 @@ def _clips(
 ) -> Iterable[Finding]:
     named = [(str(n), c) for n, c in zip(manifest.sample_id, manifest.clip, strict=True) if c]
     # Path.is_file fails on a name that is too long.
-    there = [(name, clip) for name, clip in named if os.path.isfile(clip)]
+    existing = [(name, clip) for name, clip in named if os.path.isfile(clip)]
     missing = [name for name, clip in named if not os.path.isfile(clip)]
     unreadable: list[str] = []
     if probe:
         from mmperson.datasets.open_check import check_clips_open
 
         done = itertools.count(len(missing) + 1)
-        told = progress or (lambda *_: None)
-        refusals = check_clips_open(
-            [clip for _, clip in there], lambda: told(next(done), len(named))
-        )
-        pairs = zip(there, refusals, strict=True)
-        unreadable = [f"{name} ({refusal})" for (name, _), refusal in pairs if refusal]
-    yield from _some("error", "clip-missing", "clips that are not where the manifest says", missing)
-    yield from _some("error", "clip-unreadable", "clips that cannot be read", unreadable)
+        report = progress or (lambda *_: None)
+        clips = [clip for _, clip in existing]
+        errors = check_clips_open(clips, lambda: report(next(done), len(named)))
+        pairs = zip(existing, errors, strict=True)
+        unreadable = [f"{name} ({error})" for (name, _), error in pairs if error]
+    yield from _some("error", "clip-missing", "missing clip files", missing)
+    yield from _some("error", "clip-unreadable", "unreadable clips", unreadable)
 
 
 def _transcripts(manifest: Manifest) -> Iterable[Finding]:
@@ -226,13 +219,8 @@ def _transcripts(manifest: Manifest) -> Iterable[Finding]:
     yield from _rows("warning", "transcript-blank", "blank transcripts", manifest, blank)
     counts = Counter(texts[~blank].tolist())
     repeated = np.array([counts[text] > 1 for text in texts], dtype=bool)
-    yield from _rows(
-        "warning",
-        "transcript-duplicate",
-        "clips whose transcript, word for word, is another clip's too",
-        manifest,
-        repeated,
-    )
+    message = "clips with identical transcripts"
+    yield from _rows("warning", "transcript-duplicate", message, manifest, repeated)
 
 
 def _leakage(manifest: Manifest) -> Iterable[Finding]:
@@ -241,13 +229,13 @@ def _leakage(manifest: Manifest) -> Iterable[Finding]:
         rows = manifest.split == split
         leaked = rows & seen
         share = leaked.sum() / max(1, rows.sum())
-        message = f"{split} clips with a sibling from the same source video in training"
+        message = f"{split} clips from a source video that is in training"
         detail = f" ({share:.0%}), {rows.sum() - leaked.sum():,} without"
         yield from _rows("warning", f"leakage-{split}", message, manifest, leaked, detail)
 
 
 def _folds(manifest: Manifest) -> Iterable[Finding]:
-    # A source in two folds would be learnt from in one and judged by in the other.
+    # A source in two folds would leak from training to evaluation.
     pairs = np.unique(np.stack([manifest.source_id, manifest.fold.astype(np.str_)], axis=1), axis=0)
     sources, folds = np.unique(pairs[:, 0], return_counts=True)
     split_up = sources[folds > 1].tolist()
@@ -262,7 +250,7 @@ def _folds(manifest: Manifest) -> Iterable[Finding]:
 def _descriptors(manifest: Manifest) -> Iterable[Finding]:
     counts = np.isfinite(manifest.descriptors).sum(axis=1)
     partial = (counts > 0) & (counts < len(DESCRIPTORS))
-    message = f"rows with some of the {len(DESCRIPTORS)} descriptors only"
+    message = f"rows with only some of the {len(DESCRIPTORS)} descriptors"
     yield from _rows("warning", "descriptors-partial", message, manifest, partial)
 
 

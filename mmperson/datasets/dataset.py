@@ -1,4 +1,4 @@
-"""Rows of a corpus as batches of network inputs."""
+"""Manifest rows as batches of network inputs."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from mmperson.traits import TRAITS
 
 Batch = dict[str, Tensor]
 
-_POOL = 16  # Batches whose rows are sorted by length together, so that little padding is computed.
-_TEXTS = 64  # Texts of a batch of one modality.
-_IN_MEMORY_BYTES = 64 * 1024  # Larger inputs of a clip stay on the disk until a batch needs them.
+_POOL = 16  # Batches whose rows are sorted by length together, to reduce padding.
+_TEXTS = 64  # Batch size of texts in ``inputs_of``.
+_IN_MEMORY_BYTES = 64 * 1024  # Larger inputs of a clip stay on disk until a batch needs them.
 
 
 @dataclass(frozen=True)
 class ClipDataset:
-    """Rows with their targets.
+    """Rows with inputs and targets.
 
     Attributes:
         sample_id: str (row,).
         source_id: str (row,), source video of each row.
         spec: The preprocessing.
-        inputs: What the network reads of each row: in memory, or prepared when a batch needs it.
+        inputs: Network inputs of each row, in memory or prepared on access.
         present: float32 (row, 3), 1 where video, audio, text is present.
         lengths: int64 (row,), number of text tokens.
         targets: float32 (row, target), NaN where unknown.
-        groups: int64 (row,), the group that a row is ranked in; None where none is read.
-        features: By modality, what its frozen encoder says of each row, float16 (token, dim).
+        groups: int64 (row,), ranking group of each row, or None.
+        features: By modality, output of its frozen encoder for each row, float16 (token, dim).
     """
 
     sample_id: npt.NDArray[np.str_]
@@ -70,57 +70,60 @@ class ClipDataset:
         targets: Sequence[str] = TRAITS,
         groups: str | None = None,
     ) -> ClipDataset:
-        """Prepare every row of a manifest by the same code that inference uses.
+        """Prepare every row of a manifest with the code that inference uses.
 
-        Every clip is decoded once here, so that what is present is known; with a cache, what is
-        large is read from it again when a batch needs it.
+        This decodes every clip once to find which modalities are present; with a cache, batches
+        read large inputs from it again.
 
         Args:
             manifest: The rows.
             spec: The preprocessing.
-            tokenizer: Tokenizer of ``spec.text``; None if no text is read.
-            cache: Where decoded inputs of clips are kept.
+            tokenizer: Tokenizer of ``spec.text``; None without text.
+            cache: Cache of decoded clips.
             targets: The five traits, then extra columns of the manifest.
             groups: Extra column within which rows are ranked.
 
         Raises:
-            DataError: The manifest lacks a column, or names a clip that is not there.
+            DataError: A column or a clip is missing.
         """
         require_clips(manifest, spec)
         lazy = PreparedRows(manifest, spec, tokenizer, cache)
         sizes = [part.nbytes for part in spec.parts.values() if part.source != "transcript"]
         small = cache is None or sum(sizes) <= _IN_MEMORY_BYTES
-        kept: list[ClipInputs] = []
+        in_memory: list[ClipInputs] = []
         present = np.zeros((len(manifest), 3), dtype=np.float32)
         lengths = np.zeros(len(manifest), dtype=np.int64)
         for row, inputs in enumerate(lazy):
             present[row] = inputs.present
             lengths[row] = 0 if inputs.text is None else inputs.text.shape[-1]
             if small:
-                kept.append(inputs)
+                in_memory.append(inputs)
         return cls(
             sample_id=manifest.sample_id,
             source_id=manifest.source_id,
             spec=spec,
-            inputs=kept if small else lazy,
+            inputs=in_memory if small else lazy,
             present=present,
             lengths=lengths,
             targets=read_targets(manifest, targets),
-            groups=None if groups is None else _numbered(_extra(manifest, groups)),
+            groups=None
+            if groups is None
+            else np.unique(_extra(manifest, groups), return_inverse=True)[1].astype(np.int64),
             features={},
         )
 
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
         """Collate rows, see ``preprocessing.collate``.
 
-        What a frozen encoder has said stands in for its input: ``<name>_features``, float (batch,
+        The features of a frozen encoder replace its input: ``<name>_features``, float (batch,
         token, dim), and ``<name>_features_mask``.
         """
-        arrays = collate([self.inputs[row] for row in rows], self._unencoded())
+        unencoded = self.spec.model_copy(update=dict.fromkeys(self.features))
+        arrays = collate([self.inputs[row] for row in rows], unencoded)
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
         batch["present"] = torch.from_numpy(self.present[rows])
-        for name, kept in self.features.items():
-            states = [kept[row] for row in rows]
+        for name, features in self.features.items():
+            states = [features[row] for row in rows]
             batch[f"{name}_features"] = pad_sequence(states, batch_first=True).float()
             batch[f"{name}_features_mask"] = _mask([len(part) for part in states])
         return batch
@@ -128,8 +131,8 @@ class ClipDataset:
     def epoch(self, batch_size: int, seed: int, epoch: int) -> list[npt.NDArray[np.int64]]:
         """Return the row numbers of every batch of an epoch, a function of (seed, epoch).
 
-        Rows are shuffled, sorted by text length within pools, cut into batches, and the batches are
-        shuffled again.
+        Rows are shuffled, sorted by text length within pools and cut into batches; then the batches
+        are shuffled.
         """
         random = np.random.default_rng([seed, epoch])
         order = random.permutation(len(self))
@@ -148,21 +151,21 @@ class ClipDataset:
             self,
             sample_id=self.sample_id[rows],
             source_id=self.source_id[rows],
-            inputs=_Chosen(self.inputs, rows),
+            inputs=_Subset(self.inputs, rows),
             present=self.present[rows],
             lengths=self.lengths[rows],
             targets=self.targets[rows],
             groups=None if self.groups is None else self.groups[rows],
             features={
-                name: tuple(kept[row] for row in rows) for name, kept in self.features.items()
+                name: tuple(all_[row] for row in rows) for name, all_ in self.features.items()
             },
         )
 
     def inputs_of(self, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield what is read of one modality, batch by batch, texts of similar length together.
+        """Yield the inputs of one modality in batches, texts of similar length together.
 
         Yields:
-            Its array and its mask, as in ``batch``, and float (batch,), 1 where it is present.
+            Array and mask, as in ``batch``, and float (batch,), 1 where the modality is present.
         """
         only = self.spec.subset([name])
         by_row = np.array_split(np.arange(len(self)), len(self) // 256 + 1)
@@ -173,24 +176,24 @@ class ClipDataset:
             yield x, mask, torch.from_numpy(present)
 
     def vectors(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return a modality of one vector per clip, and what of it is known.
+        """Return a modality with one vector per clip.
 
         Returns:
-            Two tensors, float (row, feature): the values, zero where unknown, and 1 where known.
+            Values, float (row, feature), zero where unknown, and their mask, 1 where known.
         """
         values, masks, present = map(torch.cat, zip(*self.inputs_of(name), strict=True))
         return values, masks * present.unsqueeze(1)
 
     def with_audio(self, audio: npt.NDArray[np.float32]) -> ClipDataset:
-        """Return the same rows with another sound where there is one; float32 (row, feature)."""
+        """Replace the audio inputs that are present, float32 (row, feature)."""
         inputs = [
-            clip if clip.audio is None else replace(clip, audio=sound)
-            for clip, sound in zip(self.inputs, audio, strict=True)
+            clip if clip.audio is None else replace(clip, audio=new)
+            for clip, new in zip(self.inputs, audio, strict=True)
         ]
         return replace(self, inputs=inputs)
 
     def digests(self, name: str) -> list[str]:
-        """Return the SHA-256 of what a modality holds in each row, as 64 hex digits."""
+        """Return the SHA-256 of a modality's input in each row, as 64 hex digits."""
         arrays = (getattr(inputs, name) for inputs in self.inputs)
         contents = (b"" if x is None else str(x.shape).encode() + x.tobytes() for x in arrays)
         return [hashlib.sha256(content).hexdigest() for content in contents]
@@ -198,33 +201,29 @@ class ClipDataset:
     def with_features(
         self, name: str, encode: Callable[[Batch], tuple[Tensor, Tensor]]
     ) -> ClipDataset:
-        """Run a frozen encoder once over every row and keep what it says.
+        """Encode every row once with a frozen encoder and store the features.
 
         Args:
-            name: Its modality.
+            name: Modality of the encoder.
             encode: Batch to features, float (batch, token, dim), and their mask (batch, token).
         """
-        kept: list[Tensor] = [torch.empty(0)] * len(self)
+        features: list[Tensor] = [torch.empty(0)] * len(self)
         for rows in self.by_length(64):
             values, mask = encode(self.batch(rows))
             lengths = (mask > 0).sum(dim=1).tolist()
             for row, state, length in zip(rows.tolist(), values.half().cpu(), lengths, strict=True):
-                kept[row] = state[: int(length)].clone()
-        return self.with_kept_features(name, tuple(kept))
+                features[row] = state[: int(length)].clone()
+        return self.with_stored_features(name, tuple(features))
 
-    def with_kept_features(self, name: str, kept: tuple[Tensor, ...]) -> ClipDataset:
-        """Take over what a frozen encoder has said of each row, float16 (token, dim)."""
-        return replace(self, features={**self.features, name: kept})
+    def with_stored_features(self, name: str, features: tuple[Tensor, ...]) -> ClipDataset:
+        """Set the features of a frozen encoder for each row, float16 (token, dim)."""
+        return replace(self, features={**self.features, name: features})
 
     def by_length(self, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield every row number once, batch by batch, rows of similar text length together."""
+        """Yield all row numbers in batches of similar text length, int64 (batch,)."""
         order = np.argsort(self.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
-
-    def _unencoded(self) -> InputSpec:
-        """What has to be collated still."""
-        return self.spec.model_copy(update=dict.fromkeys(self.features))
 
 
 def read_targets(manifest: Manifest, names: Sequence[str] = TRAITS) -> npt.NDArray[np.float32]:
@@ -241,8 +240,8 @@ def read_targets(manifest: Manifest, names: Sequence[str] = TRAITS) -> npt.NDArr
 
 
 @dataclass(frozen=True)
-class _Chosen(Sequence[ClipInputs]):
-    """Some rows of a sequence, without a copy."""
+class _Subset(Sequence[ClipInputs]):
+    """A view of selected rows of a sequence."""
 
     whole: Sequence[ClipInputs]
     rows: npt.NDArray[np.int64]
@@ -261,10 +260,6 @@ def _extra(manifest: Manifest, name: str) -> npt.NDArray[np.generic]:
             hint=f"It has {', '.join(sorted(manifest.extras)) or 'no extra columns'}.",
         )
     return manifest.extras[name]
-
-
-def _numbered(names: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _mask(lengths: list[int]) -> Tensor:

@@ -1,7 +1,6 @@
-"""Decode the clips of a manifest in workers, which a bad clip may end, and keep what is read.
+"""Decode the clips of a manifest into a cache, in worker processes.
 
-A clip that crashes FFmpeg would end a training at the same place again and again. Here it costs
-itself alone: its row has the words that are said.
+A clip that crashes FFmpeg ends only its worker, not the training; its row keeps the transcript.
 """
 
 from __future__ import annotations
@@ -25,12 +24,7 @@ _HEADER_BYTES = 4096
 
 
 class ClipRequest(NamedTuple):
-    """What is to be read of a clip.
-
-    Attributes:
-        clip: Its path.
-        modalities: Names of what is read.
-    """
+    """Path of a clip and the modalities to read."""
 
     clip: str
     modalities: tuple[str, ...]
@@ -38,12 +32,7 @@ class ClipRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodingWorkload(Workload[ClipRequest, bool]):
-    """Decode clips into a cache; the answer is whether a clip has anything.
-
-    Attributes:
-        cache: Where to.
-        spec: The preprocessing that the cache was opened for.
-    """
+    """Decode clips into a cache; the result is whether a clip has any modality."""
 
     cache: FeatureCache
     spec: InputSpec
@@ -51,37 +40,36 @@ class DecodingWorkload(Workload[ClipRequest, bool]):
 
     @property
     def largest_file(self) -> int:
-        """Bytes of the largest array."""
+        """Size of the largest array in bytes."""
         return max(part.nbytes for part in self.spec.parts.values()) + _HEADER_BYTES
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Where to, and by which spec."""
+        """Folder of the cache and the spec."""
         return {"folder": str(self.cache.folder), "spec": self.spec.model_dump(mode="json")}
 
     def read(self, task: ClipRequest, answer: dict[str, Any]) -> bool:
-        """Return whether the clip has anything.
+        """Return whether the clip has any modality, see ``Workload.read``.
 
         Raises:
             UsageError: The cache cannot be written.
-            ValueError: That is no answer.
         """
         match answer:
             case {"unwritable": str() as message, "hint": str() as hint}:
                 raise UsageError(message, hint=hint)
             case {"usable": bool() as usable}:
                 return usable
-        raise ValueError(f"Neither an answer nor a complaint: {answer!r}.")
+        raise ValueError(f"Invalid answer: {answer!r}.")
 
     def on_crash(self, task: ClipRequest, error: MediaError) -> bool:
-        """Note that the clip has ended its worker, so that nobody opens it unawares."""
-        with suppress(OSError):  # the clip has gone
+        """Record the crash, so that the clip is not opened outside a worker."""
+        with suppress(OSError):  # the clip is missing
             for name in task.modalities:
                 self.cache.store_missing(task.clip, name, str(error))
         return False
 
     def on_startup_error(self, problem: str) -> DataError:
-        """Return the error that says why nothing can be decoded."""
+        """Return the error to raise when no worker can be initialized."""
         return DataError(f"The clips cannot be decoded. {problem}")
 
 
@@ -92,70 +80,69 @@ def decode_clips(
     limits: WorkerLimits,
     on_row: Callable[[int], object] = lambda _: None,
 ) -> int:
-    """Keep what a spec reads of the clips of a manifest.
+    """Decode the clips of a manifest into a cache.
 
-    What is kept already is not read again; a clip that could not be read is tried once more.
+    Cached clips are skipped; unreadable ones are tried again.
 
     Args:
         manifest: The rows.
         spec: The preprocessing.
-        cache: Where to, opened for this spec.
-        limits: Number of workers, and what a clip may cost one.
-        on_row: Told after every row how many are done.
+        cache: Cache for this spec.
+        limits: Number and limits of workers.
+        on_row: Called with the number of finished rows.
 
     Returns:
-        How many rows have neither a picture nor a sound.
+        Number of rows without video and audio.
 
     Raises:
-        DataError: A clip is missing, or a column; or no worker can be started.
+        DataError: A clip or column is missing, or no worker can be started.
         UsageError: The cache cannot be written.
     """
     require_clips(manifest, spec)
-    tasks: dict[
-        ClipRequest, list[bool]
-    ] = {}  # for each row of the clip, whether it has something else
-    done = mute = 0
+    # Per clip, whether each of its rows has published inputs.
+    tasks: dict[ClipRequest, list[bool]] = {}
+    done = empty = 0
     for row, clip in enumerate(manifest.clip):
-        found, wanted = published(manifest, row, spec)
-        has_some = any(array is not None for array in found.values())
-        if clip is None or all(cache.is_final(clip, name) for name in wanted):
-            has_some |= clip is not None and any(cache.contains(clip, name) for name in wanted)
-            done, mute = done + 1, mute + (not has_some)
+        arrays, missing = published(manifest, row, spec)
+        has_some = any(array is not None for array in arrays.values())
+        if clip is None or all(cache.is_final(clip, name) for name in missing):
+            has_some |= clip is not None and any(cache.contains(clip, name) for name in missing)
+            done, empty = done + 1, empty + (not has_some)
         else:
-            tasks.setdefault(ClipRequest(clip, tuple(wanted)), []).append(has_some)
+            tasks.setdefault(ClipRequest(clip, tuple(missing)), []).append(has_some)
     on_row(done)
     rows = list(tasks.values())
     for number, usable in imap_unordered(DecodingWorkload(cache, spec), tasks, limits):
         done += len(rows[number])
-        mute += 0 if usable else rows[number].count(False)
+        empty += 0 if usable else rows[number].count(False)
         on_row(done)
-    return mute
+    return empty
 
 
 def refusals(manifest: Manifest, spec: InputSpec, cache: FeatureCache) -> dict[str, str]:
-    """Return why clips of a manifest cannot be read, by their paths, as far as is known."""
-    found = {}
+    """Return the recorded errors of unreadable clips by path."""
+    errors = {}
     for row, clip in enumerate(manifest.clip):
         for name in published(manifest, row, spec)[1]:
             if clip is not None and (reason := cache.refusal(clip, name)):
-                found[clip] = reason
-    return found
+                errors[clip] = reason
+    return errors
 
 
 @contextmanager
 def decoded(
     manifest: Manifest, spec: InputSpec, folder: Path | None = None
 ) -> Iterator[FeatureCache]:
-    """Give a cache that has what a spec reads of the clips of a manifest.
+    """Provide a cache with all decoded clips of a manifest.
 
     Args:
         manifest: The rows.
         spec: The preprocessing.
-        folder: Where it lies; None for a temporary one, which goes in the end.
+        folder: Folder of the cache; None for a temporary one.
 
     Raises:
         DataError: See ``decode_clips``.
-        UsageError: There is no room for it.
+        UsageError: The cache cannot be written.
     """
     with temp_folder() if folder is None else nullcontext(folder) as place:
         cache = FeatureCache(place, spec)
@@ -164,7 +151,7 @@ def decoded(
 
 
 def initialize(settings: dict[str, Any]) -> TaskFunction:
-    """Open the cache, in a worker; a task is a ``ClipRequest``."""
+    """Return the function that a worker calls with each ``ClipRequest``."""
     spec = InputSpec.model_validate(settings["spec"])
     cache = FeatureCache(Path(settings["folder"]), spec)
     spec.preload()
@@ -172,13 +159,13 @@ def initialize(settings: dict[str, Any]) -> TaskFunction:
     def decode(task: tuple[str, list[str]]) -> dict[str, Any]:
         clip, modalities = task
         try:
-            identity, found, refusal = read_unchanged(clip, spec.subset(modalities), threads="none")
-        except FileNotFoundError:  # the clip has gone
+            identity, arrays, error = read_unchanged(clip, spec.subset(modalities), threads="none")
+        except FileNotFoundError:  # the clip is missing
             return {"usable": False}
         try:
-            cache.write(identity, found, refusal)
-        except UsageError as error:
-            return {"unwritable": error.message, "hint": error.hint or ""}
-        return {"usable": any(array is not None for array in found.values())}
+            cache.write(identity, arrays, error)
+        except UsageError as unwritable:
+            return {"unwritable": unwritable.message, "hint": unwritable.hint or ""}
+        return {"usable": any(array is not None for array in arrays.values())}
 
     return decode

@@ -1,4 +1,4 @@
-"""Parting rows into folds that share no source video and no person."""
+"""Folds that share no source video and no person."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy.typing as npt
 from mmperson.errors import DataError
 
 FOLDS: Final = 10
-"""Folds of a corpus whose publisher gives none, as many as First Impressions V2 has."""
+"""Number of folds of a corpus without published ones, as in First Impressions V2."""
 
 
 def grouped_folds(sources: npt.ArrayLike, k: int, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Part rows into folds of nearly equal size that share no source.
+    """Assign rows to folds of nearly equal size that share no source.
 
-    For choosing models on training data alone. The largest sources are dealt first, each to the
-    fold that has the fewest rows; the seed orders sources of one size. A source's fold depends on
-    the set of rows and the seed, not on the order of the rows.
+    The largest sources are assigned first, each to the smallest fold; the seed orders sources of
+    equal size. The result does not depend on the order of the rows.
 
     Args:
-        sources: (row,), the source video or person of each row.
+        sources: (row,), source video or person of each row.
         k: Number of folds, at least 2 and at most the number of sources.
-        seed: Seed of the order.
+        seed: Random seed.
 
     Returns:
         int64 (row,), the fold of each row, 0 to k - 1.
@@ -36,7 +35,7 @@ def grouped_folds(sources: npt.ArrayLike, k: int, seed: int = 0) -> npt.NDArray[
     """
     names, source, size = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
     if not 2 <= k <= len(names):
-        raise DataError(f"{len(names)} sources cannot be parted into {k} folds.")
+        raise DataError(f"{len(names)} sources cannot be assigned to {k} folds.")
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-size[order], kind="stable")]
     fold = np.empty(len(names), dtype=np.int64)
@@ -48,14 +47,14 @@ def grouped_folds(sources: npt.ArrayLike, k: int, seed: int = 0) -> npt.NDArray[
 
 
 def assign_folds(sources: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Deal a corpus's own folds, the same at every import.
+    """Return a corpus's folds, the same at every import.
 
     Args:
-        sources: (row,), the person or source video of each row.
+        sources: (row,), person or source video of each row.
 
     Returns:
-        int64 (row,), 0 to ``FOLDS`` - 1; fewer folds where there are fewer sources, and -1, no
-        fold, where there is a single one.
+        int64 (row,), 0 to ``FOLDS`` - 1, or fewer folds if there are fewer sources; -1 if there is
+        only one source.
     """
     count = len(np.unique(np.asarray(sources)))
     if count < 2:

@@ -1,9 +1,8 @@
-"""A corpus as one table: a row per clip, with labels, text, published features and where it lies.
+"""A corpus as one table: a row per clip with its path, labels, transcript and published features.
 
-Every later step reads this table and nothing else of a corpus. On disk it is one Parquet file that
-any Parquet reader opens: a column per trait, ``descriptors`` as a list of 26, ``extra.<name>`` for
-what only some corpora have. The schema version, the descriptor names and the provenance are in the
-file's metadata.
+Every later step reads only this table. On disk it is one Parquet file: a column per trait,
+``descriptors`` as a list of 26, and ``extra.<name>`` for columns that only some corpora have. The
+file's metadata holds the schema version, the descriptor names and the provenance.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mmperson.errors import DataError, MissingExtra
+from mmperson.datasets.tables import duplicates, import_pyarrow
+from mmperson.errors import DataError
 from mmperson.files import atomic_write, write_errors
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 from mmperson.traits import TRAITS
@@ -32,7 +32,7 @@ SPLITS: Final = ("train", "validation", "test")
 _METADATA_KEY: Final = b"mmperson.manifest"
 _TEXT_COLUMNS: Final = ("sample_id", "source_id", "split")
 _EXTRA: Final = "extra."
-_REIMPORT: Final = "Make the manifest anew with: mmperson data import"
+_REIMPORT: Final = "Re-create the manifest with: mmperson data import"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +41,19 @@ class Manifest:
 
     Attributes:
         sample_id: str (row,), unique name of the clip, without a file extension.
-        source_id: str (row,), the source video that the clip was cut from.
+        source_id: str (row,), source video or person of the clip.
         split: str (row,), the publisher's split, one of ``SPLITS``.
-        fold: int64 (row,), source-disjoint fold from 0, -1 in no published fold.
-        clip: Path of each clip's file, None where there is none. In the manifest's file it may be
-            relative to that file's folder; ``read_manifest`` has made it absolute.
-        transcript: Text of each clip, empty where there is none.
+        fold: int64 (row,), source-disjoint fold from 0; -1 for none.
+        clip: Path of each clip's file, None without one. ``read_manifest`` returns absolute paths.
+        transcript: Text of each clip, empty without one.
         targets: float64 (row, trait) on [0, 1], in the order of ``TRAITS``.
         descriptors: float32 (row, descriptor), in the order of ``DESCRIPTORS``; a row of NaN where
             unknown.
-        extras: Columns (row,) that only some corpora have: float64 (NaN where unknown), int64 (-1
-            where unknown) or str.
-        provenance: What the corpus is, its terms, and the hashes of the files it was read from.
+        extras: Other columns (row,): float64 (NaN where unknown), int64 (-1 where unknown) or str.
+        provenance: The corpus, its terms, and the hashes of its files.
 
     Raises:
-        DataError: The columns do not fit together, or a split has an unknown name.
+        DataError: The shapes of the columns differ, or a split name is unknown.
     """
 
     sample_id: npt.NDArray[np.str_]
@@ -72,20 +70,20 @@ class Manifest:
     def __post_init__(self) -> None:
         findings = [*_shape_findings(self), *_split_findings(self.split)]
         if findings:
-            raise DataError("The columns of this manifest do not fit together.", findings=findings)
+            raise DataError("The manifest's columns are inconsistent.", findings=findings)
 
     def __len__(self) -> int:
         return len(self.sample_id)
 
     def select(self, rows: npt.ArrayLike) -> Manifest:
-        """Return the chosen rows as a manifest.
+        """Return selected rows.
 
         Args:
-            rows: bool (row,), True where chosen; or int (chosen,), row numbers in the wanted order.
+            rows: bool (row,), a mask; or int (selected,), row numbers in the new order.
         """
         rows = np.asarray(rows)
         if rows.dtype == np.bool_ and rows.shape != (len(self),):
-            raise ValueError(f"a mask has {len(self)} values here, not shape {rows.shape}")
+            raise ValueError(f"a mask of shape ({len(self)},) is needed, not {rows.shape}")
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         return replace(
             self,
@@ -108,20 +106,19 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Write a manifest as a Parquet file; a crash leaves no half-written file.
+    """Write a manifest as a Parquet file, atomically.
 
-    Paths of clips below the file's folder are stored relative to it, so that the folder can move as
-    a whole.
+    Clip paths below the file's folder are stored relative to it, so that the folder can be moved.
 
     Args:
         manifest: The rows.
-        path: The file to write; its folder is made if absent.
+        path: The file to write; missing folders are created.
 
     Raises:
         MissingExtra: pyarrow is not installed.
         UsageError: The file cannot be written.
     """
-    pa, pq = _pyarrow()
+    pa, pq = import_pyarrow()
     path = Path(path)
     folder = path.parent.resolve()
     columns: dict[str, Any] = {name: pa.array(getattr(manifest, name)) for name in _TEXT_COLUMNS}
@@ -143,35 +140,35 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(facts)})
     with write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as unfinished:
-        pq.write_table(table, unfinished, compression="zstd")
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """Read a manifest; the paths of its clips are absolute.
+    """Read a manifest and make its clip paths absolute.
 
     Args:
         path: A file of ``write_manifest``.
 
     Raises:
-        DataError: The file is missing or damaged, is no manifest, or one of another schema version.
+        DataError: The file is missing, malformed, not a manifest, or has another schema version.
         MissingExtra: pyarrow is not installed.
     """
-    pa, pq = _pyarrow()
+    pa, pq = import_pyarrow()
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no manifest {str(path)!r}.", hint=_REIMPORT)
     try:
-        # Not read_table: that would take folder names such as split=test for columns.
+        # Not read_table, which turns folder names such as split=test into columns.
         with pq.ParquetFile(path) as file:
             table = file.read()
         names = table.schema.names
-    except MemoryError:  # pyarrow's own one too: the file may be whole
+    except MemoryError:  # includes pyarrow's; the file may be intact
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names in no encoding
-        raise DataError(f"{str(path)!r} is no readable Parquet file: {error}.") from error
-    if len(set(names)) < len(names):
-        raise DataError(f"{str(path)!r} has two columns of one name.", hint=_REIMPORT)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names not in UTF-8
+        raise DataError(f"{str(path)!r} is not a readable Parquet file: {error}.") from error
+    if duplicates(names):
+        raise DataError(f"{str(path)!r} has duplicate column names.", hint=_REIMPORT)
     facts = _facts(table, path)
     try:
         return _from_table(table, facts, path.parent.resolve())
@@ -184,13 +181,17 @@ def read_manifest(path: str | Path) -> Manifest:
 def _facts(table: pa.Table, path: Path) -> dict[str, Any]:
     stored = (table.schema.metadata or {}).get(_METADATA_KEY)
     if stored is None:
-        raise DataError(f"{str(path)!r} is a Parquet file, but no manifest.", hint=_REIMPORT)
+        raise DataError(f"{str(path)!r} is a Parquet file, but not a manifest.", hint=_REIMPORT)
     try:
         facts = json.loads(stored)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{str(path)!r} is damaged: its facts are no JSON: {error}.") from error
+        raise DataError(
+            f"{str(path)!r} is malformed: its metadata is not JSON: {error}."
+        ) from error
     if not isinstance(facts, dict):
-        raise DataError(f"{str(path)!r} is damaged: its facts are no object.", hint=_REIMPORT)
+        raise DataError(
+            f"{str(path)!r} is malformed: its metadata is not a JSON object.", hint=_REIMPORT
+        )
     for name, expected in (("schema_version", SCHEMA_VERSION), ("descriptors", [*DESCRIPTORS])):
         if facts.get(name) != expected:
             raise DataError(
@@ -199,14 +200,14 @@ def _facts(table: pa.Table, path: Path) -> dict[str, Any]:
                 hint=_REIMPORT,
             )
     if not isinstance(facts.get("provenance"), dict):
-        raise DataError(f"{str(path)!r} does not say where it comes from.", hint=_REIMPORT)
+        raise DataError(f"{str(path)!r} has no provenance.", hint=_REIMPORT)
     return facts
 
 
 def _from_table(table: pa.Table, facts: dict[str, Any], folder: Path) -> Manifest:
-    wanted = (*_TEXT_COLUMNS, "fold", "clip", "transcript", *TRAITS, "descriptors")
+    required = (*_TEXT_COLUMNS, "fold", "clip", "transcript", *TRAITS, "descriptors")
     missing = [
-        f"the column {name!r} is missing" for name in wanted if name not in table.schema.names
+        f"the column {name!r} is missing" for name in required if name not in table.schema.names
     ]
     if missing:
         raise DataError("Columns are missing.", findings=missing)
@@ -214,7 +215,7 @@ def _from_table(table: pa.Table, facts: dict[str, Any], folder: Path) -> Manifes
         clips = table["clip"].to_pylist()
         return Manifest(
             **{name: _strings(table[name]) for name in _TEXT_COLUMNS},
-            fold=_whole(table["fold"]),
+            fold=_integers(table["fold"]),
             clip=tuple(None if clip is None else str(folder / clip) for clip in clips),
             transcript=tuple(map(str, table["transcript"].to_pylist())),
             targets=np.stack([np.asarray(table[t], dtype=np.float64) for t in TRAITS], axis=1),
@@ -227,26 +228,26 @@ def _from_table(table: pa.Table, facts: dict[str, Any], folder: Path) -> Manifes
             provenance=facts["provenance"],
         )
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        raise DataError("A column is of a wrong type.", findings=[str(error)]) from error
+        raise DataError("A column has a wrong type.", findings=[str(error)]) from error
 
 
 def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
     values = column.to_pylist()
     if not all(isinstance(value, str) for value in values):
-        raise TypeError("a column of names holds something other than text")
+        raise TypeError("a column of names holds values other than text")
     return np.array(values, dtype=np.str_)
 
 
-def _whole(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+def _integers(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     if column.null_count or np.asarray(column).dtype.kind not in "iu":
-        raise TypeError("the folds hold something other than whole numbers")
+        raise TypeError("the folds hold values other than integers")
     return np.asarray(column, dtype=np.int64)
 
 
 def _lists(column: pa.ChunkedArray, size: int) -> npt.NDArray[np.float32]:
     flat = np.asarray(column.combine_chunks().flatten(), dtype=np.float32)
     if len(flat) != len(column) * size:
-        raise ValueError(f"descriptors are {size} numbers in each row")
+        raise ValueError(f"a row needs {size} descriptors")
     return flat.reshape(len(column), size)
 
 
@@ -268,26 +269,17 @@ def _shape_findings(manifest: Manifest) -> list[str]:
     columns = {column.name: getattr(manifest, column.name) for column in fields(manifest)}
     columns |= columns.pop("extras")
     del columns["provenance"]
-    found = {n: c.shape if isinstance(c, np.ndarray) else (len(c),) for n, c in columns.items()}
+    actual = {n: c.shape if isinstance(c, np.ndarray) else (len(c),) for n, c in columns.items()}
     return [
         f"{name!r} has shape {shape}, not {shapes.get(name, (rows,))}"
-        for name, shape in found.items()
+        for name, shape in actual.items()
         if shape != shapes.get(name, (rows,))
     ]
 
 
 def _split_findings(split: npt.NDArray[np.str_]) -> list[str]:
     return [
-        f"{name!r} is no split; there are {', '.join(SPLITS)}"
+        f"{name!r} is not a split; there are {', '.join(SPLITS)}"
         for name in np.unique(split).tolist()
         if name not in SPLITS
     ]
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "parquet") from error
-    return pyarrow, pyarrow.parquet

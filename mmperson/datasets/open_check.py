@@ -1,4 +1,4 @@
-"""Open clips in workers, which a bad clip may end, to see whether they can be read."""
+"""Check in worker processes, which a malformed clip may crash, that clips can be opened."""
 
 from __future__ import annotations
 
@@ -14,34 +14,30 @@ from mmperson.pool.worker_pool import WorkerLimits, Workload, imap_unordered
 
 @dataclass(frozen=True)
 class OpenCheckWorkload(Workload[str, str | None]):
-    """Open clips; the answer is the name of the error that refuses one, None where none does."""
+    """Open clips; the result is the name of the error, None without one."""
 
     module: ClassVar = __name__
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Nothing."""
+        """None are needed."""
         return {}
 
     def read(self, task: str, answer: dict[str, Any]) -> str | None:
-        """Return the name of the error.
-
-        Raises:
-            ValueError: That is no answer.
-        """
+        """Return the name of the error, see ``Workload.read``."""
         match answer:
             case {"refusal": str() | None as refusal}:
                 return refusal
-        raise ValueError(f"No answer: {answer!r}.")
+        raise ValueError(f"Invalid answer: {answer!r}.")
 
     def on_crash(self, task: str, error: MediaError) -> str:
-        """Name what a clip is refused for that has ended its worker."""
+        """Return the name of the error of a clip that crashed its worker."""
         return type(error).__name__
 
     def on_startup_error(self, problem: str) -> DataError:
-        """Return the error that says why no clip can be opened."""
+        """Return the error to raise when no worker can be initialized."""
         return DataError(
-            f"The clips cannot be opened. {problem}", hint="Look for them alone with: --no-probe"
+            f"The clips cannot be opened. {problem}", hint="Only check that they exist: --no-probe"
         )
 
 
@@ -49,24 +45,24 @@ def check_clips_open(clips: Sequence[str], on_clip: Callable[[], object]) -> lis
     """Open clips without decoding them.
 
     Args:
-        clips: Their paths.
-        on_clip: Called after each of them.
+        clips: Paths.
+        on_clip: Called after each clip.
 
     Returns:
-        For each the name of the error with which it is refused, None for one that can be read.
+        The name of the error of each clip, None for one that can be opened.
 
     Raises:
         DataError: No worker can be started.
     """
-    refusals: list[str | None] = [None] * len(clips)
-    for number, refusal in imap_unordered(OpenCheckWorkload(), clips, WorkerLimits()):
-        refusals[number] = refusal
+    errors: list[str | None] = [None] * len(clips)
+    for number, error in imap_unordered(OpenCheckWorkload(), clips, WorkerLimits()):
+        errors[number] = error
         on_clip()
-    return refusals
+    return errors
 
 
 def initialize(settings: dict[str, Any]) -> TaskFunction:
-    """Return what opens a clip, in a worker; a task is a path."""
+    """Return the function that a worker calls with each path."""
 
     def probe(clip: str) -> dict[str, Any]:
         try:

@@ -1,10 +1,10 @@
-"""Read label pickles without running them.
+"""Read label pickles without executing them.
 
-A pickle is a program, and Python's own ``pickle`` obeys it: it imports, calls and allocates what
-the file asks for. This reader knows the two dozen opcodes that dictionaries written by Python 2
-need, works them out over plain strings and numbers, and refuses every other one *before* reading
-its argument. Nothing that the file names is ever imported, called or allocated: the few numpy
-globals that may occur are compared as text, and a numpy scalar must be eight bytes of float64.
+A pickle is a program: Python's ``pickle`` imports, calls and allocates what the file asks for. This
+reader interprets the two dozen opcodes of dictionaries written by Python 2 over plain strings and
+numbers. It rejects any other opcode *before* reading its argument. It never imports or calls what
+the file names: it compares the few allowed numpy globals as text, and requires a numpy scalar to be
+eight bytes of float64.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from mmperson.datasets.tables import read_bytes
 from mmperson.errors import DataError
 
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""Largest pickle that is read; the largest of First Impressions V2 has 1.5 MB. It bounds memory
-too: the worst content makes about a hundred bytes of objects out of each byte."""
+"""Largest pickle; the largest of First Impressions V2 has 1.5 MB. This bounds memory too: hostile
+content expands to about a hundred bytes of objects per byte."""
 
 _DTYPE: Final = "numpy dtype"
 _SCALARS: Final = ("numpy.core.multiarray scalar", "numpy._core.multiarray scalar")
@@ -48,7 +49,7 @@ def read_labels(path: str | Path) -> dict[str, dict[str, float]]:
         Finite numbers by trait name, then by clip name.
 
     Raises:
-        DataError: The file is missing, too large, damaged, or holds anything else.
+        DataError: The file is missing, too large or malformed, or holds anything else.
     """
     path = Path(path)
     labels: dict[str, dict[str, float]] = {}
@@ -59,8 +60,8 @@ def read_labels(path: str | Path) -> dict[str, dict[str, float]]:
             )
         for clip, score in scores.items():
             if not isinstance(score, float) or not math.isfinite(score):
-                found = f"{_short(trait)} of {_short(clip)} is {_kind(score)}"
-                raise _wrong_content(path, found, "a finite float")
+                actual = f"{_short(trait)} of {_short(clip)} is {_kind(score)}"
+                raise _wrong_content(path, actual, "a finite float")
         labels[trait] = scores
     return labels
 
@@ -75,7 +76,7 @@ def read_texts(path: str | Path) -> dict[str, str]:
         Text by clip name.
 
     Raises:
-        DataError: The file is missing, too large, damaged, or holds anything else.
+        DataError: See ``read_labels``.
     """
     path = Path(path)
     texts = _read_dict(path)
@@ -86,30 +87,18 @@ def read_texts(path: str | Path) -> dict[str, str]:
 
 
 def _read_dict(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"There is no file {str(path)!r}.")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
-    if len(content) > MAX_BYTES:
-        raise DataError(
-            f"{str(path)!r} has {path.stat().st_size:,} bytes; a label pickle may have "
-            f"{MAX_BYTES:,}."
-        )
-    result = _Machine(path).run(content)
+    result = _Machine(path).run(read_bytes(path, MAX_BYTES))
     if not isinstance(result, dict):
         raise _wrong_content(path, f"it holds a {_kind(result)}", "a dict")
     return result
 
 
 class _Mark:
-    """Where the items of a SETITEMS or a TUPLE begin."""
+    """Start of the items of a SETITEMS or a TUPLE."""
 
 
 class _Global(str):
-    """A global as ``module name``: only ever compared."""
+    """A global as ``module name``, which is only compared."""
 
 
 class _Float64:
@@ -121,12 +110,12 @@ _FLOAT64_STATE: Final = (3, "<", None, None, None, -1, -1, 0)
 
 
 class _Machine:
-    """The stack, the memo and the few opcodes; every refusal names the file and the place in it."""
+    """A pickle machine with a few opcodes; its errors name the file and the byte."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.stack: list[Any] = []
-        # A dict: the index that a file chooses costs nothing, however large.
+        # A dict, because the file chooses the indices: a large one must cost nothing.
         self.memo: dict[int, Any] = {}
         self.place = ""
 
@@ -139,7 +128,7 @@ class _Machine:
                 self._execute(name, argument)
         except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
             raise DataError(
-                f"{str(self.path)!r} is damaged or is no pickle: {self.place} fails ({error})."
+                f"{str(self.path)!r} is malformed: {self.place} fails ({error})."
             ) from error
         raise AssertionError("unreachable: _opcodes ends with STOP or an error")
 
@@ -164,13 +153,13 @@ class _Machine:
             case "BINFLOAT" | "BININT" | "BININT1" | "BININT2":
                 stack.append(argument)
             case "SHORT_BINSTRING" | "BINSTRING" | "BINUNICODE":
-                argument.encode("utf-8")  # Lone surrogates cannot be stored as text.
+                argument.encode("utf-8")  # Rejects lone surrogates.
                 stack.append(argument)
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 value = self.memo[argument]
-                # Few bytes could otherwise repeat one dict or tuple without end.
+                # Otherwise a few bytes could nest one dict or tuple exponentially.
                 if isinstance(value, dict | tuple):
                     raise ValueError(f"a {_kind(value)} is used twice")
                 stack.append(value)
@@ -232,22 +221,22 @@ class _Machine:
             self._refuse(f"a numpy scalar at {self.place}", "eight bytes of little-endian float64")
         self._refuse(f"a call of {_kind(function)} at {self.place}", "numpy dtypes and scalars")
 
-    def _refuse(self, found: str, allowed: str) -> NoReturn:
+    def _refuse(self, rejected: str, allowed: str) -> NoReturn:
         raise DataError(
-            f"{str(self.path)!r} was refused because of {found}; allowed are {allowed}.",
-            hint="Use the pickles as the corpus publishes them.",
+            f"{str(self.path)!r} contains {rejected}; only {allowed} are allowed.",
+            hint="Use the pickles as published with the corpus.",
         )
 
 
 def _kind(value: object) -> str:
-    """Name a value in a message: a number itself, of anything else the type."""
+    """Return a number as text, and the type of anything else."""
     return str(value) if isinstance(value, float) else type(value).__name__.strip("_").lower()
 
 
 def _short(text: str) -> str:
-    """Quote a name from the file, which may be megabytes long."""
+    """Quote a name from the file, truncated: it may be megabytes long."""
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
-def _wrong_content(path: Path, found: str, wanted: str) -> DataError:
-    return DataError(f"{str(path)!r} holds no such labels: {found}, where {wanted} belongs.")
+def _wrong_content(path: Path, actual: str, expected: str) -> DataError:
+    return DataError(f"{str(path)!r} is malformed: {actual}; {expected} was expected.")

@@ -1,4 +1,4 @@
-"""One manifest row as network inputs: published features first, else the clip itself."""
+"""Manifest rows as network inputs, from published features or else from the clip."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ def prepare_row(
     tokenizer: Tokenizer | None,
     cache: FeatureCache | None = None,
 ) -> ClipInputs:
-    """Prepare one row; what it lacks is absent.
+    """Prepare the inputs of one row; missing modalities are absent.
 
-    Columns come from the manifest, and so do acoustic descriptors where it has them; the rest comes
-    from the clip.
+    Columns and published acoustic descriptors come from the manifest, everything else from the
+    clip.
 
     Args:
         manifest: The corpus.
         row: Index of the row.
         spec: The preprocessing.
-        tokenizer: Tokenizer of ``spec.text``; None if no text is read.
-        cache: Where decoded inputs of clips are kept; None decodes anew.
+        tokenizer: Tokenizer of ``spec.text``; None without text.
+        cache: Cache of decoded clips; None decodes the clip.
 
     Raises:
         DataError: The manifest lacks a column that the spec reads.
     """
     inputs = prepare_clip(None, manifest.transcript[row], spec, tokenizer)
-    found, wanted = published(manifest, row, spec)
+    arrays, missing = published(manifest, row, spec)
     clip = manifest.clip[row]
-    if clip is not None and wanted:
-        found |= _read_clip(clip, spec.subset(wanted), cache)
-    return replace(inputs, **found)
+    if clip is not None and missing:
+        arrays |= _read_clip(clip, spec.subset(missing), cache)
+    return replace(inputs, **arrays)
 
 
 def published(manifest: Manifest, row: int, spec: InputSpec) -> tuple[dict[str, Any], list[str]]:
-    """Return what a manifest holds of a row's sound and pictures, and what its clip must give.
+    """Return the published audio and video inputs of a row.
 
     Args:
         manifest: The corpus.
@@ -59,29 +59,29 @@ def published(manifest: Manifest, row: int, spec: InputSpec) -> tuple[dict[str, 
         spec: The preprocessing.
 
     Returns:
-        Arrays by modality, None where columns say nothing; and the names of the other modalities,
-        which are read of clips.
+        Arrays by modality, None where columns are unknown; and the names of the modalities that
+        must be read from the clip.
 
     Raises:
         DataError: The manifest lacks a column that the spec reads.
     """
-    found: dict[str, Any] = {}
-    wanted = []
+    arrays: dict[str, Any] = {}
+    missing = []
     for name, part in spec.parts.items():
         if part.source == "transcript":
             continue
         array = part.published(manifest, row)
         if array is None and part.source == "clip":
-            wanted.append(name)
+            missing.append(name)
         else:
-            found[name] = array
-    return found, wanted
+            arrays[name] = array
+    return arrays, missing
 
 
 def require_clips(manifest: Manifest, spec: InputSpec) -> None:
-    """Refuse a manifest that names clips which are not there, if a spec reads clips.
+    """Check that all clips of a manifest exist, if the spec reads clips.
 
-    Otherwise a corpus that has moved would turn into one of text alone without a word.
+    Otherwise a moved corpus would silently become text only.
 
     Raises:
         DataError: A clip is missing.
@@ -89,25 +89,18 @@ def require_clips(manifest: Manifest, spec: InputSpec) -> None:
     if all(part.source != "clip" for part in spec.parts.values()):
         return
     named = [clip for clip in manifest.clip if clip is not None]
-    missing = [clip for clip in named if not os.path.isfile(clip)]  # Path fails on odd names
+    missing = [clip for clip in named if not os.path.isfile(clip)]  # Path raises on invalid names
     if missing:
         raise DataError(
-            f"{len(missing):,} of the {len(named):,} clips that the manifest names are not there.",
-            hint="Put them back, or make the manifest anew with: mmperson data import",
+            f"{len(missing):,} of the {len(named):,} clips in the manifest are missing.",
+            hint="Restore them, or re-create the manifest with: mmperson data import",
             findings=missing[:10],
         )
 
 
 @dataclass(frozen=True)
 class PreparedRows(Sequence[ClipInputs]):
-    """The rows of a manifest, each prepared when it is asked for.
-
-    Attributes:
-        manifest: The corpus.
-        spec: The preprocessing.
-        tokenizer: Tokenizer of ``spec.text``; None if no text is read.
-        cache: Where decoded inputs of clips are kept; without one, a clip is decoded every time.
-    """
+    """Inputs of the rows of a manifest, prepared on access; see ``prepare_row``."""
 
     manifest: Manifest
     spec: InputSpec
@@ -129,11 +122,10 @@ class PreparedRows(Sequence[ClipInputs]):
 def _read_clip(
     path: str, spec: InputSpec, cache: FeatureCache | None
 ) -> dict[str, npt.NDArray[Any] | None]:
-    """Return what a spec reads of a clip, by modality; with a cache, a clip is read once."""
+    """Return the inputs of a clip by modality; with a cache, the clip is decoded once."""
     if cache is None:
-        found, _ = read_arrays(path, spec)
-        return found
-    with suppress(OSError):  # the clip has gone
+        return read_arrays(path, spec)[0]
+    with suppress(OSError):  # the clip is missing
         if not all(cache.is_recorded(path, name) for name in spec.modalities):
             cache.write(*read_unchanged(path, spec))
         return {name: cache.load(path, name) for name in spec.modalities}
@@ -143,33 +135,32 @@ def _read_clip(
 def read_unchanged(
     path: str, spec: InputSpec, threads: Threads = "auto"
 ) -> tuple[str, dict[str, npt.NDArray[Any] | None], str]:
-    """Read a clip, to be kept as what this very file has.
+    """Read a clip, and reject it if the file changes meanwhile.
 
     Args:
         path: The clip.
-        spec: What is read.
+        spec: The preprocessing.
         threads: FFmpeg's threading of video.
 
     Returns:
-        Identity of the clip, and what ``read_arrays`` returns: nothing and a refusal where another
-        file has taken the clip's place meanwhile.
+        Identity of the file, and arrays and error as ``read_arrays``.
 
     Raises:
-        OSError: There is no such clip.
+        OSError: The clip does not exist.
     """
     identity = file_identity(path)
-    found, refusal = read_arrays(path, spec, threads)
+    arrays, error = read_arrays(path, spec, threads)
     if identity != (identity := file_identity(path)):
-        return identity, dict.fromkeys(found), "The clip was replaced while it was read."
-    return identity, found, refusal
+        return identity, dict.fromkeys(arrays), "The clip was replaced while it was read."
+    return identity, arrays, error
 
 
 def read_arrays(
     path: str, spec: InputSpec, threads: Threads = "auto"
 ) -> tuple[dict[str, npt.NDArray[Any] | None], str]:
-    """Return what a spec reads of a clip, by modality, and why it cannot be read.
+    """Return the inputs of a clip by modality, and the error if it is unreadable.
 
-    A damaged or missing clip leaves its row the words; ``data check`` names it.
+    Such a row keeps its transcript; ``data check`` reports the clip.
     """
     try:
         clip = read_clip(path, threads=threads, **spec.read_options())

@@ -1,4 +1,4 @@
-"""The figures that describe a corpus; ``evaluation`` tells what trivial predictors score on it."""
+"""Descriptive statistics of a corpus."""
 
 from __future__ import annotations
 
@@ -14,14 +14,7 @@ from mmperson.traits import TRAITS
 
 @dataclass(frozen=True)
 class LabelStats:
-    """Distribution of one label over the training split, on [0, 1].
-
-    Attributes:
-        mean: Arithmetic mean.
-        std: Standard deviation, with divisor n.
-        minimum: Lowest value.
-        maximum: Highest value.
-    """
+    """Distribution of one label over the training split, on [0, 1]; the std has divisor n."""
 
     mean: float
     std: float
@@ -31,14 +24,7 @@ class LabelStats:
 
 @dataclass(frozen=True)
 class WordStats:
-    """Words per transcript of one split, blank ones left out.
-
-    Attributes:
-        mean: Arithmetic mean.
-        median: Median.
-        maximum: Longest.
-        blank: Transcripts without a word.
-    """
+    """Words per transcript of one split without blank ones, and the number of ``blank`` ones."""
 
     mean: float
     median: float
@@ -48,11 +34,11 @@ class WordStats:
 
 @dataclass(frozen=True)
 class Stats:
-    """What ``compute_stats`` returns.
+    """Result of ``compute_stats``.
 
     Attributes:
-        rows: Clips by split.
-        labels: Training labels by name: the traits, then ``interview``, where the corpus has them.
+        rows: Number of clips by split.
+        labels: Training labels by name: the traits, then ``interview``, if rated.
         words: Transcripts by split.
     """
 
@@ -66,10 +52,7 @@ class Stats:
 
 
 def compute_stats(manifest: Manifest) -> Stats:
-    """Describe the labels of the training split and the transcripts of every split.
-
-    Label figures are of training rows alone, so that nothing of the other splits is looked at.
-    """
+    """Describe the labels of the training split only, and the transcripts of every split."""
     parts = {name: part for name in SPLITS if len(part := manifest.where_split(name))}
     train = manifest.where_split("train")
     labels = {trait: train.targets[:, i] for i, trait in enumerate(TRAITS)}

@@ -1,4 +1,4 @@
-"""What planted clips are made of, pictures and rhythms of speech, and the writing of the clips."""
+"""Footage for synthetic clips, read or drawn, and the MP4 writer."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SOUND_RATE_HZ: Final = 16_000
 LOUDNESS_RATE_HZ: Final = 100
 
 REPEATABLE_X264: Final = {"threads": "1", "x264-params": "cpu-independent=1"}
-"""Options under which x264 writes the same bytes every time, on every processor.
+"""x264 options for identical bytes on every processor.
 
-Its result depends on the number of threads. Its fast bookkeeping of what is worth how many bits
-rounds as the processor does, and at most widths reads memory that was never written.
+The output depends on the number of threads. The default rate-distortion optimisation rounds by
+processor, and at most widths reads uninitialised memory.
 """
 
-_STILLS: Final = 8  # A video.
+_STILLS: Final = 8  # Per video.
 _SIZE: Final = (120, 120)  # Height and width of a still.
 _LEAST_CONTRAST: Final = 10.0  # Grey levels; a still with less is blank, as before a fade-in.
 _HEARD_S: Final = 30.0
@@ -39,12 +39,12 @@ Stills = tuple[npt.NDArray[np.uint8], ...]
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """What is taken from one video.
+    """Stills and loudness of one video.
 
     Attributes:
-        name: Its path in the folder of footage.
+        name: Path relative to the footage folder.
         stills: uint8 (height, width, 3) each, RGB, all of one size; none is blank.
-        loudness: float64 (hundredth of a second,), on [0, 1].
+        loudness: float64 (step,), ``LOUDNESS_RATE_HZ`` steps per second, on [0, 1].
     """
 
     name: str
@@ -53,28 +53,28 @@ class Footage:
 
 
 def read_footage(folder: Path, most: int, random: np.random.Generator) -> list[Footage]:
-    """Read stills and the loudness of videos in a folder and its folders, in random order.
+    """Read stills and loudness of the videos in a folder, recursively and in random order.
 
-    Videos that cannot be read or show nothing are left out. Links to folders are not followed.
+    Unreadable and blank videos are skipped. Links to folders are not followed.
 
     Args:
-        folder: Where to look.
-        most: How many videos to read at most.
-        random: Where the order comes from.
+        folder: Folder of videos.
+        most: Largest number of videos.
+        random: Generator of the order.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: The folder does not exist.
     """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {str(folder)!r}.", hint="Give a folder of videos.")
     videos = (path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-    # A file and a link to it are one video, or it could be on both sides of a split.
+    # A file and a link to it count once; otherwise it could be in two splits.
     paths = sorted(
         {path.resolve(): path for path in sorted(videos, reverse=True) if path.is_file()}.values()
     )
-    found: list[Footage] = []
+    footage: list[Footage] = []
     for place in random.permutation(len(paths)):
-        if len(found) == most:
+        if len(footage) == most:
             break
         window = AudioWindow(SOUND_RATE_HZ, duration_s=_HEARD_S)
         try:
@@ -85,16 +85,16 @@ def read_footage(folder: Path, most: int, random: np.random.Generator) -> list[F
         stills = tuple(still for still in stills if still.std() >= _LEAST_CONTRAST)
         if stills:
             name = paths[place].relative_to(folder).as_posix()
-            found.append(Footage(name, stills, _loudness(clip.waveform)))
-    return found
+            footage.append(Footage(name, stills, _loudness(clip.waveform)))
+    return footage
 
 
 def draw_footage(count: int, random: np.random.Generator) -> list[Footage]:
-    """Draw people who move their heads before a wall, and loudness that rises by the syllable.
+    """Draw people who move their heads in front of a wall, with syllable-like loudness.
 
     Args:
-        count: How many.
-        random: What they look like.
+        count: Number of people.
+        random: Generator of their appearance.
     """
     return [
         Footage(f"drawn{number:03d}", _faces(random), _syllables(random)) for number in range(count)
@@ -102,11 +102,11 @@ def draw_footage(count: int, random: np.random.Generator) -> list[Footage]:
 
 
 def write_clip(path: Path, frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32]) -> None:
-    """Write an MP4 file whose bytes depend on the content alone.
+    """Write an MP4 file whose bytes depend only on the content.
 
     Args:
-        path: Where to.
-        frames: uint8 (frame, height, width, 3), RGB, ``FPS`` a second; sides are even.
+        path: The file.
+        frames: uint8 (frame, height, width, 3), RGB, ``FPS`` per second; even height and width.
         sound: float32 (sample,), mono, [-1, 1], at ``SOUND_RATE_HZ``.
     """
     codec, options = _video_encoder()
@@ -129,14 +129,14 @@ def write_clip(path: Path, frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.
 
 
 def _video_encoder() -> tuple[Literal["libx264", "mpeg4"], dict[str, str]]:
-    """Return the encoder and its options; builds of FFmpeg without GPL parts lack x264."""
+    """Return the encoder and its options; FFmpeg builds without GPL parts lack x264."""
     if "libx264" in av.codecs_available:
         return "libx264", {"crf": "10", "preset": "veryfast", **REPEATABLE_X264}
     return "mpeg4", {"threads": "1"}
 
 
 def _still(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Cut the middle of a frame in the shape of a still, and shrink it."""
+    """Crop the centre of a frame to a still's aspect ratio, and resize it."""
     height, width = frame.shape[:2]
     rows = min(height, max(1, width * _SIZE[0] // _SIZE[1]))
     columns = min(width, max(1, height * _SIZE[1] // _SIZE[0]))
@@ -146,7 +146,7 @@ def _still(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _loudness(waveform: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float64]:
-    """Root mean square of every hundredth of a second, its loudest at 1; even without sound."""
+    """Return the RMS per ``LOUDNESS_RATE_HZ`` step, scaled to a maximum of 1; 1 without sound."""
     hop = SOUND_RATE_HZ // LOUDNESS_RATE_HZ
     if waveform is None or len(waveform) < hop:
         return np.ones(round(SECONDS * LOUDNESS_RATE_HZ))
@@ -156,7 +156,7 @@ def _loudness(waveform: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float6
 
 
 def _syllables(random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Loudness that rises and falls three to six times a second, every time to another level."""
+    """Return loudness that peaks three to six times per second, each time at another level."""
     time_s = np.arange(round(4 * SECONDS * LOUDNESS_RATE_HZ)) / LOUDNESS_RATE_HZ
     beats = random.uniform(3.0, 6.0) * time_s
     levels = random.uniform(0.2, 1.0, int(beats[-1]) + 1)
@@ -165,7 +165,7 @@ def _syllables(random: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def _faces(random: np.random.Generator) -> Stills:
-    """Draw one person a few times, the head elsewhere and the mouth more or less open."""
+    """Draw one person several times, with random head positions and mouth openings."""
     height, width = _SIZE
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     wall, skin, hair = (random.uniform(40, 220, 3) for _ in range(3))
@@ -178,7 +178,7 @@ def _faces(random: np.random.Generator) -> Stills:
         picture = room.copy()
         centre_y, centre_x = height / 2 + random.normal(0, 6), width / 2 + random.normal(0, 6)
         mouth = random.uniform(0.03, 0.14)
-        # Each part: how far below and right of the centre, half its height and width, and colour.
+        # Offset below and right of the centre, half height and width, colour.
         for below, right, tall, wide, colour in (
             (-0.35, 0.0, 1.1, 0.95, hair),
             (0.0, 0.0, 1.15, 0.8, skin),

@@ -1,8 +1,4 @@
-"""Tables that people write: CSV, and Parquet with the same columns, read as text within limits.
-
-What a cell means is the reader's business; here a table is a rectangle of text, and every row can
-be named, so that a finding says where to look.
-"""
+"""CSV and Parquet tables as text, within size limits; every row has a location for findings."""
 
 from __future__ import annotations
 
@@ -14,20 +10,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError, MissingExtra
+from mmperson.files import atomic_write
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""Largest file that is read, and largest Parquet content once it is unpacked."""
+"""Largest file, and largest decompressed Parquet content."""
 
 MAX_ROWS: Final = 1_000_000
 
 MAX_FINDINGS: Final = 40
-"""How many findings an error lists; the others are counted."""
+"""Findings that an error lists; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,8 @@ class Table:
     Attributes:
         path: Its file.
         sha256: Hash of the file.
-        columns: Cells (row,) by column name, without spaces at either end; empty where there is no
-            value.
-        places: Where each row stands, such as ``line 2``.
+        columns: Stripped cells (row,) by column name; empty where there is no value.
+        places: Location of each row, such as ``line 2``.
     """
 
     path: Path
@@ -50,18 +46,24 @@ class Table:
     def __len__(self) -> int:
         return len(self.places)
 
-    def require(self, names: Sequence[str]) -> None:
-        """Refuse a table that lacks one of the columns.
+    def require(self, names: Sequence[str], hint: str | None = None) -> None:
+        """Check that the table has these columns.
 
         Raises:
-            DataError: It does; the message names what is missing and what is there.
+            DataError: A column is missing.
         """
         missing = [name for name in names if name not in self.columns]
         if missing:
             raise DataError(
                 f"{str(self.path)!r} lacks the columns {', '.join(missing)}; "
-                f"it has {', '.join(self.columns)}."
+                f"it has {', '.join(self.columns)}.",
+                hint=hint,
             )
+
+    def empty_cells(self, name: str) -> list[str]:
+        """Return a finding for each empty cell of a column."""
+        cells = zip(self.places, self.columns[name], strict=True)
+        return [f"{place}: {name} is empty" for place, cell in cells if not cell]
 
     def numbers(
         self, name: str, findings: list[str], low: float = -math.inf, high: float = math.inf
@@ -70,7 +72,7 @@ class Table:
 
         Args:
             name: The column.
-            findings: Takes a line for each cell that is no finite number from ``low`` to ``high``.
+            findings: Receives a line for each cell that is not a finite number in [low, high].
             low: Lowest value.
             high: Highest value.
         """
@@ -78,7 +80,7 @@ class Table:
         for row, cell in enumerate(self.columns[name]):
             number = parse_number(cell) if cell else math.nan
             if number is None:
-                findings.append(f"{self.places[row]}: {name} is {cell!r}, no finite number")
+                findings.append(f"{self.places[row]}: {name} is {cell!r}, not a finite number")
             elif number < low or number > high:
                 findings.append(
                     f"{self.places[row]}: {name} is {cell}, outside [{low:g}, {high:g}]"
@@ -88,7 +90,7 @@ class Table:
         return values
 
     def is_numeric(self, name: str) -> bool:
-        """Tell whether every cell of a column is empty or a finite number."""
+        """Return whether every cell of a column is empty or a finite number."""
         return all(not cell or parse_number(cell) is not None for cell in self.columns[name])
 
 
@@ -97,10 +99,10 @@ def read_csv(path: Path, delimiter: str = ",") -> Table:
 
     Args:
         path: The file, at most ``MAX_BYTES`` and ``MAX_ROWS`` long.
-        delimiter: What parts the cells.
+        delimiter: Between cells.
 
     Raises:
-        DataError: It is missing, too large, not UTF-8 or not rectangular.
+        DataError: The file is missing, too large, not UTF-8 or not rectangular.
     """
     content = read_bytes(path)
     lines = csv.reader(io.StringIO(_decode(content, path), newline=""), delimiter=delimiter)
@@ -112,7 +114,7 @@ def read_csv(path: Path, delimiter: str = ",") -> Table:
         _check_header(header, path)
         for cells in lines:
             if not cells:
-                continue  # An empty line, as editors leave at the end.
+                continue
             place = f"line {lines.line_num}"
             if len(cells) != len(header):
                 uneven.append(f"{place}: {len(cells)} cells, not {len(header)}")
@@ -121,8 +123,8 @@ def read_csv(path: Path, delimiter: str = ",") -> Table:
             places.append(place)
             _check_rows(len(rows), path)
     except csv.Error as error:
-        raise DataError(f"Line {lines.line_num} of {str(path)!r} is damaged: {error}.") from error
-    refuse(uneven, f"Lines of {str(path)!r} do not fit its header.")
+        raise DataError(f"Line {lines.line_num} of {str(path)!r} is malformed: {error}.") from error
+    raise_findings(uneven, f"Lines of {str(path)!r} do not match its header.")
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     return Table(
         path, hashlib.sha256(content).hexdigest(), dict(zip(header, columns, strict=True)),
@@ -134,27 +136,23 @@ def read_parquet(path: Path) -> Table:
     """Read a Parquet file of text and numbers.
 
     Args:
-        path: The file, at most ``MAX_BYTES``, packed or unpacked, and ``MAX_ROWS`` long.
+        path: The file, at most ``MAX_BYTES``, compressed or not, and ``MAX_ROWS`` long.
 
     Raises:
-        DataError: It is missing, too large or damaged.
+        DataError: The file is missing, too large or malformed.
         MissingExtra: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "parquet") from error
+    pa, pq = import_pyarrow()
     content = read_bytes(path)
     try:
         with pq.ParquetFile(io.BytesIO(content)) as file:
-            facts = file.metadata
-            _check_rows(facts.num_rows, path)
-            groups = range(facts.num_row_groups)
-            _check_size(sum(facts.row_group(group).total_byte_size for group in groups), path)
+            metadata = file.metadata
+            _check_rows(metadata.num_rows, path)
+            groups = map(metadata.row_group, range(metadata.num_row_groups))
+            _check_size(sum(group.total_byte_size for group in groups), path, MAX_BYTES)
             table = file.read()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{str(path)!r} is no readable Parquet file: {error}.") from error
+        raise DataError(f"{str(path)!r} is not a readable Parquet file: {error}.") from error
     _check_header(table.column_names, path)
     return Table(
         path=path,
@@ -167,25 +165,55 @@ def read_parquet(path: Path) -> Table:
     )
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file of at most ``MAX_BYTES``.
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return the modules ``pyarrow`` and ``pyarrow.parquet``.
 
     Raises:
-        DataError: It is missing, no regular file, or larger.
+        MissingExtra: pyarrow is not installed.
     """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet") from error
+    return pyarrow, pyarrow.parquet
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file in UTF-8, atomically.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
+    """Read a file of at most ``max_bytes``, ``MAX_BYTES`` if None.
+
+    Raises:
+        DataError: The path is not a regular file, or the file is larger or cannot be read.
+    """
+    max_bytes = MAX_BYTES if max_bytes is None else max_bytes
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
-    _check_size(len(content), path)
+    _check_size(len(content), path, max_bytes)
     return content
 
 
 def parse_number(text: str) -> float | None:
-    """Return a finite number, None if the text is none.
+    """Return a finite number, or None.
 
     >>> parse_number("1e-4"), parse_number("nan"), parse_number("1_0")
     (0.0001, None, None)
@@ -194,21 +222,21 @@ def parse_number(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    # Python reads 1_0 as ten; in a table it is a typing error.
+    # Python reads 1_0 as ten; in a table it is a typo.
     return number if math.isfinite(number) and "_" not in text else None
 
 
 def duplicates(names: Iterable[str]) -> list[str]:
-    """Return the names that occur more than once, each once, in their order."""
+    """Return the names that occur more than once, in order of first occurrence."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def refuse(findings: Sequence[str], message: str) -> None:
-    """Raise a ``DataError`` that lists the findings, up to ``MAX_FINDINGS``; do nothing if none."""
+def raise_findings(findings: Sequence[str], message: str, hint: str | None = None) -> None:
+    """Raise a ``DataError`` that lists up to ``MAX_FINDINGS`` findings, if there are any."""
     if findings:
         more = len(findings) - MAX_FINDINGS
-        shown = [*findings[:MAX_FINDINGS], *([f"and {more:,} more"] if more > 0 else [])]
-        raise DataError(message, findings=shown)
+        listed = [*findings[:MAX_FINDINGS], *([f"and {more:,} more"] if more > 0 else [])]
+        raise DataError(message, findings=listed, hint=hint)
 
 
 def _decode(content: bytes, path: Path) -> str:
@@ -230,7 +258,7 @@ def _check_header(names: Sequence[str], path: Path) -> None:
         raise DataError(f"{str(path)!r} is empty; its first line names the columns.")
     findings = [f"column {place} has no name" for place, name in enumerate(names, 1) if not name]
     findings += [f"{name!r} occurs twice" for name in duplicates(filter(None, names))]
-    refuse(findings, f"The columns of {str(path)!r} have no proper names.")
+    raise_findings(findings, f"The column names of {str(path)!r} are invalid.")
 
 
 def _check_rows(rows: int, path: Path) -> None:
@@ -238,6 +266,6 @@ def _check_rows(rows: int, path: Path) -> None:
         raise DataError(f"{str(path)!r} has more than {MAX_ROWS:,} rows.")
 
 
-def _check_size(size: int, path: Path) -> None:
-    if size > MAX_BYTES:
-        raise DataError(f"{str(path)!r} holds more than {MAX_BYTES:,} bytes.")
+def _check_size(size: int, path: Path, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise DataError(f"{str(path)!r} is larger than {max_bytes:,} bytes.")

@@ -1,4 +1,4 @@
-"""Numbers that people can trust: metrics, protocols, baselines and intervals, in numpy alone."""
+"""Metrics, protocols, baselines and bootstrap intervals."""
 
 from mmperson.evaluation.baselines import (
     BASELINES,

@@ -1,8 +1,7 @@
-"""What can be had without looking at the person: every result is shown beside these.
+"""Baselines that do not look at the person.
 
-Each baseline learns from the training rows and returns scores for other rows, float64 (row, trait).
-A training row without a rating of a trait teaches nothing about that trait; where no row has one,
-the scores are NaN.
+Each baseline fits the training rows and returns scores for other rows, float64 (row, trait). It
+skips missing ratings; a trait without training ratings has NaN scores.
 """
 
 from __future__ import annotations
@@ -13,40 +12,39 @@ from typing import Final
 import numpy as np
 
 from mmperson.datasets.manifest import SPLITS, Manifest
-from mmperson.evaluation.arrays import Array, mean_known
+from mmperson.evaluation.arrays import Array, nan_mean
 from mmperson.evaluation.metrics import average, per_trait
 from mmperson.evaluation.protocols import PROTOCOLS
 
 
 def constant(train: Manifest, rows: Manifest) -> Array:
-    """Predict the training mean of each trait for everybody.
+    """Predict the training mean of each trait.
 
     On First Impressions V2 it scores a 1-MAE of .8834 on validation and .8814 on test.
     """
-    return np.tile(mean_known(train.targets), (len(rows), 1))
+    return np.tile(nan_mean(train.targets), (len(rows), 1))
 
 
 def word_count(train: Manifest, rows: Manifest) -> Array:
-    """Predict from how much was said: least squares on log(1 + words of the transcript).
+    """Predict by least squares on log(1 + words of the transcript).
 
-    Clips are about equally long, so this is mostly speaking rate. It scores .8843 on the test
+    Clips have similar durations, so this is mostly speaking rate. It scores .8843 on the test
     split.
     """
-    said, known = _speech(train), ~np.isnan(train.targets)
-    slope = np.full((said.shape[1], known.shape[1]), np.nan)
+    words, known = _word_features(train), ~np.isnan(train.targets)
+    slope = np.full((words.shape[1], known.shape[1]), np.nan)
     for trait in np.flatnonzero(known.any(axis=0)):
         rated = known[:, trait]
-        slope[:, trait] = np.linalg.lstsq(said[rated], train.targets[rated, trait], rcond=None)[0]
-    return np.asarray(_speech(rows) @ slope, dtype=np.float64)
+        slope[:, trait] = np.linalg.lstsq(words[rated], train.targets[rated, trait], rcond=None)[0]
+    return np.asarray(_word_features(rows) @ slope, dtype=np.float64)
 
 
 def source_lookup(train: Manifest, rows: Manifest) -> Array:
-    """Predict the mean training rating of the same source video; the constant where it has none.
+    """Predict the mean training rating of the same source video, else the constant.
 
-    No recognition at all: it only knows who was rated before. On all 2,000 rows of the official
-    test split it scores .9049 with R2 .324 and PCC .612, which is how much of an official result
-    may be leakage. An evaluation shows it on the rows that were scored: for a model that reads
-    transcripts these are 1,997, three being blank, and it has R2 .323 and PCC .610.
+    This measures how much of an official result may be leakage: on all 2,000 rows of the official
+    test split it scores .9049 with R2 .324 and PCC .612. An evaluation reports it on the scored
+    rows: 1,997 for a model of transcripts, of which three are blank, with R2 .323 and PCC .610.
     """
     names, source = np.unique(train.source_id, return_inverse=True)
     known = ~np.isnan(train.targets)
@@ -63,14 +61,14 @@ BASELINES: Final[dict[str, Callable[[Manifest, Manifest], Array]]] = {
     "word_count": word_count,
     "source_lookup": source_lookup,
 }
-"""Every baseline by name: (training rows, rows to score) to scores."""
+"""Baseline by name: (training rows, rows to score) to scores."""
 
 
-def baselines_of(protocol: str, split: str) -> tuple[str, ...]:
-    """Name the baselines that mean something for a protocol and split.
+def applicable_baselines(protocol: str, split: str) -> tuple[str, ...]:
+    """Return the names of the meaningful baselines for a protocol and split.
 
-    The look-up needs sources that training shares, which only the official protocol has, and would
-    find a training row's own label.
+    The look-up needs sources that are in training, which only the official protocol has; on
+    training rows it would return their own labels.
     """
     looks_up = protocol == "official" and split != "train"
     return tuple(name for name in BASELINES if name != "source_lookup" or looks_up)
@@ -79,15 +77,15 @@ def baselines_of(protocol: str, split: str) -> tuple[str, ...]:
 def score_baselines(
     manifest: Manifest, metrics: tuple[str, ...] = ("accuracy", "r2", "pcc")
 ) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Score every baseline that learns from the training split on the other splits.
+    """Fit the baselines on the training split and score them on the other splits.
 
     Args:
-        manifest: All rows; those without any rating are left out.
+        manifest: All rows; unrated ones are skipped.
         metrics: Names of metrics, see ``mmperson.evaluation.METRICS``.
 
     Returns:
-        Averages over traits by split, protocol (``official``, ``unseen``), baseline and metric.
-        Splits and protocols without a row are left out.
+        Averages over traits by split, protocol (``official``, ``unseen``), baseline and metric;
+        without empty splits and protocols.
     """
     manifest = manifest.select(np.isfinite(manifest.targets).any(axis=1))
     train = manifest.where_split("train")
@@ -98,17 +96,17 @@ def score_baselines(
             rows = rows.select(PROTOCOLS[protocol](train, rows))
             if not len(rows):
                 continue
-            train_mean = mean_known(train.targets)
+            train_mean = nan_mean(train.targets)
             results.setdefault(split, {})[protocol] = {
                 name: average(
                     per_trait(BASELINES[name](train, rows), rows.targets, train_mean, metrics)
                 )
-                for name in baselines_of(protocol, split)
+                for name in applicable_baselines(protocol, split)
             }
     return results
 
 
-def _speech(rows: Manifest) -> Array:
+def _word_features(rows: Manifest) -> Array:
     """Return an intercept and the log word count, float64 (row, 2)."""
     words = np.array([len(text.split()) for text in rows.transcript], dtype=np.float64)
     return np.stack([np.ones_like(words), np.log1p(words)], axis=1)

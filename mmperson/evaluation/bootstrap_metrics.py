@@ -1,4 +1,4 @@
-"""Every metric of ``metrics.py`` on many resamples at once, exactly as on the repeated rows."""
+"""The metrics of ``metrics.py`` on many resamples at once, exactly as on the repeated rows."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import numpy.typing as npt
 from mmperson.evaluation.arrays import Array, concordance
 
 _CELLS_AT_ONCE: Final = 400_000
-"""Weights (draw × row) handled in one go, so that the work stays in the processor's cache."""
+"""Weights (draw × row) per block, so that a block fits into the processor's cache."""
 
 _PAIRS_AT_ONCE: Final = 4_000_000
 _NO_VARIANCE: Final = 1e-12
-"""Variance over mean square at which a resample counts as constant: below it is rounding noise."""
+"""Variance over mean square below which a resample counts as constant (rounding noise)."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows in the order of their sources, and how often each draw took each source.
+    """Rows sorted by source, and the counts of the sources in each draw.
 
     Attributes:
         predictions: float64 (row, trait).
         targets: float64 (row, trait).
         starts: int64 (source,), first row of each source.
         sizes: int64 (source,), rows of each source.
-        counts: float64 (draw, source), whole numbers from 0.
+        counts: float64 (draw, source), integers from 0.
     """
 
     predictions: Array
@@ -40,7 +40,7 @@ class Sample:
 
 
 def moment_metrics(sample: Sample, train_mean: Array) -> dict[str, Array]:
-    """Compute accuracy, mse, r2, pcc, ccc and skill from sums a source.
+    """Compute accuracy, mse, r2, pcc, ccc and skill from sums per source.
 
     Args:
         sample: Rows and draws.
@@ -49,7 +49,7 @@ def moment_metrics(sample: Sample, train_mean: Array) -> dict[str, Array]:
     Returns:
         Metric name to float64 (draw, trait).
     """
-    # Sums of squares lose digits far from zero; moving each side to its median changes no variance.
+    # Sums of squares lose digits far from zero; subtracting the median keeps the variance.
     p_shift, t_shift = np.median(sample.predictions, axis=0), np.median(sample.targets, axis=0)
     p, t = sample.predictions - p_shift, sample.targets - t_shift
     error = sample.predictions - sample.targets
@@ -84,14 +84,7 @@ def moment_metrics(sample: Sample, train_mean: Array) -> dict[str, Array]:
 
 
 def spearman(sample: Sample) -> Array:
-    """Compute Spearman's correlation, with the ranks of each draw.
-
-    Args:
-        sample: Rows and draws.
-
-    Returns:
-        float64 (draw, trait).
-    """
+    """Compute Spearman's correlation with the ranks of each draw, float64 (draw, trait)."""
     values = np.empty((len(sample.counts), sample.targets.shape[1]))
     for block, weights in _weight_blocks(sample):
         for trait in range(values.shape[1]):
@@ -104,17 +97,11 @@ def spearman(sample: Sample) -> Array:
 
 
 def cindex(sample: Sample) -> Array:
-    """Compute the concordance index from the pairs between and within sources.
+    """Compute the concordance index, float64 (draw, trait).
 
-    A draw that took source a three times and source b twice holds each pair of their rows six
-    times, so the agreement is a quadratic form in the counts. Copies of one row tie in their target
+    A draw with three copies of source a and two of source b has six copies of each pair of their
+    rows, so the agreement is a quadratic form in the counts. Copies of one row have equal targets
     and do not count.
-
-    Args:
-        sample: Rows and draws.
-
-    Returns:
-        float64 (draw, trait).
     """
     values = np.empty((len(sample.counts), sample.targets.shape[1]))
     for trait in range(values.shape[1]):
@@ -125,7 +112,7 @@ def cindex(sample: Sample) -> Array:
 
 
 def _agreement(sample: Sample, trait: int) -> Array:
-    """Return each draw's number of concordant pairs (draw,), ties in the prediction as halves."""
+    """Return the number of concordant pairs (draw,), with 1/2 for tied predictions."""
     p, t = sample.predictions[:, trait], sample.targets[:, trait]
     agreement = np.zeros(len(sample.counts))
     for sources in _source_blocks(sample.sizes):
@@ -139,7 +126,7 @@ def _agreement(sample: Sample, trait: int) -> Array:
 
 
 def _comparable(sample: Sample, trait: int) -> Array:
-    """Return each draw's number of pairs with different targets (draw,)."""
+    """Return the number of pairs with different targets (draw,)."""
     order, first, _ = _ties(sample.targets[:, trait])
     pairs = np.empty(len(sample.counts))
     for block, weights in _weight_blocks(sample):
@@ -149,7 +136,7 @@ def _comparable(sample: Sample, trait: int) -> Array:
 
 
 def _weight_blocks(sample: Sample) -> Iterator[tuple[slice, Array]]:
-    """Yield runs of draws with how often each took every row, float64 (some draws, row)."""
+    """Yield blocks of draws with the counts of every row, float64 (block, row)."""
     step = max(1, _CELLS_AT_ONCE // len(sample.targets))
     for start in range(0, len(sample.counts), step):
         block = slice(start, start + step)
@@ -157,7 +144,7 @@ def _weight_blocks(sample: Sample) -> Iterator[tuple[slice, Array]]:
 
 
 def _source_blocks(sizes: npt.NDArray[np.int64]) -> list[slice]:
-    """Cut the sources into runs whose rows, paired with all rows, fit into memory."""
+    """Split the sources into blocks of at most ``_PAIRS_AT_ONCE`` pairs with all rows."""
     rows_at_once = max(1, _PAIRS_AT_ONCE // int(sizes.sum()))
     block = np.cumsum(sizes) // rows_at_once
     edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(sizes)]
@@ -165,7 +152,7 @@ def _source_blocks(sizes: npt.NDArray[np.int64]) -> list[slice]:
 
 
 def _ties(values: Array) -> tuple[npt.NDArray[np.int64], ...]:
-    """Return the sorting order, where each run of equal values starts in it, and each row's run."""
+    """Return the sort order, the start of each run of equal values in it, and each row's run."""
     order = np.argsort(values)
     _, first, group = np.unique(values[order], return_index=True, return_inverse=True)
     run = np.empty_like(group)

@@ -1,4 +1,4 @@
-"""One evaluation: predictions in, a record with metrics, intervals and baselines out."""
+"""Evaluate predictions: metrics, intervals, baselines and their comparison."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from mmperson.datasets.manifest import SPLITS, Manifest
 from mmperson.errors import DataError, UnknownComponent
-from mmperson.evaluation.arrays import mean_known, score_table
-from mmperson.evaluation.baselines import BASELINES, baselines_of
+from mmperson.evaluation.arrays import nan_mean, score_table
+from mmperson.evaluation.baselines import BASELINES, applicable_baselines
 from mmperson.evaluation.bootstrap import (
     Difference,
     Intervals,
@@ -26,16 +26,16 @@ from mmperson.evaluation.protocols import select
 from mmperson.traits import TRAITS
 
 COMPARED: Final = ("accuracy", "r2", "ccc")
-"""Metrics of the paired comparison with the best baseline; a constant has no order to compare."""
+"""Metrics of the paired comparison; rank metrics are undefined for a constant baseline."""
 
 
 @dataclass(frozen=True)
 class Folds:
-    """How much the averages over traits move between folds.
+    """Averages over traits per fold.
 
     Attributes:
-        per_fold: Metric name to value, one mapping a fold, in ascending order of the fold.
-        sd: Metric name to standard deviation over the folds (dividing by folds - 1).
+        per_fold: Metric name to value, one mapping per fold in ascending order.
+        sd: Metric name to standard deviation over the folds (divisor folds - 1).
     """
 
     per_fold: tuple[dict[str, float], ...]
@@ -44,29 +44,27 @@ class Folds:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The record of one evaluation.
+    """The result of one evaluation.
 
     Attributes:
-        mean: Metric name to average over the traits that are rated.
-        traits: Trait name to metric name to value, on the rows where the trait is rated; NaN for a
+        mean: Metric name to average over the rated traits.
+        traits: Trait name to metric name to value on the rows where the trait is rated; NaN for a
             trait in ``unlabelled``, as in the intervals.
         intervals: 95 % intervals over source videos: the same layout, with pairs [low, high].
-        n: Rows judged: those with a prediction and a rating of at least one trait.
-        labelled: Trait name to how many of these rows have a rating of it.
-        n_sources: Source videos that they come from.
+        n: Evaluated rows: those with a prediction and a rating of at least one trait.
+        labelled: Trait name to number of these rows with a rating of it.
+        n_sources: Source videos of these rows.
         draws: Bootstrap draws.
         seed: Seed of the draws.
         protocol: ``official``, ``unseen`` or ``folds``; None without a manifest.
         split: ``train``, ``validation`` or ``test``; None without a manifest.
-        missing: Rated rows of the protocol that had no prediction; they are judged nowhere,
-            baselines included.
+        missing: Rated rows of the protocol without a prediction; no figure includes them.
         baselines: Baseline name to its averages over traits on the same rows.
         best_baseline: The baseline with the highest accuracy.
         difference: The predictions minus the best baseline, paired.
-        folds: The spread over folds, for the ``folds`` protocol.
-        given_words: Trait name to Spearman's correlation given the word count of the transcript,
-            and ``mean``; in the ``folds`` protocol the average over folds. Empty without a
-            manifest.
+        folds: Averages per fold, for the ``folds`` protocol.
+        given_words: Trait name to partial Spearman correlation given the word count, and ``mean``;
+            averaged over folds in the ``folds`` protocol. Empty without a manifest.
     """
 
     mean: dict[str, float]
@@ -88,11 +86,11 @@ class Evaluation:
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
-        """Names of the traits that could not be judged, for lack of a single rating."""
+        """Names of the traits without a rating."""
         return tuple(trait for trait, rows in self.labelled.items() if not rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON-ready values; None is what could not be judged."""
+        """Return JSON-ready values, None for NaN."""
         record: dict[str, Any] = {
             "split": self.split,
             "protocol": self.protocol,
@@ -130,20 +128,19 @@ def evaluate(
     draws: int = 2_000,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge predictions, without a manifest and therefore without baselines.
+    """Evaluate predictions without a manifest, and therefore without baselines.
 
     Args:
         predictions: float (row, trait), in the order of ``TRAITS``.
         targets: float (row, trait); NaN where a row has no rating.
-        sources: (row,), the source video or person of each row.
+        sources: (row,), source video or person of each row.
         train_mean: float (trait,), mean of the training targets.
-        folds: (row,), source-disjoint folds to judge one by one and to average; None for one
-            judgement.
+        folds: (row,), source-disjoint folds to evaluate one by one and average; None for none.
         draws: Bootstrap draws.
         seed: Seed of the draws.
 
     Returns:
-        The record, with ``protocol``, ``split`` and the baselines left open.
+        The result without ``protocol``, ``split`` and baselines.
 
     Raises:
         DataError: Shapes differ, a value is not finite, or there are fewer than two sources (in a
@@ -176,86 +173,74 @@ def evaluate_split(
     draws: int = 2_000,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge predictions for a split of a manifest, beside the baselines on the same rows.
+    """Evaluate predictions for a split of a manifest, with baselines on the same rows.
 
     Args:
         predictions: float (row, trait), a row for each row of ``manifest.where_split(split)`` in
             its order; NaN where a row could not be scored.
-        manifest: All rows; those of its training split fit the baselines. A trait that they or the
-            split never rate is not judged.
+        manifest: All rows; its training split fits the baselines. A trait without ratings in
+            either split is skipped.
         split: ``train``, ``validation`` or ``test``.
         protocol: ``official``, ``unseen`` or ``folds``.
         draws: Bootstrap draws.
         seed: Seed of the draws.
 
     Returns:
-        The record, with baselines.
+        The result with baselines.
 
     Raises:
-        UnknownComponent: No such split or protocol.
-        DataError: The manifest has no such rows, none is rated or scored, or their number differs.
+        UnknownComponent: There is no such split or protocol.
+        DataError: No row is rated and scored, or the numbers of rows differ.
     """
     if split not in SPLITS:
         raise UnknownComponent("split", split, SPLITS)
-    train, rows, scores = (
-        manifest.where_split("train"),
-        manifest.where_split(split),
-        score_table(predictions),
-    )
+    train, rows = manifest.where_split("train"), manifest.where_split(split)
+    scores = score_table(predictions)
     if not len(train):
-        raise DataError(
-            "The manifest has no training rows, which the baselines and the skill need."
-        )
+        raise DataError("The manifest has no training rows, which baselines and skill need.")
     if len(scores) != len(rows):
         raise DataError(f"{len(scores)} predictions were given for {len(rows)} {split} rows.")
-    train_mean = mean_known(train.targets)
-    # Without a training mean there is no skill and no baseline to judge a trait beside.
+    train_mean = nan_mean(train.targets)
+    # Skill and baselines of a trait need a training mean.
     targets = np.where(np.isnan(train_mean), np.nan, rows.targets)
-    chosen = select(protocol, train, rows) & ~np.isnan(targets).all(axis=1)
-    if not chosen.any():
+    eligible = select(protocol, train, rows) & ~np.isnan(targets).all(axis=1)
+    if not eligible.any():
         raise DataError(
-            f"No {split} row of the {protocol!r} protocol has a rating of a trait that training "
-            "rows are rated for."
+            f"No {split} row of the {protocol!r} protocol has a rating of a trait that is rated "
+            "in training."
         )
-    scored = chosen & np.isfinite(scores).all(axis=1)
+    scored = eligible & np.isfinite(scores).all(axis=1)
     if not scored.any():
-        raise DataError(f"None of the {int(chosen.sum())} {split} rows has a prediction.")
+        raise DataError(f"None of the {int(eligible.sum())} {split} rows has a prediction.")
     rows, targets, scores = rows.select(scored), targets[scored], scores[scored]
     folds = rows.fold if protocol == "folds" else None
+    settings: dict[str, Any] = {"train_mean": train_mean, "draws": draws, "seed": seed}
 
-    judged = evaluate(
-        scores,
-        targets,
-        rows.source_id,
-        train_mean=train_mean,
-        folds=folds,
-        draws=draws,
-        seed=seed,
-    )
-    simple = {name: BASELINES[name](train, rows) for name in baselines_of(protocol, split)}
+    result = evaluate(scores, targets, rows.source_id, folds=folds, **settings)
+    baseline_scores = {
+        name: BASELINES[name](train, rows) for name in applicable_baselines(protocol, split)
+    }
     baselines = {
         name: average(stratified(values, targets, train_mean, folds))
-        for name, values in simple.items()
+        for name, values in baseline_scores.items()
     }
     best = max(baselines, key=lambda name: baselines[name]["accuracy"])
     return replace(
-        judged,
+        result,
         protocol=protocol,
         split=split,
-        missing=int(chosen.sum() - scored.sum()),
+        missing=int(eligible.sum() - scored.sum()),
         baselines=baselines,
         best_baseline=best,
         given_words=_spearman_given_words(scores, targets, rows, folds),
         difference=paired_difference(
             scores,
-            simple[best],
+            baseline_scores[best],
             targets,
             rows.source_id,
-            train_mean=train_mean,
             strata=folds,
-            draws=draws,
-            seed=seed,
             metrics=COMPARED,
+            **settings,
         ),
     )
 
@@ -266,26 +251,22 @@ def _spearman_given_words(
     rows: Manifest,
     folds: npt.ArrayLike | None,
 ) -> dict[str, float]:
-    """Correlate ranks given the word count, trait by trait; NaN where none is rated."""
+    """Return the partial rank correlation given the word count per trait, NaN without ratings."""
     words = np.array([len(text.split()) for text in rows.transcript])
-    found = {}
+    correlations = {}
     for index, trait in enumerate(TRAITS):
         parts = [part[~np.isnan(targets[part, index])] for part in stratum_rows(folds, len(words))]
-        found[trait] = float(
-            mean_known(
-                [
-                    partial_spearman(scores[part, index], targets[part, index], words[part])
-                    if len(part)
-                    else np.nan
-                    for part in parts
-                ]
-            )
-        )
-    return {**found, "mean": float(mean_known(list(found.values())))}
+        values = [
+            partial_spearman(scores[part, index], targets[part, index], words[part])
+            for part in parts
+            if len(part)
+        ]
+        correlations[trait] = float(nan_mean(values)) if values else np.nan
+    return {**correlations, "mean": float(nan_mean(list(correlations.values())))}
 
 
 def _plain(value: Any) -> Any:
-    """Return nested values with None for NaN, which JSON does not have."""
+    """Replace NaN, which JSON lacks, by None in nested values."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -303,7 +284,7 @@ def _fold_spread(
     per_fold = tuple(
         average(per_trait(p[rows], t[rows], train_mean)) for rows in stratum_rows(folds, len(p))
     )
-    # One fold has no spread; dividing by folds - 1 would be 0 / 0 there.
+    # With a single fold, folds - 1 would be 0.
     sd = {
         name: float(np.std([values[name] for values in per_fold], ddof=min(1, len(per_fold) - 1)))
         for name in per_fold[0]

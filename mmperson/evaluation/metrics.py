@@ -1,11 +1,10 @@
-"""How well predictions agree with observers: eight numbers a trait, and their averages.
+"""Eight metrics per trait, and their averages over traits.
 
-Every function takes 1-D arrays, one entry a row, and returns a float. Traits are judged one at
-a time and averaged afterwards: pooling the traits into one long array rewards knowing that their
-means differ.
+Every metric takes ``predictions`` and ``targets`` of one trait, float (row,), and returns a float;
+they raise ``DataError`` if the shapes differ or there is no row. Metrics are computed per trait and
+averaged: pooling the traits into one array would reward knowing that their means differ.
 
-Where a number is undefined (constant predictions or targets) a stated value is returned, without a
-warning.
+Undefined metrics (constant predictions or targets) have a documented value, without a warning.
 """
 
 from __future__ import annotations
@@ -17,24 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mmperson.errors import DataError
-from mmperson.evaluation.arrays import Array, column_pair, concordance, mean_known, score_table
+from mmperson.evaluation.arrays import Array, column_pair, concordance, nan_mean, score_table
 from mmperson.traits import TRAITS
 
 _PAIRS_AT_ONCE: Final = 4_000_000
-"""Pairs that are compared in one go: keeps the concordance index within some tens of MB."""
+"""Pairs per block, to limit the memory of the concordance index to some tens of MB."""
 
-_NOTHING_LEFT: Final = 1e-9
-"""Shares of variance below this are rounding noise."""
+_NO_VARIANCE: Final = 1e-9
+"""Share of variance below which it is rounding noise."""
 
 
 def one_minus_mae(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Return the challenge's accuracy, 1 - mean |p - t|.
+    """Return the challenge's accuracy, 1 - mean |p - t|, for values on [0, 1].
 
-    It is weak: on First Impressions V2 a constant scores 0.88. Read it beside ``skill``.
-
-    Args:
-        predictions: float (row,), on [0, 1].
-        targets: float (row,), on [0, 1].
+    It is a weak metric: on First Impressions V2 a constant scores 0.88. Compare ``skill``.
 
     Returns:
         At most 1, higher is better.
@@ -52,10 +47,6 @@ def one_minus_mae(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 def mse(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return the mean squared error, mean (p - t)².
 
-    Args:
-        predictions: float (row,).
-        targets: float (row,).
-
     Returns:
         At least 0, lower is better.
 
@@ -69,13 +60,8 @@ def mse(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 def r2(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return the coefficient of determination, 1 - Σ(p - t)² / Σ(t - mean t)².
 
-    Args:
-        predictions: float (row,).
-        targets: float (row,).
-
     Returns:
-        At most 1; 0 for the mean of these very targets, negative for worse. 0.0 for constant
-        targets.
+        At most 1; 0 for the mean of the targets, negative for worse; 0.0 for constant targets.
 
     Source:
         Kvålseth 1985, Cautionary Note about R², its R² of the first kind.
@@ -92,12 +78,8 @@ def r2(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 def pcc(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return Pearson's correlation, cov(p, t) / (sd p · sd t).
 
-    Args:
-        predictions: float (row,).
-        targets: float (row,).
-
     Returns:
-        Within [-1, 1]; 0.0 where either side is constant.
+        Within [-1, 1]; 0.0 if either side is constant.
 
     Source:
         Pearson 1895, Note on regression and inheritance in the case of two parents.
@@ -115,15 +97,11 @@ def pcc(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 def ccc(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return Lin's concordance correlation, 2 cov(p, t) / (var p + var t + (mean p - mean t)²).
 
-    Unlike Pearson's it falls when predictions are shifted or shrunk. Moments divide by the number
+    Unlike Pearson's it drops when predictions are shifted or scaled. Moments divide by the number
     of rows.
 
-    Args:
-        predictions: float (row,).
-        targets: float (row,).
-
     Returns:
-        Within [-1, 1]; 0.0 where either side is constant.
+        Within [-1, 1]; 0.0 if either side is constant.
 
     Source:
         Lin 1989, A concordance correlation coefficient to evaluate reproducibility.
@@ -139,14 +117,10 @@ def ccc(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def spearman(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Return Spearman's rank correlation: Pearson's of the ranks, ties sharing their mean rank.
-
-    Args:
-        predictions: float (row,).
-        targets: float (row,).
+    """Return Spearman's rank correlation: Pearson's of the ranks, with mean ranks for ties.
 
     Returns:
-        Within [-1, 1]; 0.0 where either side is constant.
+        Within [-1, 1]; 0.0 if either side is constant.
 
     Source:
         Spearman 1904, The proof and measurement of association between two things.
@@ -161,18 +135,17 @@ def spearman(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 def partial_spearman(
     predictions: npt.ArrayLike, targets: npt.ArrayLike, given: npt.ArrayLike
 ) -> float:
-    r"""Return Spearman's rank correlation with the share of a third variable taken out.
+    r"""Return Spearman's partial rank correlation given a third variable.
 
     .. math:: r_{pt \cdot g} = \frac{r_{pt} - r_{pg} r_{tg}}{\sqrt{(1 - r_{pg}^2)(1 - r_{tg}^2)}}
 
     Args:
         predictions: float (row,).
         targets: float (row,).
-        given: float (row,), such as the word count, which drives ratings of interviews by itself.
+        given: float (row,), the third variable, such as the word count.
 
     Returns:
-        Within [-1, 1]; 0.0 where the third variable orders the rows as one of the sides does, which
-        leaves nothing.
+        Within [-1, 1]; 0.0 if the third variable ranks the rows as either side does.
 
     Source:
         Kendall 1942, Partial rank correlation, by the formula for Spearman's coefficient.
@@ -181,27 +154,21 @@ def partial_spearman(
     0.0
     """
     with_given = spearman(predictions, given), spearman(targets, given)
-    left = float(np.prod([1.0 - r**2 for r in with_given]))
-    if left < _NOTHING_LEFT:
+    unexplained = float(np.prod([1.0 - r**2 for r in with_given]))
+    if unexplained < _NO_VARIANCE:
         return 0.0
-    shared = spearman(predictions, targets) - with_given[0] * with_given[1]
-    return float(np.clip(shared / np.sqrt(left), -1.0, 1.0))
+    covariance = spearman(predictions, targets) - with_given[0] * with_given[1]
+    return float(np.clip(covariance / np.sqrt(unexplained), -1.0, 1.0))
 
 
 def cindex(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Return the concordance index: how often the row rated higher is also predicted higher.
+    """Return the concordance index: the share of row pairs whose predictions are in target order.
 
-    Over all pairs of rows with different targets: 1 where the predictions have the same order, 1/2
-    where they tie, 0 otherwise, averaged. Pairs with equal targets do not count. It equals
-    (1 + D) / 2, with D Somers' D of the predictions given the targets. Time grows with the square
-    of the rows (0.4 s at 10,000).
-
-    Args:
-        predictions: float (row,).
-        targets: float (row,).
+    Tied predictions count 1/2; pairs with equal targets do not count. It equals (1 + D) / 2, with D
+    Somers' D of the predictions given the targets. The time is quadratic (0.4 s for 10,000 rows).
 
     Returns:
-        Within [0, 1]; 0.5 is chance, for constant predictions and for constant targets too.
+        Within [0, 1]; 0.5 is chance, also for constant predictions or targets.
 
     Source:
         Harrell, Lee and Mark 1996, Multivariable prognostic models, section 5.5.
@@ -230,7 +197,7 @@ def skill(predictions: npt.ArrayLike, targets: npt.ArrayLike, train_mean: float)
         train_mean: Mean of the training targets.
 
     Returns:
-        At most 1; 0 is no better than the constant. 0.0 where the constant makes no error.
+        At most 1; 0 is no better than the constant; 0.0 if the constant has no error.
 
     Source:
         Murphy 1988, Skill scores based on the mean square error; here with absolute errors.
@@ -253,7 +220,7 @@ METRICS: Final[dict[str, Callable[[Array, Array, float], float]]] = {
     "cindex": lambda p, t, _: cindex(p, t),
     "skill": skill,
 }
-"""Every metric by name: (predictions, targets, training mean) of one trait to its value."""
+"""Metric by name: (predictions, targets, training mean) of one trait to value."""
 
 
 def per_trait(
@@ -262,7 +229,7 @@ def per_trait(
     train_mean: npt.ArrayLike,
     metrics: Sequence[str] = tuple(METRICS),
 ) -> dict[str, dict[str, float]]:
-    """Judge each trait on its own, on the rows where it is rated.
+    """Compute metrics of each trait on the rows where it is rated.
 
     Args:
         predictions: float (row, trait), on [0, 1], in the order of ``TRAITS``.
@@ -271,14 +238,14 @@ def per_trait(
         metrics: Names from ``METRICS``.
 
     Returns:
-        Trait name to metric name to value; NaN for a trait without a single rating.
+        Trait name to metric name to value; NaN for a trait without ratings.
 
     Raises:
         DataError: The shapes differ or there is no row.
     """
     p, t = score_table(predictions), score_table(targets)
     if p.shape != t.shape or not len(t):
-        raise DataError(f"{len(p)} predictions cannot be judged by {len(t)} targets.")
+        raise DataError(f"{len(p)} predictions and {len(t)} targets cannot be compared.")
     means = np.asarray(train_mean, dtype=np.float64)
     known = ~np.isnan(t)
     traits: dict[str, dict[str, float]] = {}
@@ -292,9 +259,9 @@ def per_trait(
 
 
 def average(traits: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Average each metric over the traits of ``per_trait``'s result that are rated."""
+    """Average each metric of ``per_trait`` over the rated traits."""
     names = next(iter(traits.values()))
-    return {name: float(mean_known([v[name] for v in traits.values()])) for name in names}
+    return {name: float(nan_mean([v[name] for v in traits.values()])) for name in names}
 
 
 def _mean_absolute(errors: Array) -> float:
@@ -302,12 +269,12 @@ def _mean_absolute(errors: Array) -> float:
 
 
 def _constant(values: Array) -> bool:
-    # Exact, not by the variance: centring a constant can leave rounding noise that correlates.
+    # Not the variance: centring a constant can leave correlated rounding noise.
     return bool(np.ptp(values) == 0)
 
 
 def _midranks(values: Array) -> Array:
-    """Rank from 1, ties sharing their mean rank."""
+    """Return ranks from 1, with mean ranks for ties."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(size)
     return np.asarray((last - (size - 1) / 2)[group], dtype=np.float64)

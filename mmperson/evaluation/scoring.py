@@ -1,4 +1,4 @@
-"""A bundle's scores for the rows of a manifest."""
+"""Score the rows of a manifest with a bundle."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def score_bundle(
     manifest: Manifest,
     modalities: Sequence[str] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Score every row, one by one, as ``predict`` would.
+    """Score every row as ``predict`` would.
 
-    Clips are decoded by workers, some hundreds ahead, into a temporary folder; one that ends its
-    worker is scored by its words.
+    Worker processes decode blocks of clips into a temporary folder; a clip that crashes its worker
+    is scored by its transcript only.
 
     Args:
         bundle: Name or folder of a bundle, or an open predictor.
-        manifest: Rows; published descriptors are used where a row has them, else its clip.
-        modalities: Modalities to use; None for all that the bundle reads.
+        manifest: The rows; published descriptors take precedence over the clip.
+        modalities: Modalities to use; None for all of the bundle.
 
     Returns:
-        float64 (row, trait), about [0, 1]; NaN where a row has nothing to score.
+        float64 (row, trait), about [0, 1]; NaN without any usable modality.
 
     Raises:
-        DataError: The manifest names a clip that is not there.
-        UsageError: There is no room for what is decoded.
+        DataError: A clip is missing.
+        UsageError: The temporary folder cannot be written.
     """
     predictor = bundle if isinstance(bundle, Predictor) else load(bundle)
-    require_clips(manifest, predictor.spec)  # all of them, before the first is decoded
+    require_clips(manifest, predictor.spec)  # all clips, before decoding starts
     scores = np.full((len(manifest), len(TRAITS)), np.nan)
     for start in range(0, len(manifest), _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(manifest)))
@@ -53,6 +53,6 @@ def score_bundle(
             for row, target in enumerate(rows):
                 inputs = prepare_row(part, row, predictor.spec, predictor.tokenizer, cache)
                 with suppress(MissingStream):
-                    answer = predictor.score(inputs, modalities or MODALITIES)
-                    scores[target] = answer[: len(TRAITS)]
+                    result = predictor.score(inputs, modalities or MODALITIES)
+                    scores[target] = result[: len(TRAITS)]
     return scores

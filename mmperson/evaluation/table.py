@@ -1,4 +1,4 @@
-"""An evaluation as a table for the terminal, with one plain sentence on what it amounts to."""
+"""Print an evaluation as a table, with a one-sentence verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DIGITS: Final = {"accuracy": 4, "mse": 4}
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
-    """Print traits, their mean with its 95 % interval, the baselines, and a sentence."""
+    """Print traits, their mean with its 95 % interval, the baselines and the verdict."""
     console.print(
         f"[bold]{result.split}[/], {result.protocol} protocol: "
         f"{result.n:,} clips of {result.n_sources:,} source videos"
@@ -36,7 +36,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         if rows < result.n
     ]
     if partly:
-        console.print(f"Not all of them are rated: {', '.join(partly)}.", soft_wrap=True)
+        console.print(f"Rated clips, where not all: {', '.join(partly)}.", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     table.add_column("")
     for name in result.mean:
@@ -54,31 +54,26 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         _add(table, name.replace("_", " "), values, "cyan")
     console.print(table)
     if result.given_words:
-        left = _format_number(result.given_words["mean"], 3)
-        console.print(f"SRCC given the word count of the transcripts: {left}")
+        partial = _format_number(result.given_words["mean"], 3)
+        console.print(f"SRCC given the word count of the transcripts: {partial}")
     console.print(verdict(result), soft_wrap=True)
 
 
 def verdict(result: Evaluation) -> str:
-    """Say in one sentence how the predictions compare with the best baseline."""
+    """Return one sentence that compares the predictions with the best baseline."""
     if result.difference is None or result.best_baseline is None:
         return "There is no baseline to compare with."
     low, high = result.difference.intervals["mean"]["accuracy"]
     difference = result.difference.mean["accuracy"]
     name = result.best_baseline.replace("_", " ")
     interval = f"({low:+.4f} to {high:+.4f}, paired over source videos)"
-    if low > 0:
-        claim = f"Better than the best baseline, {name}: 1-MAE is {difference:+.4f} {interval}"
-    elif high < 0:
-        claim = f"Worse than the best baseline, {name}: 1-MAE is {difference:+.4f} {interval}"
-    else:
-        claim = (
-            f"Not told apart from the best baseline, {name}: "
-            f"1-MAE differs by {difference:+.4f} {interval}"
-        )
+    claim = "Better than" if low > 0 else "Worse than" if high < 0 else "Not distinguishable from"
     scored = f"{result.n:,} of {result.n + result.missing:,} rows"
-    coverage = f" Judged on {scored}: the others have no prediction." if result.missing else ""
-    return f"{claim}, R² by {result.difference.mean['r2']:+.3f}.{coverage}"
+    coverage = f" Evaluated on {scored}: the others have no prediction." if result.missing else ""
+    return (
+        f"{claim} the best baseline, {name}: 1-MAE differs by {difference:+.4f} {interval}, "
+        f"R² by {result.difference.mean['r2']:+.3f}.{coverage}"
+    )
 
 
 def _add(table: Table, label: str, values: dict[str, float], style: str = "") -> None:
@@ -88,7 +83,7 @@ def _add(table: Table, label: str, values: dict[str, float], style: str = "") ->
 
 
 def _format_number(value: float, digits: int) -> str:
-    """Format without the leading zero, as the field's tables do, so that 80 columns are enough."""
+    """Format without the leading zero, so that the table fits into 80 columns."""
     if math.isnan(value):
         return "–"
     return f"{value:z.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"

@@ -1,1 +1,1 @@
-"""Worker processes that a bad clip may end without harm to the others."""
+"""Worker processes, isolated so that a malformed clip can crash only its own worker."""

@@ -1,4 +1,4 @@
-"""How many processors this process may use: affinity, and the quota of its control group."""
+"""Number of usable processors, from the CPU affinity and the cgroup quota."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OWN_GROUPS: Final = Path("/proc/self/cgroup")
 
 
 def cpu_count() -> int:
-    """Return how many processors this process may use, at least 1.
+    """Return the number of usable processors, at least 1.
 
-    A container limited to 2 CPUs on a host of 64 gives 2. ``os.process_cpu_count`` would not do: it
-    ignores the quotas of control groups.
+    Unlike ``os.process_cpu_count``, this respects cgroup quotas: a container with 2 of 64 CPUs
+    gives 2.
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux
     usable = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
@@ -25,11 +25,11 @@ def cpu_count() -> int:
 
 
 def cpu_quota(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> float:
-    """Return the processors that the control groups of this process allow, inf without a limit.
+    """Return the cgroup CPU quota of this process in processors, inf without a limit.
 
     Args:
-        groups: Where control groups are mounted.
-        own_groups: File that names the groups of this process.
+        groups: Mount point of the cgroups.
+        own_groups: File that lists the cgroups of this process.
 
     Source: Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (v1) of
     Linux.
@@ -49,16 +49,13 @@ def cpu_quota(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> float:
 
 
 def _quotas(mount: Path, path: str, *files: str) -> Iterator[float]:
-    """Yield quota over period of a group and of those it is in, where they are limited.
-
-    Within a container the path may be the host's, which is not mounted; the mount is then the group
-    of the container itself.
-    """
+    """Yield the quotas of a cgroup and its parents."""
+    # In a container the path may be the host's; then the mount is the container's own group.
     group = mount / path.lstrip("/")
     for folder in (group, *group.parents):
-        with suppress(OSError, ValueError):  # no such group, or "max"
+        with suppress(OSError, ValueError):  # the file is missing, or "max"
             quota, period = " ".join((folder / name).read_text() for name in files).split()
-            if int(quota) > 0:  # version 1 has -1 for no limit
+            if int(quota) > 0:  # -1 is no limit in version 1
                 yield int(quota) / int(period)
         if folder == mount:
             return

@@ -1,12 +1,11 @@
-"""The worker process: it reads hostile files, and a crash in it costs one clip.
+"""The worker process: it reads untrusted files, and a crash loses one clip.
 
-It reads settings, then one task per line, from standard input, and answers each. All lines are
-JSON, because a parent must not unpickle what comes from a process that reads hostile files.
+It reads settings, then one task per line, from standard input, and answers each task. All lines are
+JSON, because a parent must not unpickle data from a process that reads untrusted files.
 
-Where the system has kernel timers (Linux, macOS), SIGALRM ends a worker whose clip runs over its
-time, whatever FFmpeg is doing and even if the parent is gone; elsewhere the parent kills it. Where
-it has resource limits, a ready worker can write no file larger than allowed and leaves no core
-dump; Linux also limits its memory.
+On systems with kernel timers (Linux, macOS), SIGALRM ends a worker on timeout, whatever FFmpeg does
+and even without the parent; elsewhere the parent kills it. Resource limits, where available, cap
+the size of written files and disable core dumps; Linux also limits memory.
 """
 
 from __future__ import annotations
@@ -31,31 +30,31 @@ else:
     HAS_LIMITS = True
 
 TaskFunction: TypeAlias = Callable[[Any], dict[str, Any]]
-"""Does a task, which was sent as JSON, and returns what is sent back as JSON."""
+"""Processes a task; task and result are JSON values."""
 
 SINGLE_THREAD_ENV: Final = {
     f"{library}_THREADS": "1"
     for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM")
 }
-"""Environment in which numpy computes on one thread: on more, sums round differently."""
+"""Environment for single-threaded numpy: with more threads, sums round differently."""
 HAS_TIMERS: Final = hasattr(signal, "setitimer")
-"""Whether the kernel ends a worker whose clip runs over its time; not on Windows."""
+"""Whether the kernel ends a worker on timeout; not on Windows."""
 OUT_OF_MEMORY: Final = 71
-"""Exit code of a worker that was refused memory: ``os.EX_OSERR``, which Windows does not name."""
+"""Exit code of an out-of-memory worker: ``os.EX_OSERR``, which Windows lacks."""
 STARTUP_TIMEOUT_S: Final = 120.0
-"""Time in which a worker must get ready, in seconds."""
+"""Timeout of a worker's initialization."""
 _SIZE: Final = Path("/proc/self/statm")
 
 
 def serve(module: str) -> None:
-    """Do tasks until standard input ends.
+    """Process tasks until standard input ends.
 
     Args:
-        module: Name of the module whose ``initialize`` takes the settings of the work and returns
-            what does a task. It is imported here: what libraries print meanwhile is no answer.
+        module: Name of the module whose ``initialize`` takes the workload's settings and returns a
+            ``TaskFunction``. It is imported after stdout is redirected.
     """
     answers = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # prints of libraries are not answers
     settings = json.loads(sys.stdin.buffer.readline())
     if HAS_TIMERS:  # the parent may have blocked or ignored it
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -66,7 +65,7 @@ def serve(module: str) -> None:
     except MMPersonError as error:
         _answer(answers, {"failed": f"{type(error).__name__}: {error}"})
         return
-    if stat.S_ISREG(os.fstat(2).st_mode):  # a log that may not grow: to print would fail
+    if stat.S_ISREG(os.fstat(2).st_mode):  # a log file, which the size limit makes unwritable
         _discard_output()
     limit_resources(settings["memory_mb"], settings["largest_file"])
     _answer(answers, {"ready": True})
@@ -77,8 +76,8 @@ def serve(module: str) -> None:
         try:
             done = act(task)
         except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # nothing that needs memory can be said any more
-        except Exception as error:  # a bug in mmperson costs one clip, too; its record names it
+            os._exit(OUT_OF_MEMORY)  # an answer would need memory
+        except Exception as error:  # a bug in mmperson also loses only one clip
             _answer(answers, {"raised": f"{type(error).__name__}: {error}"})
             return
         _set_timer(0)
@@ -86,15 +85,15 @@ def serve(module: str) -> None:
 
 
 def limits_memory() -> bool:
-    """Return whether this system limits the memory of a process, as Linux does."""
+    """Return whether this system can limit the memory of a process; only Linux can."""
     return HAS_LIMITS and _SIZE.exists()
 
 
 def limit_resources(memory_mb: float, largest_file: int = 0) -> None:
-    """Limit the files, core dumps and memory of this process, as far as the system can.
+    """Limit the files, core dumps and memory of this process, if the system can.
 
     Args:
-        memory_mb: Address space beyond what is in use now, in MiB; without effect where
+        memory_mb: Address space in addition to the current use, in MiB; ignored where
             ``limits_memory`` returns False.
         largest_file: Bytes of the largest file that may be written; 0 for none.
     """
@@ -108,13 +107,13 @@ def limit_resources(memory_mb: float, largest_file: int = 0) -> None:
 
 
 def _set_timer(seconds: float) -> None:
-    """Let the kernel end this process after so long; 0 for never."""
+    """Let the kernel end this process after a time; 0 for never."""
     if HAS_TIMERS:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _discard_output() -> None:
-    """Drop what is printed from now on."""
+    """Redirect stdout and stderr to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for printed in (1, 2):
         os.dup2(nowhere, printed)
@@ -122,14 +121,14 @@ def _discard_output() -> None:
 
 
 def _lower_limit(kind: int, wanted: int) -> None:
-    """Set a limit for good, unless there is a lower one."""
+    """Lower a limit permanently."""
     _, hardest = resource.getrlimit(kind)
     limit = wanted if hardest == resource.RLIM_INFINITY else min(wanted, hardest)
     resource.setrlimit(kind, (limit, limit))
 
 
 def _answer(answers: int, message: dict[str, Any]) -> None:
-    """Write one line; if nobody is there to read it any more, end."""
+    """Write one line; exit if the parent is gone."""
     content = json.dumps(message, allow_nan=False).encode() + b"\n"
     try:
         while content:

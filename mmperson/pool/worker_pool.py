@@ -1,10 +1,9 @@
-"""A pool of worker processes; a clip may crash the worker that it is in.
+"""A pool of worker processes that survives crashing clips.
 
-Each worker is a process that initializes once and does one task at a time on one thread. It is
-spawned, never forked: FFmpeg and ONNX Runtime do not survive a fork. A clip that crashes it, hangs
-it or needs too much memory costs itself alone; the next clip gets a new worker. A worker ends
-itself when its time is over; the parent kills one that cannot, because it was stopped or because
-the system has no kernel timers.
+Each worker is a single-threaded process that initializes once and processes one task at a time. It
+is spawned, never forked: FFmpeg and ONNX Runtime do not survive a fork. If a clip crashes, hangs or
+exhausts the memory of its worker, only this clip fails; the next one gets a new worker. A worker
+ends itself on timeout; the parent kills one that was stopped or has no kernel timer.
 """
 
 from __future__ import annotations
@@ -51,35 +50,35 @@ __all__ = [
 
 _MAX_ANSWER_BYTES: Final = 1 << 22
 _EXIT_S: Final = 1.0
-"""How long a worker that has closed its output may take to end by itself."""
+"""Time for a worker that has closed its output to exit by itself."""
 _GRACE_S: Final = 5.0 if HAS_TIMERS else 0.0
-"""How long after its time a worker may still be there before the parent kills it."""
+"""Time after a timeout before the parent kills the worker."""
 _POLL_S: Final = 1.0
-"""Longest uninterrupted wait: Windows handles Ctrl-C between waits only."""
+"""Longest single wait: Windows handles Ctrl-C only between waits."""
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from mmperson.pool.worker import serve; serve(sys.argv[2])"
 )
 
 
-# Ctrl-C is for the parent alone, which lets the clips in hand be finished.
+# Only the parent gets Ctrl-C; it lets the current clips finish.
 _OWN_GROUP: dict[str, Any] = {"process_group": 0}
 if sys.platform == "win32":
     _OWN_GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 class WorkerPool(Generic[TaskT, DoneT]):
-    """Workers that have at most one task each; to be used in a ``with`` statement.
+    """Workers with at most one task each, for use in a ``with`` statement.
 
-    A worker is started by the first task for which none is idle, and lives on until the pool is
-    closed or a task ends it.
+    ``submit`` starts a worker if none is idle. Workers live until the pool is closed or a task
+    crashes them.
 
     Args:
-        workload: What is done.
-        limits: Number of workers, and what is refused.
+        workload: The workload.
+        limits: Number and limits of workers.
 
     Attributes:
-        size: How many workers there may be.
+        size: Largest number of workers.
     """
 
     def __init__(self, workload: Workload[TaskT, DoneT], limits: WorkerLimits) -> None:
@@ -98,12 +97,12 @@ class WorkerPool(Generic[TaskT, DoneT]):
 
     @property
     def busy(self) -> int:
-        """How many tasks are in hand."""
+        """Number of unfinished tasks."""
         return len(self._busy)
 
     @property
     def free(self) -> int:
-        """How many more tasks can be submitted now."""
+        """Number of tasks that can be submitted now."""
         return self.size - self.busy
 
     @property
@@ -112,14 +111,14 @@ class WorkerPool(Generic[TaskT, DoneT]):
         return [worker.pid for worker in [*self._idle, *self._busy]]
 
     def submit(self, number: int, task: TaskT) -> None:
-        """Submit a task; only while ``free`` is above 0.
+        """Submit a task; ``free`` must be above 0.
 
         Args:
-            number: What its answer is to come with.
-            task: The task; something that JSON can hold.
+            number: Number of the task, which ``poll`` returns with its result.
+            task: The task, a JSON value.
 
         Raises:
-            UsageError: The system lets no more workers be started.
+            UsageError: No worker can be started.
         """
         with _start_errors(self.size):
             while self._idle:
@@ -127,24 +126,23 @@ class WorkerPool(Generic[TaskT, DoneT]):
                 if worker.is_alive:
                     worker.submit(number, task)
                     break
-                worker.close()  # something has ended it since its last task, which is not this one
+                worker.close()  # it was killed while idle
             else:
                 worker = _Worker(self._workload, self._limits, self._inbox, number, task)
         self._busy.append(worker)
 
     def poll(self, timeout_s: float | None = None) -> list[tuple[int, DoneT]]:
-        """Wait for an answer of a worker; return numbers and answers of tasks that are done.
+        """Wait for an answer; return numbers and results of finished tasks, possibly none.
 
         Args:
-            timeout_s: How long to wait at most; None for as long as it takes, or a little less: the
-                list may be empty.
+            timeout_s: Longest wait in seconds; None for no limit of the caller's.
 
         Raises:
-            MMPersonError: Workers cannot get ready, or cannot be started.
+            MMPersonError: Workers cannot be started or initialized.
         """
         done: list[tuple[int, DoneT]] = []
         for worker, line in self._receive(timeout_s):
-            if worker not in self._busy:  # it has been closed
+            if worker not in self._busy:  # already closed
                 continue
             try:
                 answer = worker.read(line)
@@ -158,13 +156,13 @@ class WorkerPool(Generic[TaskT, DoneT]):
             except (_WorkerExit, ValueError, TypeError, RecursionError) as end:
                 raised = str(end) if isinstance(end, _WorkerExit) else ""
                 done.append(self._give_up(worker, raised=raised))
-        overdue = [worker for worker in self._busy if worker.left_s < 0]
+        overdue = [worker for worker in self._busy if worker.remaining_s < 0]
         return done + [self._give_up(worker, is_overdue=True) for worker in overdue]
 
     def _receive(self, timeout_s: float | None) -> list[_Message]:
-        """Wait until a worker says something, but no longer than the first one's time."""
-        left_s = [max(worker.left_s, 0.0) for worker in self._busy]
-        wait_s = min([*left_s, _POLL_S, *([] if timeout_s is None else [timeout_s])])
+        """Wait for messages, at most until the first timeout."""
+        remaining_s = [max(worker.remaining_s, 0.0) for worker in self._busy]
+        wait_s = min([*remaining_s, _POLL_S, *([] if timeout_s is None else [timeout_s])])
         messages: list[_Message] = []
         with suppress(queue.Empty):
             messages.append(self._inbox.get(timeout=wait_s))
@@ -175,11 +173,11 @@ class WorkerPool(Generic[TaskT, DoneT]):
     def _give_up(
         self, worker: _Worker[TaskT], *, raised: str = "", is_overdue: bool = False
     ) -> tuple[int, DoneT]:
-        """Close a worker, and return what stands in for the answer to its task."""
+        """Close a worker, and return the number and fallback result of its task."""
         self._busy.remove(worker)
         code = worker.close(0.0 if is_overdue else _EXIT_S)
         if is_overdue:
-            code = TIMED_OUT  # by which it would have ended itself, had it been able to
+            code = TIMED_OUT  # the code of a worker that ends itself
         error = (
             error_for_exit(code, raised, self._limits.timeout_s, self._limits.memory_mb)
             if worker.is_ready
@@ -191,24 +189,24 @@ class WorkerPool(Generic[TaskT, DoneT]):
 def imap_unordered(
     workload: Workload[TaskT, DoneT], tasks: Iterable[TaskT], limits: WorkerLimits
 ) -> Iterator[tuple[int, DoneT]]:
-    """Do tasks in workers, and yield each answer as soon as it is there.
+    """Process tasks in workers, and yield results in order of completion.
 
     Args:
-        workload: What is done.
-        tasks: They are taken as workers become free. When they end, those in hand are finished.
-        limits: Number of workers, and what is refused.
+        workload: The workload.
+        tasks: Consumed as workers become free.
+        limits: Number and limits of workers.
 
     Yields:
-        The number of the task, from 0, and its answer.
+        The number of the task, from 0, and its result.
 
     Raises:
-        MMPersonError: Workers cannot get ready, or cannot be started.
+        MMPersonError: Workers cannot be started or initialized.
     """
-    coming = enumerate(tasks)
+    pending = enumerate(tasks)
     done: list[tuple[int, DoneT]] = []
     with WorkerPool(workload, limits) as pool:
         while True:
-            while pool.free and (task := next(coming, None)):
+            while pool.free and (task := next(pending, None)):
                 pool.submit(*task)
             yield from done
             if not pool.busy:
@@ -218,12 +216,12 @@ def imap_unordered(
 
 @contextmanager
 def _start_errors(size: int) -> Iterator[None]:
-    """Raise a ``UsageError`` if the system lets no worker be started."""
+    """Raise a ``UsageError`` if a worker cannot be started."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
         raise UsageError(
-            f"No further worker can be started, of {size}: "
+            f"Not all of {size} workers can be started: "
             f"{getattr(error, 'strerror', None) or error}.",
             hint="Use fewer (--workers, workers), or allow more open files and processes "
             "(ulimit -n, ulimit -u).",
@@ -231,34 +229,15 @@ def _start_errors(size: int) -> Iterator[None]:
 
 
 class _StartupError(Exception):
-    """A worker could not be started or could not get ready; its argument says why."""
+    """A worker could not be started or initialized; the argument is the reason."""
 
 
 class _WorkerExit(Exception):
-    """A worker has ended, or its answer is none.
-
-    Its argument is what was raised in it, if it could tell.
-    """
+    """A worker has ended or sent an invalid answer; the argument is the exception it reported."""
 
 
 class _Worker(Generic[TaskT]):
-    """One process, and its task.
-
-    A thread waits for its answers, one line per message: this works on every system, and a worker
-    that writes without end fills no memory.
-
-    Args:
-        workload: What it is to do.
-        limits: What it may cost.
-        inbox: Where its lines go.
-        number: Number of its first task.
-        task: Its first task.
-
-    Attributes:
-        number: Number of the task in hand.
-        task: The task in hand.
-        is_ready: Whether it has got ready.
-    """
+    """One process with its current task; a thread forwards its answers, one line per message."""
 
     def __init__(
         self,
@@ -271,7 +250,7 @@ class _Worker(Generic[TaskT]):
         self.number, self.task = number, task
         self.is_ready = self._is_closed = False
         self._timeout_s, self._inbox = limits.timeout_s, inbox
-        self._messages = Semaphore(0)  # those that are not answered yet
+        self._messages = Semaphore(0)  # unanswered ones, so that endless output fills no memory
         self._reader = Thread(target=self._forward, daemon=True)
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), workload.module],
@@ -296,36 +275,31 @@ class _Worker(Generic[TaskT]):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
-    def left_s(self) -> float:
-        """How long it may still take, and be late, in seconds."""
+    def remaining_s(self) -> float:
+        """Seconds until the parent kills it."""
         return self._due_s - time.monotonic()
 
     def submit(self, number: int, task: TaskT) -> None:
-        """Give it the next task."""
+        """Send the next task."""
         self.number, self.task = number, task
         self._send(task, self._timeout_s)
 
     def read(self, line: bytes) -> dict[str, Any] | None:
-        """Return the answer to the task in hand; None if the line says that it has got ready.
-
-        Raises:
-            _WorkerExit: It has ended, or what it says is no answer.
-            _StartupError: It could not get ready.
-        """
+        """Return the answer to the current task; None for the message that it is ready."""
         if not line and not self.is_ready:
             code = self.close(_EXIT_S)
             if code >= 0 or -code in FAULT_SIGNALS:
                 raise _StartupError(f"A worker could not be started: it {describe_exit(code)}.")
-            raise _WorkerExit  # by someone else, such as the kernel for want of memory
+            raise _WorkerExit  # killed from outside, such as by the out-of-memory killer
         if not line.endswith(b"\n"):
             raise _WorkerExit
         answer = json.loads(line)
@@ -333,7 +307,7 @@ class _Worker(Generic[TaskT]):
             raise _WorkerExit
         if not self.is_ready:
             if problem := answer.get("failed"):
-                raise _StartupError(f"A worker cannot get ready: {problem}")
+                raise _StartupError(f"A worker could not be initialized: {problem}")
             self.is_ready = True
             self.submit(self.number, self.task)
             return None
@@ -342,11 +316,7 @@ class _Worker(Generic[TaskT]):
         return answer
 
     def close(self, timeout_s: float = 0.0) -> int:
-        """End it and return its exit code: minus the signal that ended it, if one did.
-
-        Args:
-            timeout_s: How long it may take to end by itself, so that its code tells why.
-        """
+        """Wait for the process to exit, kill it on timeout, and return its exit code."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(subprocess.TimeoutExpired):
@@ -355,7 +325,7 @@ class _Worker(Generic[TaskT]):
         self._is_closed = True
         self._messages.release()
         self._reader.join()
-        with suppress(OSError):  # what could not be written
+        with suppress(OSError):  # unsent data
             self._process.stdin.close()
         self._process.stdout.close()
         return self._process.wait()
@@ -363,13 +333,13 @@ class _Worker(Generic[TaskT]):
     def _send(self, message: Any, timeout_s: float) -> None:
         assert self._process.stdin is not None
         self._due_s = time.monotonic() + timeout_s + _GRACE_S
-        with suppress(OSError):  # it has ended, which is read where it answers
+        with suppress(OSError):  # it has ended; ``read`` handles that
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         self._messages.release()
 
     def _forward(self) -> None:
-        """Put a line into the inbox for each message; an empty one, the last, if it has ended."""
+        """Put one line per message into the inbox; an empty line means that the process ended."""
         assert self._process.stdout is not None
         line = b"\n"
         while line and not self._is_closed:

@@ -1,4 +1,4 @@
-"""What workers do, and what a clip may cost one."""
+"""The interface of a workload, and the limits of workers."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ DoneT = TypeVar("DoneT")
 
 
 class Workload(ABC, Generic[TaskT, DoneT]):
-    """What a pool does with clips: a worker's part is in a module of its own, the parent's is here.
+    """A kind of task: this is the parent's side; the worker's side is ``module``.
 
     Attributes:
-        module: Name of the module whose ``initialize`` a worker calls, see ``serve``.
+        module: Name of the module whose ``initialize`` the workers call, see ``serve``.
     """
 
     module: ClassVar[str]
 
     @property
     def largest_file(self) -> int:
-        """Bytes of the largest file that a worker may write once it is ready; 0 for none."""
+        """Size in bytes of the largest file that an initialized worker may write; 0 for none."""
         return 0
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What a worker needs to get ready; something that JSON can hold."""
+        """Settings for ``initialize``, a JSON value."""
 
     @abstractmethod
     def read(self, task: TaskT, answer: dict[str, Any]) -> DoneT:
-        """Turn a worker's answer into what was asked for.
+        """Convert a worker's answer to the result of the task.
 
         Raises:
-            ValueError: It is no answer to this task.
+            ValueError: The answer is invalid.
         """
 
     @abstractmethod
     def on_crash(self, task: TaskT, error: MediaError) -> DoneT:
-        """Return what stands in for the answer to a task that has ended its worker."""
+        """Return the result of a task that crashed its worker."""
 
     @abstractmethod
     def on_startup_error(self, problem: str) -> MMPersonError:
-        """Return the error that says why workers cannot get ready."""
+        """Return the error to raise when no worker can be initialized."""
 
 
 @dataclass(frozen=True)
 class WorkerLimits:
-    """How many workers there are, and what a clip may cost one.
+    """Number of workers and limits per clip.
 
     Attributes:
-        workers: Processes; None for one per processor that this process may use.
-        timeout_s: Wall time per clip, in seconds.
-        memory_mb: Memory of a worker beyond that of one that is ready, in MiB. Linux only.
+        workers: Processes; None for one per usable processor.
+        timeout_s: Wall time per clip in seconds.
+        memory_mb: Memory of a worker in addition to its idle memory, in MiB. Linux only.
 
     Raises:
-        UsageError: A value out of range.
+        UsageError: A value is out of range.
     """
 
     workers: int | None = None
@@ -72,6 +72,8 @@ class WorkerLimits:
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise UsageError(f"The number of workers is {self.workers}; 1 to 1024 are allowed.")
         if not 0 < self.timeout_s <= 1e6:
-            raise UsageError(f"The time per clip is {self.timeout_s} s; it must be above 0.")
+            raise UsageError(f"The timeout per clip is {self.timeout_s} s; it must be above 0.")
         if not 16 <= self.memory_mb <= 1 << 20:
-            raise UsageError(f"The memory of a worker is {self.memory_mb} MB; at least 16 is.")
+            raise UsageError(
+                f"The memory of a worker is {self.memory_mb} MB; at least 16 is needed."
+            )

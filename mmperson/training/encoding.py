@@ -55,7 +55,7 @@ def encode_rows(
             if not is_cached:
                 save_array(paths[row], features.numpy())
     loaded = tuple(torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
-    return rows.with_kept_features(name, loaded)
+    return rows.with_stored_features(name, loaded)
 
 
 def fit_encoder(network: PersonalityNetwork, name: str, rows: ClipDataset, folder: Path) -> None:

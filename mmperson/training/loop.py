@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmperson.config import Recipe
 from mmperson.datasets.dataset import ClipDataset
-from mmperson.evaluation.arrays import mean_known
+from mmperson.evaluation.arrays import nan_mean
 from mmperson.evaluation.metrics import ccc, one_minus_mae, pcc, r2
 from mmperson.models.network import PersonalityNetwork
 from mmperson.schema import MODALITIES
@@ -136,7 +136,7 @@ def _select(
     metrics = {"accuracy": one_minus_mae, "r2": r2, "pcc": pcc, "ccc": ccc}
     pairs = [*zip(scores.T, select.targets.T, strict=True)]
     figures = {
-        f"select_{name}": float(mean_known([_known(metric, *pair) for pair in pairs]))
+        f"select_{name}": float(nan_mean([_known(metric, *pair) for pair in pairs]))
         for name, metric in metrics.items()
     }
     if recipe.run.select_metric != "last":

@@ -73,7 +73,7 @@ def test_scores_that_change_are_found_out(tiny_bundle, short_clip):
     other = Scores(**dict.fromkeys(Scores.model_fields, 0.5))
     with (
         WorkerPool(ScoringWorkload(open_bundle(tiny_bundle)), WorkerLimits(1)) as pool,
-        pytest.raises(MMPersonError, match="has other scores than before"),
+        pytest.raises(MMPersonError, match="has changed scores"),
     ):
         offline._score(pool, [short_clip], 0.01, {short_clip: other})
 
@@ -111,10 +111,10 @@ def test_workers_of_every_scenario_get_the_memory_that_was_asked_for(
 def test_what_cannot_be_measured_is_refused(tiny_bundle, short_clip, tmp_path):
     bundle = open_bundle(tiny_bundle)
     for wrong, message in (
-        ({"seconds": 0.0}, "measured for 0 s"),
-        ({"seconds": float("nan")}, "measured for nan s"),
-        ({"bound_s": -1.0}, "bound of an answer is -1 s"),
-        ({"repeat": -1}, "over -1 clips"),
+        ({"seconds": 0.0}, "time is 0 s"),
+        ({"seconds": float("nan")}, "time is nan s"),
+        ({"bound_s": -1.0}, "bound is -1 s"),
+        ({"repeat": -1}, "memory is -1"),
         ({"workers": 0}, "number of workers is 0"),
         ({"memory_mb": 1.0}, r"memory of a worker is 1.0 MB"),
     ):
@@ -124,5 +124,5 @@ def test_what_cannot_be_measured_is_refused(tiny_bundle, short_clip, tmp_path):
         measure(bundle, [short_clip], ("singel",))
     with pytest.raises(UsageError, match=r"none.mp4' cannot be scored"):
         measure(bundle, [str(tmp_path / "none.mp4")])
-    with pytest.raises(UsageError, match="no clip to measure"):
+    with pytest.raises(UsageError, match="There is no clip"):
         measure(bundle, [])

@@ -70,7 +70,7 @@ def test_a_recipe_of_words_alone_has_nothing_to_decode(decode):
 def test_what_cannot_be_is_refused(decode):
     for flags, message in (
         (("--workers", "0"), "number of workers is 0"),
-        (("--timeout", "0"), "time per clip is 0"),
+        (("--timeout", "0"), "timeout per clip is 0"),
         (("--memory", "1"), "memory of a worker is 1"),
     ):
         result = decode(*flags, **HEARD)

@@ -106,7 +106,7 @@ def test_an_option_that_may_be_a_clip_gets_told_how(run):
     result = run("-rf.mp4")
     assert result.exit_code == 2
     assert "No such option: -r" in result.stderr
-    assert "goes behind ' -- '" in " ".join(result.stderr.replace("│", "").split())
+    assert "after ' -- '" in " ".join(result.stderr.replace("│", "").split())
 
 
 def test_what_people_see_goes_to_a_file_too(run, demo, tmp_path):
@@ -199,7 +199,7 @@ def test_ctrl_c_finishes_the_clip_in_hand_and_keeps_the_records(
     out = tmp_path / "records"
     result = run(str(demo), "a.mp4", "b.mp4", "--format", form, "--out", str(out))
     assert result.exit_code == 130
-    assert "2 of 3 clips are left" in result.stderr
+    assert "2 of 3 clips remain" in result.stderr
     text = out.read_text()
     match form:
         case "json":
@@ -326,7 +326,7 @@ def test_an_early_interruption_leaves_the_earlier_file(
     monkeypatch.setattr(Predictor, "predict", interrupted)
     result = run(*earlier, "--out", str(out))
     assert result.exit_code == code
-    assert "3 of 3 clips are left" in result.stderr
+    assert "3 of 3 clips remain" in result.stderr
     assert "Wrote" not in result.stderr
     assert out.read_text() == before  # lines of clips that failed go before they are tried again
     assert os.listdir(tmp_path) == [out.name]
@@ -345,7 +345,7 @@ def test_signals_that_ask_to_end_are_taken_as_ctrl_c_is(run, tmp_path, monkeypat
     out = tmp_path / "records.json"
     result = run("a.mp4", "b.mp4", "--out", str(out))
     assert result.exit_code == 128 + number
-    assert f"{number.name}: finishing the clips in hand" in result.stderr
+    assert f"{number.name}: finishing the current clips" in result.stderr
     assert [record["clip"] for record in json.loads(out.read_text())] == ["a.mp4"]
     assert signal.getsignal(number) == signal.SIG_DFL
 

@@ -109,8 +109,8 @@ def test_one_clip_needs_no_worker_and_several_get_them(run, demo, monkeypatch):
 
 def test_limits_without_a_worker_are_refused(run, demo):
     result = run(demo, "--workers", "0", "--timeout", "3")
-    assert "for workers" in str(result.exception)
-    assert "time per clip is -1" in str(run(demo, "--timeout", "-1").exception)
+    assert "need workers" in str(result.exception)
+    assert "timeout per clip is -1" in str(run(demo, "--timeout", "-1").exception)
 
 
 def test_a_clip_out_of_time_is_a_record_and_sets_the_exit_code(run, demo):
@@ -151,14 +151,14 @@ def test_a_second_run_scores_only_what_is_not_there(run, folder, tmp_path, score
     before = out.read_text()
     scored.clear()
     result = run(folder, "missing.mp4", *to_file)
-    assert "1 of 4 clips are in" in result.stderr
+    assert "1 of 4 clips are already in" in result.stderr
     assert scored == ["a.MP4", "c.mp4", "missing.mp4"]
     assert names(out) == ["b.mp4", "a.MP4", "c.mp4", "missing.mp4"]
     assert out.read_text().startswith(before.splitlines(keepends=True)[0])
     scored.clear()
     result = run(folder, *to_file)
     assert result.exit_code == 0
-    assert "3 of 3 clips are in" in result.stderr
+    assert "3 of 3 clips are already in" in result.stderr
     assert scored == []
     assert names(out) == ["b.mp4", "a.MP4", "c.mp4", "missing.mp4"]
 

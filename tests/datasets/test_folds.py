@@ -24,5 +24,5 @@ def test_few_people_have_few_folds_and_one_has_none():
     assert folds[1] == folds[2]
     assert assign_folds(["a", "a"]).tolist() == [-1, -1]
     assert assign_folds([]).tolist() == []
-    with pytest.raises(DataError, match="1 sources cannot be parted into 2 folds"):
+    with pytest.raises(DataError, match="1 sources cannot be assigned to 2 folds"):
         grouped_folds(["a", "a"], 2)

@@ -137,7 +137,7 @@ def test_select_takes_masks_and_row_numbers(make_manifest: Callable[..., Manifes
     np.testing.assert_array_equal(picked.targets[0], manifest.targets[5])
     np.testing.assert_array_equal(picked.descriptors[1], manifest.descriptors[0])
     assert len(manifest.select([])) == 0
-    with pytest.raises(ValueError, match="a mask has 6 values"):
+    with pytest.raises(ValueError, match=r"shape \(6,\) is needed"):
         manifest.select(np.ones(5, dtype=bool))
 
 
@@ -158,7 +158,7 @@ def test_where_split_knows_three_splits(make_manifest: Callable[..., Manifest]):
         ("fold", np.zeros(7), "'fold' has shape (7,), not (6,)"),
         ("clip", (None,), "'clip' has shape (1,), not (6,)"),
         ("extras", {"age": np.zeros(2)}, "'age' has shape (2,), not (6,)"),
-        ("split", np.array(["dev"] * 6), "'dev' is no split; there are train, validation, test"),
+        ("split", np.array(["dev"] * 6), "'dev' is not a split; there are train, validation, test"),
     ],
 )
 def test_columns_must_fit(
@@ -216,9 +216,9 @@ def test_another_schema_is_refused(table: pa.Table, tmp_path: Path, facts: dict,
 
 
 def test_other_files_are_refused(table: pa.Table, tmp_path: Path):
-    assert "no manifest" in str(refused(table.replace_schema_metadata(None), tmp_path))
+    assert "not a manifest" in str(refused(table.replace_schema_metadata(None), tmp_path))
     (tmp_path / "text.parquet").write_text("sample_id,split")
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="not a readable Parquet file"):
         read_manifest(tmp_path / "text.parquet")
     with pytest.raises(DataError, match="There is no manifest"):
         read_manifest(tmp_path / "absent.parquet")
@@ -299,5 +299,5 @@ def test_two_columns_of_one_name_are_an_error(
     write_manifest(make_manifest(2), path)
     table = pq.read_table(path)
     pq.write_table(table.append_column("fold", table["fold"]), path)
-    with pytest.raises(DataError, match="two columns of one name"):
+    with pytest.raises(DataError, match="duplicate column names"):
         read_manifest(path)

@@ -71,5 +71,5 @@ def test_workers_that_cannot_start_are_no_fault_of_the_clips(clips, monkeypatch)
 
 @pytest.mark.parametrize("answer", [{}, {"refusal": 3}])
 def test_an_answer_that_is_none_is_refused(answer):
-    with pytest.raises(ValueError, match="No answer"):
+    with pytest.raises(ValueError, match="Invalid answer"):
         OpenCheckWorkload().read("a.mp4", answer)

@@ -176,12 +176,12 @@ def test_clips_that_nothing_links_are_told(tmp_path: Path):
 @pytest.mark.parametrize(
     ("header", "lines", "message"),
     [
-        (HEADER, "q,o,a,a\n", "line 2: 'a' is compared with itself; the model has no ties"),
+        (HEADER, "q,o,a,a\n", "line 2: 'a' is compared with itself"),
         (HEADER, "q,o,a,b\nq,o,,b\n", "line 3: winner is empty"),
         (HEADER, ",o,a,b\n", "line 2: group is empty"),
         (HEADER, "q,,a,b\n", "line 2: trait is empty"),
         (HEADER, "q,o,a\n", "line 2: 3 cells, not 4"),
-        (HEADER, "", "not a single comparison"),
+        (HEADER, "", "there are no comparisons"),
         ("trait,winner,looser\n", "o,a,b\n", "lacks the columns loser"),
         ("trait,winner,loser,gruop\n", "o,a,b,q\n", "unknown columns gruop.*Did you mean 'group'"),
         ("", "", "is empty"),
@@ -196,7 +196,7 @@ def test_penalties_that_leave_nothing_are_refused(planted: tuple[Comparisons, np
     for penalty in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(DataError, match="must be above 0"):
             fit_pairwise(planted[0], penalty)
-    with pytest.raises(DataError, match="leaves every score at 0"):
+    with pytest.raises(DataError, match="sets every score to 0"):
         fit_pairwise(planted[0], 100.0)
 
 

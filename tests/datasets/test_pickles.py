@@ -144,13 +144,13 @@ def test_refuses_nesting_and_sharing(write, content: bytes):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (labels(b"N"), "is nonetype, where a finite float"),
+        (labels(b"N"), "is nonetype; a finite float"),
         (labels(b"U\x01x"), "is str"),
         (labels(b"K\x01"), "is int"),
         (labels(scalar(float("nan"))), "'t' of 'c' is nan"),
         (labels(scalar(float("inf"))), "is inf"),
         (labels(b"G\x7f\xf0\x00\x00\x00\x00\x00\x00"), "is inf"),
-        (b"\x80\x02K\x05.", "it holds a int, where a dict"),
+        (b"\x80\x02K\x05.", "it holds a int; a dict"),
         (b"\x80\x02}U\x01tK\x05s.", "'t' holds a int"),
         (b"\x80\x02}K\x05}s.", "dicts with text as keys"),
         (b"\x80\x02}U\x01t}sU\x01t}s.", "a key occurs twice"),

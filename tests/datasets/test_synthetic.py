@@ -135,5 +135,5 @@ def test_too_little_footage_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="has 0 videos"):
         make_synthetic(tmp_path / "out", footage=tmp_path / "empty")
-    with pytest.raises(UsageError, match="10 are needed"):
+    with pytest.raises(UsageError, match="at least 10 clips"):
         make_synthetic(tmp_path / "out", clips=3)

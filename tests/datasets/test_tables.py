@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from mmperson.datasets import tables
-from mmperson.datasets.tables import MAX_FINDINGS, duplicates, parse_number, read_csv, refuse
+from mmperson.datasets.tables import (
+    MAX_FINDINGS,
+    duplicates,
+    parse_number,
+    raise_findings,
+    read_csv,
+)
 from mmperson.errors import DataError
 
 
@@ -48,7 +54,7 @@ def test_what_is_no_number(text: str):
         (b"a,\n1,2\n", "column 2 has no name"),
         (b"a,b\n1\n", "line 2: 1 cells, not 2"),
         (b"a\n\xff\n", "Line 2 of .* is not UTF-8"),
-        (b"a\n" + b"x" * 200_000, "Line 2 of .* is damaged"),
+        (b"a\n" + b"x" * 200_000, "Line 2 of .* is malformed"),
     ],
 )
 def test_what_is_no_table(tmp_path: Path, content: bytes, message: str):
@@ -64,7 +70,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DataError, match="more than 2 rows"):
         read_csv(path)
     monkeypatch.setattr(tables, "MAX_BYTES", 7)
-    with pytest.raises(DataError, match="more than 7 bytes"):
+    with pytest.raises(DataError, match="larger than 7 bytes"):
         read_csv(path)
     for absent in (tmp_path, tmp_path / "absent.csv"):
         with pytest.raises(DataError, match="There is no file"):
@@ -72,8 +78,8 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_findings_are_listed_up_to_a_cap():
-    refuse([], "nothing")
+    raise_findings([], "nothing")
     with pytest.raises(DataError) as caught:
-        refuse([str(number) for number in range(MAX_FINDINGS + 3)], "much")
+        raise_findings([str(number) for number in range(MAX_FINDINGS + 3)], "much")
     assert caught.value.findings[MAX_FINDINGS - 1 :] == (str(MAX_FINDINGS - 1), "and 3 more")
     assert duplicates(["b", "a", "b", "c", "a", "b"]) == ["b", "a"]

@@ -3,7 +3,7 @@ import pytest
 
 from mmperson.evaluation.baselines import (
     BASELINES,
-    baselines_of,
+    applicable_baselines,
     constant,
     source_lookup,
     word_count,
@@ -87,6 +87,6 @@ def test_what_is_not_rated_teaches_nothing(made_up):
 
 
 def test_the_source_lookup_belongs_to_the_official_protocol_alone():
-    assert "source_lookup" in baselines_of("official", "test")
+    assert "source_lookup" in applicable_baselines("official", "test")
     for protocol, split in (("unseen", "test"), ("folds", "test"), ("official", "train")):
-        assert baselines_of(protocol, split) == ("constant", "word_count")
+        assert applicable_baselines(protocol, split) == ("constant", "word_count")

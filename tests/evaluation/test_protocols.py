@@ -70,5 +70,5 @@ def test_grouped_folds_depend_on_the_seed_and_not_on_the_order_of_rows():
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_folds_that_cannot_be_filled_are_refused(k):
-    with pytest.raises(DataError, match=f"into {k} folds"):
+    with pytest.raises(DataError, match=f"to {k} folds"):
         grouped_folds(["a", "b", "c", "c"], k)

@@ -41,9 +41,9 @@ def test_the_table_fits_a_terminal_and_shows_every_part(result):
 @pytest.mark.parametrize(
     ("interval", "opening"),
     [
-        ([0.01, 0.03], "Better than the best baseline, word count: 1-MAE is +0.0200"),
+        ([0.01, 0.03], "Better than the best baseline, word count: 1-MAE differs by +0.0200"),
         ([-0.03, -0.01], "Worse than the best baseline, word count"),
-        ([-0.01, 0.03], "Not told apart from the best baseline, word count"),
+        ([-0.01, 0.03], "Not distinguishable from the best baseline, word count"),
     ],
 )
 def test_the_sentence_follows_the_paired_interval(result, interval, opening):

@@ -234,8 +234,8 @@ def test_workers_end_with_the_iterator_and_with_the_parent(tiny_bundle, project_
 def test_what_cannot_be_is_refused_at_once(tiny_bundle):
     for wrong, message in (
         ({"workers": 0}, "number of workers is 0"),
-        ({"timeout_s": 0.0}, "time per clip is 0"),
-        ({"timeout_s": float("nan")}, "time per clip is nan"),
+        ({"timeout_s": 0.0}, "timeout per clip is 0"),
+        ({"timeout_s": float("nan")}, "timeout per clip is nan"),
         ({"memory_mb": 1.0}, "memory of a worker is 1"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -263,7 +263,7 @@ def test_a_worker_that_cannot_start_is_no_fault_of_the_clips(tiny_bundle, monkey
     with pytest.raises(BundleError, match="exit code 7"):
         list(predict_many(["a.mp4"], bundle=tiny_bundle, workers=2))
     monkeypatch.setattr(crew_module, "_PROGRAM", 'print(\'{"failed": "BundleCorrupt: torn"}\')')
-    with pytest.raises(BundleError, match="cannot get ready: BundleCorrupt: torn"):
+    with pytest.raises(BundleError, match="could not be initialized: BundleCorrupt: torn"):
         list(predict_many(["a.mp4"], bundle=tiny_bundle, workers=2))
 
 

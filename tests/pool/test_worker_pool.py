@@ -80,7 +80,7 @@ def test_a_worker_writes_no_file_that_is_larger_than_the_work_allows(tmp_path):
 
 
 def test_work_that_cannot_get_ready_says_why():
-    with pytest.raises(DataError, match="cannot get ready: UsageError: no room"):
+    with pytest.raises(DataError, match="could not be initialized: UsageError: no room"):
         list(imap_unordered(Toy("no room"), ["a"], WorkerLimits(workers=1)))
 
 
@@ -146,7 +146,7 @@ def test_a_worker_that_was_stopped_as_it_started_costs_one_clip(first_start, mon
     monkeypatch.setattr(pool_module, "_GRACE_S", 0.2)
     first_start("os.kill(os.getpid(), signal.SIGSTOP)")
     found = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1)))
-    assert found[0] == "a: The process that was to have the clip was not ready after 5 s."
+    assert found[0] == "a: Before the clip was opened, its worker process was not ready after 5 s."
     assert found[1] == "b"
 
 
@@ -156,7 +156,7 @@ def test_a_worker_that_is_ended_as_it_starts_costs_one_clip(first_start, name):
         f"signal.signal(signal.SIGTERM, signal.SIG_DFL), os.kill(os.getpid(), signal.{name})"
     )
     found = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1)))
-    assert found[0].startswith("a: The process that was to have the clip was ")
+    assert found[0].startswith("a: Before the clip was opened, its worker process was ")
     assert found[1] == "b"
 
 
@@ -171,7 +171,7 @@ def test_a_worker_that_ends_itself_as_it_starts_cannot_get_ready(first_start):
 def test_a_worker_that_does_not_report_ready_costs_one_clip(first_start, said):
     first_start(f"print({said!r}, flush=True)")
     first, second = dict(imap_unordered(Toy(), ["a", "b"], WorkerLimits(workers=1))).values()
-    assert first.startswith("a: The process that was to have the clip was ended by SIGKILL")
+    assert first.startswith("a: Before the clip was opened, its worker process was ended by SIG")
     assert second == "b"
 
 

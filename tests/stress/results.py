@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmperson.benchmark.environment import commit, host_label, load, processor, versions
+from mmperson.benchmark.environment import host_label, load, processor, versions
+from mmperson.commit import source_commit
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -25,7 +26,7 @@ def describe_run(packages: Sequence[str]) -> dict[str, Any]:
     Raises:
         SystemExit: The tree has changes that no commit names.
     """
-    found = commit() or "unversioned"
+    found = source_commit(7) or "unversioned"
     if not re.fullmatch(r"[0-9a-f]{7,40}", found):
         raise SystemExit(
             f"A result names a commit, and this tree is {found}: commit, or use --dry."

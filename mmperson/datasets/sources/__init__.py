@@ -1,4 +1,4 @@
-"""The corpora that can be imported: one module each, named here."""
+"""Corpus importers, one module each."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ IMPORTERS: Final[dict[str, Callable[[Path], Manifest]]] = {
     "recruitview": import_recruitview,
     "youtube": import_youtube,
 }
-"""Every importer by the name of its corpus: the corpus's folder to its manifest."""
+"""Importer by corpus name: folder to manifest."""
 
 
 def import_corpus(name: str, folder: str | Path) -> Manifest:
-    """Read a corpus as its publisher ships it.
+    """Read a corpus in its published layout.
 
     Args:
         name: One of ``IMPORTERS``.
-        folder: Where the corpus lies.
+        folder: Folder of the corpus.
 
     Raises:
         UnknownComponent: There is no importer of that name.
-        DataError: The folder does not hold the corpus, or a file of it is damaged.
+        DataError: A file is missing or malformed.
     """
     if name not in IMPORTERS:
         raise UnknownComponent("corpus", name, IMPORTERS)

@@ -1,4 +1,4 @@
-"""Clips and transcripts where they lie in a corpus's folder."""
+"""Find clips and read transcripts in a corpus folder."""
 
 from __future__ import annotations
 
@@ -10,37 +10,33 @@ from mmperson.media.transcripts.transcript import find_transcript, read_transcri
 
 
 def find_clips(folder: Path, sample_ids: Iterable[str]) -> dict[str, str]:
-    """Return the absolute path of each clip that is there, by its name without ``.mp4``.
+    """Return the absolute paths of the existing clips by name without ``.mp4``.
 
-    Of two clips with one name, the first in the order of paths counts.
+    Of clips with the same name, the first in path order wins.
     """
-    wanted = set(sample_ids)
+    names = set(sample_ids)
     clips: dict[str, str] = {}
     for path in sorted(folder.resolve().rglob("*.mp4")):
-        if path.stem in wanted:
+        if path.stem in names:
             clips.setdefault(path.stem, str(path))
     return clips
 
 
 def read_text(path: Path | None) -> str:
-    """Return the words of a transcript's file, empty if there is no file.
+    """Return the text of a transcript file, empty if there is none.
 
     Raises:
-        DataError: The file cannot be read as a transcript.
+        DataError: The file is not a valid transcript.
     """
     if path is None or not path.is_file():
         return ""
     try:
-        # Texts that were pasted together have byte-order marks at their joints.
+        # Concatenated texts have byte-order marks in the middle.
         return " ".join(read_transcript(path).text.replace("\ufeff", "").split())
     except TranscriptError as error:
         raise DataError(str(error)) from error
 
 
-def read_text_beside(clip: Path) -> str:
-    """Return the words of the transcript beside a clip, empty if there is none.
-
-    Raises:
-        DataError: The file cannot be read as a transcript.
-    """
+def read_sidecar(clip: Path) -> str:
+    """Return the text of the transcript next to a clip, see ``read_text``."""
     return read_text(find_transcript(clip))

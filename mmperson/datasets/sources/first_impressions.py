@@ -1,11 +1,11 @@
 """ChaLearn First Impressions V2: 10,000 clips of about 15 s, cut from 3,060 YouTube videos.
 
-A folder holds, where ``*`` are optional::
+Folder layout, ``*`` is optional::
 
     annotation/annotation_{training,validation,test}.pkl         scores by trait and clip
     transcription/transcription_{training,validation,test}.pkl   text by clip
     age_groups.csv *                    file_name, …, age_group 1..8
-    source_disjoint_folds.txt *         a Python list of YouTube ids a line
+    source_disjoint_folds.txt *         one Python list of YouTube ids per line
     audio_features/audio_{training,validation,test}.csv *        26 librosa means
     **/*.mp4 *                          the clips, in any folder
 
@@ -17,10 +17,9 @@ Videos" (IEEE Transactions on Affective Computing, 2022).
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +28,8 @@ import numpy.typing as npt
 
 from mmperson.datasets.manifest import Manifest
 from mmperson.datasets.pickles import read_labels, read_texts
+from mmperson.datasets.sources.files import find_clips
+from mmperson.datasets.tables import raise_findings, read_bytes, read_csv
 from mmperson.errors import DataError
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
@@ -37,9 +38,9 @@ TRAIT_COLUMNS: Final = (
     "conscientiousness",
     "extraversion",
     "agreeableness",
-    "neuroticism",  # Emotional stability in truth: see import_first_impressions.
+    "neuroticism",  # Emotional stability: see import_first_impressions.
 )
-"""The publisher's columns in the order of ``TRAITS``."""
+"""Columns in the order of ``TRAITS``."""
 
 _FILES_OF: Final = {"train": "training", "validation": "validation", "test": "test"}
 _RENAMED: Final = {"rms": "rmse", "spectral_rolloff": "rolloff"}
@@ -49,22 +50,21 @@ _MAX_FOLDS_BYTES: Final = 1024 * 1024
 
 
 def import_first_impressions(folder: str | Path) -> Manifest:
-    """Read the corpus; rows come split by split, sorted by name.
+    """Read the corpus; rows are ordered by split, then by name.
 
-    The column that the publisher calls ``neuroticism`` becomes ``emotional_stability`` unchanged.
-    The dataset card says that it is the inverse of Neuroticism, and over the training split it
-    correlates by +.72 to +.88 with the other four columns and interview, as only stability can.
+    The published column ``neuroticism`` becomes ``emotional_stability`` unchanged: the dataset card
+    calls it the inverse of Neuroticism, and on the training split it correlates by +.72 to +.88
+    with the other four traits and interview.
 
     Args:
-        folder: Laid out as in the head of this module.
+        folder: See the module docstring.
 
     Returns:
-        Every annotated clip. ``extras`` has ``interview`` (float64, would be invited to a job
-        interview, NaN where unknown) and, if the file is there, ``age_group`` (int64, 1 to 8, -1
-        where unknown).
+        Every annotated clip. ``extras`` has ``interview`` (float64, invitation to a job interview,
+        NaN where unknown) and, if the file exists, ``age_group`` (int64, 1 to 8, -1 where unknown).
 
     Raises:
-        DataError: A file is missing, is damaged or contradicts another.
+        DataError: A file is missing, malformed or inconsistent with another.
     """
     folder = Path(folder)
     labels, texts, provenance = _read_pickles(folder)
@@ -73,7 +73,7 @@ def import_first_impressions(folder: str | Path) -> Manifest:
     source_id = [name[:_YOUTUBE_ID_LENGTH] for name in sample_id]
     scores = np.array([labels[split][name] for split, name in names]).reshape(len(names), 6)
     folds = _read_folds(folder / "source_disjoint_folds.txt")
-    clips = _find_clips(folder, set(sample_id))
+    clips = find_clips(folder, sample_id)
     extras: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]] = {"interview": scores[:, 5]}
     ages = _read_ages(folder / "age_groups.csv")
     if ages:
@@ -104,8 +104,8 @@ def _read_pickles(
     missing = [str(path.relative_to(folder)) for path in paths.values() if not path.is_file()]
     if missing:
         raise DataError(
-            f"{str(folder)!r} holds no First Impressions V2: {len(missing)} of the {len(paths)} "
-            "files of labels and transcripts are missing.",
+            f"{str(folder)!r} is not First Impressions V2: {len(missing)} of the {len(paths)} "
+            "label and transcript files are missing.",
             findings=[f"expected {name}" for name in missing],
         )
     labels = {split: _read_scores(paths["annotation", split]) for split in _FILES_OF}
@@ -124,7 +124,7 @@ def _read_pickles(
 
 
 def _read_scores(path: Path) -> dict[str, list[float]]:
-    """Return the five traits and interview by file name; interview is NaN in files of version 1."""
+    """Return the five traits and interview by file name; version 1 has no interview (NaN)."""
     columns = read_labels(path)
     missing = [name for name in TRAIT_COLUMNS if name not in columns]
     if missing:
@@ -133,45 +133,41 @@ def _read_scores(path: Path) -> dict[str, list[float]]:
         )
     clips = columns["openness"].keys()
     columns.setdefault("interview", dict.fromkeys(clips, float("nan")))
-    wanted = (*TRAIT_COLUMNS, "interview")
-    uneven = [name for name in wanted if columns[name].keys() != clips]
+    names = (*TRAIT_COLUMNS, "interview")
+    uneven = [name for name in names if columns[name].keys() != clips]
     if uneven:
-        raise DataError(
-            f"{str(path)!r} scores other clips by {', '.join(uneven)} than by openness."
-        )
-    return {clip: [columns[name][clip] for name in wanted] for clip in clips}
+        raise DataError(f"{str(path)!r} has other clips in {', '.join(uneven)} than in openness.")
+    return {clip: [columns[name][clip] for name in names] for clip in clips}
 
 
 def _read_folds(path: Path) -> dict[str, int]:
-    """Return the fold of each source video; nothing if the file is not there."""
+    """Return the fold of each source video; empty without the file."""
     if not path.is_file():
         return {}
-    if path.stat().st_size > _MAX_FOLDS_BYTES:
-        raise DataError(f"{str(path)!r} is larger than {_MAX_FOLDS_BYTES:,} bytes.")
     folds: dict[str, int] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines):
+    content = read_bytes(path, _MAX_FOLDS_BYTES).decode("utf-8", errors="replace")
+    for number, line in enumerate(content.splitlines()):
         try:
             sources = ast.literal_eval(line)
         except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise DataError(f"Line {number + 1} of {str(path)!r} is no Python list.") from error
+            raise DataError(f"Line {number + 1} of {str(path)!r} is not a Python list.") from error
         if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
-            raise DataError(f"Line {number + 1} of {str(path)!r} is no list of video ids.")
-        twice = folds.keys() & set(sources)
-        if twice:
-            raise DataError(f"{str(path)!r} has {min(twice)!r} in two folds.")
+            raise DataError(f"Line {number + 1} of {str(path)!r} is not a list of video ids.")
+        repeated = folds.keys() & set(sources)
+        if repeated:
+            raise DataError(f"{str(path)!r} has {min(repeated)!r} in two folds.")
         folds |= dict.fromkeys(sources, number)
     return folds
 
 
 def _read_ages(path: Path) -> dict[str, int]:
-    """Return the age group by sample id; nothing if the file is not there."""
+    """Return the age group by sample id; empty without the file."""
     groups = _rows(path, "file_name", ("age_group",))
     return {name: int(group) for name, (group,) in groups if math.isfinite(group)}
 
 
 def _read_descriptors(folder: Path, sample_id: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the published features, float32 (row, descriptor), NaN where there are none."""
+    """Return the published features, float32 (row, descriptor), NaN where unknown."""
     features = {
         name: values
         for word in _FILES_OF.values()
@@ -183,32 +179,16 @@ def _read_descriptors(folder: Path, sample_id: Sequence[str]) -> npt.NDArray[np.
 
 
 def _rows(path: Path, key: str, columns: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
-    """Yield sample id and numbers of each row of a CSV file; nothing if it is not there."""
+    """Yield the sample id and numbers of each row of a CSV file; nothing without the file."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        header = {name: place for place, name in enumerate(next(lines, []))}
-        missing = [name for name in (key, *columns) if name not in header]
-        if missing:
-            raise DataError(f"{str(path)!r} lacks the columns {', '.join(missing)}.")
-        places = [header[name] for name in columns]
-        try:
-            for line in lines:
-                yield _sample_id(line[header[key]]), [float(line[place]) for place in places]
-        except (ValueError, IndexError, csv.Error) as error:
-            raise DataError(
-                f"Line {lines.line_num} of {str(path)!r} is damaged: {error}."
-            ) from error
-
-
-def _find_clips(folder: Path, sample_ids: set[str]) -> Mapping[str, str]:
-    """Return the path of each clip that is there; of two with one name, the first in order."""
-    clips: dict[str, str] = {}
-    for path in sorted(folder.resolve().rglob("*.mp4")):
-        if path.stem in sample_ids:
-            clips.setdefault(path.stem, str(path))
-    return clips
+    table = read_csv(path)
+    table.require((key, *columns))
+    findings: list[str] = []
+    numbers = np.stack([table.numbers(name, findings) for name in columns], axis=1)
+    raise_findings(findings, f"{str(path)!r} is malformed.")
+    for name, values in zip(table.columns[key], numbers.tolist(), strict=True):
+        yield _sample_id(name), values
 
 
 def _sample_id(name: str) -> str:

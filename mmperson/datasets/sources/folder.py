@@ -1,18 +1,18 @@
-"""A folder of your own: clips, and one table that says who is in them and how they were rated.
+"""Your own corpus: a folder with clips and one table of ratings.
 
-A folder holds ``manifest.csv`` or ``manifest.parquet`` and the clips that it names. Columns, where
-``*`` are optional::
+The folder has ``manifest.csv`` or ``manifest.parquet`` and the clips that it names. Columns, ``*``
+is optional::
 
     path                 the clip, relative to the folder
     openness, conscientiousness, extraversion, agreeableness, emotional_stability
                          at least one of them: ratings on [0, 1]
     neuroticism *        instead of emotional_stability, which becomes its complement
-    transcript *         what is said; where it is empty, the file beside the clip that has its name
-    person *             who speaks; without it, every clip counts as another person
+    transcript *         text; where it is empty, the transcript file next to the clip is read
+    person *             the speaker; without it, every clip counts as another person
     split *              train, validation or test; without it, train
-    any other *          an extra column: of numbers if all its cells are numbers, else of text
+    any other *          an extra column: numbers if all its cells are numbers, else text
 
-Ratings on another scale say so in the name of their column: ``openness [1 to 7]``.
+For ratings on another scale, append the scale to the column name: ``openness [1 to 7]``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from mmperson.datasets.folds import assign_folds
 from mmperson.datasets.manifest import SPLITS, Manifest
 from mmperson.datasets.sources.files import read_text
-from mmperson.datasets.tables import Table, duplicates, read_csv, read_parquet, refuse
+from mmperson.datasets.tables import Table, duplicates, raise_findings, read_csv, read_parquet
 from mmperson.errors import DataError
 from mmperson.media.transcripts.transcript import find_transcript
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
@@ -45,17 +45,17 @@ _TRAIT_COLUMN: Final = re.compile(
 
 
 def import_folder(folder: str | Path) -> Manifest:
-    """Read a folder of your own; rows come in the table's order.
+    """Read your own corpus; rows keep the table's order.
 
     Args:
-        folder: Laid out as in the head of this module.
+        folder: See the module docstring.
 
     Returns:
         Every row of the table. ``sample_id`` is the path without its extension, ``source_id`` the
         person; folds share no person. Traits without a column are NaN.
 
     Raises:
-        DataError: There is no table, or rows of it are wrong; the findings name each.
+        DataError: The table is missing or has invalid rows.
         MissingExtra: The table is Parquet and pyarrow is not installed.
     """
     folder = Path(folder)
@@ -77,9 +77,9 @@ def import_folder(folder: str | Path) -> Manifest:
         if split not in SPLITS
     ]
     if not len(table):
-        findings.append("there is not a single row")
+        findings.append("there are no rows")
     transcripts = _transcripts(folder, table, clips, findings)
-    refuse(findings, f"{str(table.path)!r} cannot be used as it is.")
+    raise_findings(findings, f"{str(table.path)!r} has invalid rows.")
     return Manifest(
         sample_id=np.array(names, dtype=np.str_),
         source_id=np.array(people, dtype=np.str_),
@@ -100,13 +100,13 @@ def import_folder(folder: str | Path) -> Manifest:
 
 def _read_table(folder: Path) -> Table:
     readers = {"manifest.csv": read_csv, "manifest.parquet": read_parquet}
-    here = [name for name in readers if (folder / name).is_file()]
-    if len(here) != 1:
-        found = "both of them" if here else "neither"
+    names = [name for name in readers if (folder / name).is_file()]
+    if len(names) != 1:
+        actual = "both" if names else "neither"
         raise DataError(
-            f"{str(folder)!r} must hold manifest.csv or manifest.parquet; it holds {found}.",
+            f"{str(folder)!r} must have manifest.csv or manifest.parquet; it has {actual}.",
         )
-    return readers[here[0]](folder / here[0])
+    return readers[names[0]](folder / names[0])
 
 
 def _sample_id(path: str) -> str:
@@ -114,32 +114,32 @@ def _sample_id(path: str) -> str:
 
 
 def _clip(folder: Path, path: str, place: str, findings: list[str]) -> Path | None:
-    """Return where a clip lies, None with a finding if it is missing or not inside the folder."""
+    """Return a clip's path; None with a finding if it is missing or outside the folder."""
     problem = None
     if not path:
         problem = "path is empty"
     elif PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor:
-        problem = f"the path {path!r} is absolute; give it relative to the folder"
+        problem = f"the path {path!r} is absolute; it must be relative to the folder"
     elif ".." in PurePosixPath(path).parts or "\\" in path or "\0" in path:
-        problem = f"the path {path!r} may not have '..' or backslashes in it"
+        problem = f"the path {path!r} must not contain '..' or backslashes"
     else:
         clip = folder.resolve() / path
-        if not os.path.isfile(clip):  # Path.is_file fails on a name that is too long
+        if not os.path.isfile(clip):  # Path.is_file raises on names that are too long
             problem = f"there is no clip {path!r}"
-        elif _leads_out(clip, folder):
-            problem = f"the clip {path!r} is a link that leads out of the folder"
+        elif _is_outside(clip, folder):
+            problem = f"the clip {path!r} is a link to outside the folder"
         else:
             return clip
     findings.append(f"{place}: {problem}")
     return None
 
 
-def _leads_out(path: Path, folder: Path) -> bool:
+def _is_outside(path: Path, folder: Path) -> bool:
     return not path.resolve().is_relative_to(folder.resolve())
 
 
 def _targets(table: Table, findings: list[str]) -> tuple[npt.NDArray[np.float64], set[str]]:
-    """Return the ratings on [0, 1], float64 (row, trait), and the names of their columns."""
+    """Return the ratings on [0, 1], float64 (row, trait), and their column names."""
     targets = np.full((len(table), len(TRAITS)), np.nan)
     columns: dict[str, str] = {}
     for name in table.columns:
@@ -149,16 +149,16 @@ def _targets(table: Table, findings: list[str]) -> tuple[npt.NDArray[np.float64]
         trait = _STABILITY if match[1] == _COMPLEMENT else match[1]
         low, high = float(match[2] or 0), float(match[3] or 1)
         if trait in columns:
-            findings.append(f"{columns[trait]!r} and {name!r} both give {trait}")
+            findings.append(f"{columns[trait]!r} and {name!r} both define {trait}")
         elif low >= high:
-            findings.append(f"the scale of {name!r} does not rise")
+            findings.append(f"the scale of {name!r} must be ascending")
         else:
             values = (table.numbers(name, findings, low, high) - low) / (high - low)
-            turned = match[1] == _COMPLEMENT
-            targets[:, TRAITS.index(trait)] = 1.0 - values if turned else values
+            is_complement = match[1] == _COMPLEMENT
+            targets[:, TRAITS.index(trait)] = 1.0 - values if is_complement else values
         columns[trait] = name
     if not columns:
-        findings.append(f"no column gives a trait; there are {', '.join(TRAITS)}")
+        findings.append(f"there is no trait column; the traits are {', '.join(TRAITS)}")
     return targets, set(columns.values())
 
 
@@ -166,27 +166,23 @@ def _people(table: Table, names: Sequence[str], findings: list[str]) -> Sequence
     people = table.columns.get("person")
     if people is None:
         return names
-    findings += [
-        f"{place}: person is empty"
-        for place, person in zip(table.places, people, strict=True)
-        if not person
-    ]
+    findings += table.empty_cells("person")
     return people
 
 
 def _transcripts(
     folder: Path, table: Table, clips: Sequence[Path | None], findings: list[str]
 ) -> tuple[str, ...]:
-    """Return the words of each clip: the table's, else those of the file beside it."""
-    given = table.columns.get("transcript", ("",) * len(table))
+    """Return the transcript of each clip: the table's, else that of the file next to it."""
+    cells = table.columns.get("transcript", ("",) * len(table))
     texts: list[str] = []
-    for text, clip, place in zip(given, clips, table.places, strict=True):
-        beside = find_transcript(clip) if clip and not text else None
-        if beside and _leads_out(beside, folder):
-            findings.append(f"{place}: {beside.name!r} is a link that leads out of the folder")
+    for text, clip, place in zip(cells, clips, table.places, strict=True):
+        sidecar = find_transcript(clip) if clip and not text else None
+        if sidecar and _is_outside(sidecar, folder):
+            findings.append(f"{place}: {sidecar.name!r} is a link to outside the folder")
             continue
         try:
-            texts.append(text or read_text(beside))
+            texts.append(text or read_text(sidecar))
         except DataError as error:
             findings.append(f"{place}: {error}")
     return tuple(texts)

@@ -1,14 +1,14 @@
-"""YouTube Personality: 404 vloggers, one vlog each, rated by five people, with features.
+"""YouTube Personality: features of 404 vlogs, one per vlogger, each rated by five people.
 
-A folder holds, where ``*`` are optional::
+Folder layout, ``*`` is optional::
 
     YouTube-Personality-Personality_impression_scores.csv     Extr Agr Cons Emot Open on 1..7
     YouTube-Personality-audiovisual_features.csv *            21 of the sound, 4 of the picture
     YouTube-Personality-gender.csv *                          Male or Female
-    transcripts/<vlogId>.txt *                                what is said in the whole vlog
+    transcripts/<vlogId>.txt *                                transcript of the whole vlog
 
-Cells are parted by spaces. The vlogs themselves were never published. There is no official split:
-every row is ``train``.
+The tables are separated by spaces. The videos are not published. There is no official split: every
+row is ``train``.
 
 Source: Biel and Gatica-Perez, "The YouTube Lens: Crowdsourced Personality Impressions and
 Audiovisual Analysis of Vlogs" (IEEE Transactions on Multimedia 15(1), 2013); transcripts: Biel et
@@ -26,12 +26,12 @@ import numpy.typing as npt
 from mmperson.datasets.folds import assign_folds
 from mmperson.datasets.manifest import Manifest
 from mmperson.datasets.sources.files import read_text
-from mmperson.datasets.tables import Table, read_csv, refuse
+from mmperson.datasets.tables import Table, raise_findings, read_csv
 from mmperson.errors import DataError
 from mmperson.preprocessing.audio.descriptors import DESCRIPTORS
 
 TRAIT_COLUMNS: Final = ("Open", "Cons", "Extr", "Agr", "Emot")
-"""The publisher's columns in the order of ``TRAITS``; ``Emot`` is emotional stability."""
+"""Columns in the order of ``TRAITS``; ``Emot`` is emotional stability."""
 
 LOWEST, HIGHEST = 1.0, 7.0
 """The scale of the questionnaire (Ten-Item Personality Inventory)."""
@@ -41,36 +41,35 @@ _SCORES: Final = f"{_PREFIX}Personality_impression_scores.csv"
 _FEATURES: Final = f"{_PREFIX}audiovisual_features.csv"
 _GENDERS: Final = f"{_PREFIX}gender.csv"
 _KEY: Final = "vlogId"
-_VIDEO_FEATURE: Final = "hogv."  # Statistics of a vlog's motion image; all others are of its sound.
+_VIDEO_FEATURE: Final = "hogv."  # Motion statistics; all other features are acoustic.
 
 
 def import_youtube(folder: str | Path) -> Manifest:
-    """Read the corpus; rows come in the publisher's order.
+    """Read the corpus; rows keep the published order.
 
-    A score y becomes (y - 1) / 6. The README names the column ``Emot`` Emotional Stability, so that
-    it is taken as it is.
+    A score y becomes (y - 1) / 6. ``Emot`` is Emotional Stability, according to the README.
 
     Args:
-        folder: Laid out as in the head of this module.
+        folder: See the module docstring.
 
     Returns:
-        Every vlog, without clips. ``source_id`` is the vlogger. ``extras`` has, where their files
-        are there, ``audio.<name>`` and ``video.<name>`` (float64, the publisher's features, NaN
-        where unknown) and ``gender`` (str, empty where unknown).
+        Every vlog, without clips. ``source_id`` is the vlogger. ``extras`` has, if their files
+        exist, ``audio.<name>`` and ``video.<name>`` (float64, published features, NaN where
+        unknown) and ``gender`` (str, empty where unknown).
 
     Raises:
-        DataError: A file is missing, is damaged or contradicts another.
+        DataError: A file is missing, malformed or inconsistent with another.
     """
     folder = Path(folder)
     if not (folder / _SCORES).is_file():
         raise DataError(
-            f"{str(folder)!r} holds no YouTube Personality.", findings=[f"expected {_SCORES}"]
+            f"{str(folder)!r} is not YouTube Personality.", findings=[f"expected {_SCORES}"]
         )
     scores = read_csv(folder / _SCORES, delimiter=" ")
     scores.require((_KEY, *TRAIT_COLUMNS))
-    findings = _twice(scores)
+    findings = _id_findings(scores)
     columns = [scores.numbers(name, findings, LOWEST, HIGHEST) for name in TRAIT_COLUMNS]
-    refuse(findings, f"{str(scores.path)!r} is damaged.")
+    raise_findings(findings, f"{str(scores.path)!r} is malformed.")
     vlogs = scores.columns[_KEY]
     provenance = {
         "corpus": "YouTube Personality",
@@ -107,32 +106,31 @@ def _read_features(table: Table, vlogs: tuple[str, ...]) -> dict[str, npt.NDArra
             modality = "video" if name.startswith(_VIDEO_FEATURE) else "audio"
             values = np.append(table.numbers(name, findings), np.nan)
             features[f"{modality}.{name}"] = values[[rows.get(vlog, -1) for vlog in vlogs]]
-    refuse(findings, f"{str(table.path)!r} is damaged.")
+    raise_findings(findings, f"{str(table.path)!r} is malformed.")
     return features
 
 
 def _genders(table: Table, vlogs: tuple[str, ...]) -> dict[str, npt.NDArray[np.str_]]:
     table.require((_KEY, "gender"))
     rows, findings = _rows(table)
-    refuse(findings, f"{str(table.path)!r} is damaged.")
+    raise_findings(findings, f"{str(table.path)!r} is malformed.")
     genders = (*table.columns["gender"], "")
     return {"gender": np.array([genders[rows.get(vlog, -1)] for vlog in vlogs], dtype=np.str_)}
 
 
 def _rows(table: Table) -> tuple[dict[str, int], list[str]]:
-    """Return the row of each vlog, and which vlogs occur twice."""
+    """Return the row of each vlog, and findings about their ids."""
     table.require((_KEY,))
-    return {vlog: row for row, vlog in enumerate(table.columns[_KEY])}, _twice(table)
+    return {vlog: row for row, vlog in enumerate(table.columns[_KEY])}, _id_findings(table)
 
 
-def _twice(table: Table) -> list[str]:
+def _id_findings(table: Table) -> list[str]:
     first: dict[str, str] = {}
     findings = []
     for vlog, place in zip(table.columns[_KEY], table.places, strict=True):
-        # The name becomes a file's name.
-        if not vlog.isalnum():
-            findings.append(f"{place}: {vlog!r} is no vlog such as 'VLOG1'")
+        if not vlog.isalnum():  # It becomes a file name.
+            findings.append(f"{place}: {vlog!r} is not a vlog id such as 'VLOG1'")
         elif vlog in first:
-            findings.append(f"{place}: {vlog} stands on {first[vlog]} already")
+            findings.append(f"{place}: {vlog} is a duplicate of {first[vlog]}")
         first.setdefault(vlog, place)
     return findings

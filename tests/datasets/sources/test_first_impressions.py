@@ -161,7 +161,7 @@ def test_interview_is_absent_from_version_1(folder: Path):
 
 
 def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path):
-    with pytest.raises(DataError, match="6 of the 6 files") as caught:
+    with pytest.raises(DataError, match="6 of the 6") as caught:
         import_corpus("first-impressions", tmp_path)
     assert "expected annotation/annotation_training.pkl" in caught.value.findings
 
@@ -184,22 +184,22 @@ def test_missing_and_uneven_columns_are_named(folder: Path):
         import_corpus("first-impressions", folder)
 
     write_pickle(path, scores | {"extraversion": {"other.mp4": 0.5}})
-    with pytest.raises(DataError, match="scores other clips by extraversion"):
+    with pytest.raises(DataError, match="other clips in extraversion"):
         import_corpus("first-impressions", folder)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("source_disjoint_folds.txt", "['a']\n__import__('os')\n", "Line 2 .* no Python list"),
-        ("source_disjoint_folds.txt", "(" * 100_000, "Line 1 .* no Python list"),
-        ("source_disjoint_folds.txt", "[1, 2]\n", "no list of video ids"),
+        ("source_disjoint_folds.txt", "['a']\n__import__('os')\n", "Line 2 .* not a Python list"),
+        ("source_disjoint_folds.txt", "(" * 100_000, "Line 1 .* not a Python list"),
+        ("source_disjoint_folds.txt", "[1, 2]\n", "not a list of video ids"),
         ("source_disjoint_folds.txt", "['a']\n['b', 'a']\n", "'a' in two folds"),
         ("source_disjoint_folds.txt", " " * 2_000_000, "larger than"),
         ("age_groups.csv", "name,age\na,1\n", "lacks the columns file_name, age_group"),
-        ("age_groups.csv", "file_name,age_group\na,1\nb,old\n", "Line 3 .* damaged"),
-        ("age_groups.csv", "file_name,age_group\nb\n", "Line 2 .* damaged"),
-        ("audio_features/audio_test.csv", "", "lacks the columns filename, chroma_stft"),
+        ("age_groups.csv", "file_name,age_group\na,1\nb,old\n", "line 3: "),
+        ("age_groups.csv", "file_name,age_group\nb\n", "line 2: "),
+        ("audio_features/audio_test.csv", "filename\n", "lacks the columns chroma_stft"),
     ],
 )
 def test_damaged_optional_files_are_refused(folder: Path, name: str, content: str, message: str):

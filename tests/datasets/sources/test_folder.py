@@ -111,21 +111,21 @@ def test_parquet_reads_like_csv(folder: Path):
     with pytest.raises(DataError, match=r"row 2: openness is 1.5, outside \[0, 1\]"):
         import_corpus("folder", folder)
     (folder / "manifest.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match="no readable Parquet"):
+    with pytest.raises(DataError, match="not a readable Parquet"):
         import_corpus("folder", folder)
 
 
 @pytest.mark.parametrize(
     ("path", "finding"),
     [
-        ("../mine/a.mp4", "may not have '..'"),
-        ("deep/../a.mp4", "may not have '..'"),
+        ("../mine/a.mp4", "must not contain '..'"),
+        ("deep/../a.mp4", "must not contain '..'"),
         ("/etc/passwd", "is absolute"),
         ("C:/a.mp4", "is absolute"),
         ("\\\\host\\a.mp4", "is absolute"),
         ("deep\\c.mp4", "backslashes"),
-        ("link.mp4", "a link that leads out of the folder"),
-        ("linked/x.mp4", "a link that leads out of the folder"),
+        ("link.mp4", "a link to outside the folder"),
+        ("linked/x.mp4", "a link to outside the folder"),
         ("deep", "there is no clip 'deep'"),
         ("none.mp4", "there is no clip 'none.mp4'"),
         (" ", "path is empty"),
@@ -151,7 +151,7 @@ def test_a_transcript_stays_in_the_folder_too(folder: Path, tmp_path: Path):
     (folder / "a.txt").symlink_to(tmp_path / "secret")
     with pytest.raises(DataError) as caught:
         import_table(folder, "path,openness\na.mp4,0\n")
-    assert caught.value.findings == ("line 2: 'a.txt' is a link that leads out of the folder",)
+    assert caught.value.findings == ("line 2: 'a.txt' is a link to outside the folder",)
     given = import_table(folder, "path,openness,transcript\na.mp4,0,Given.\n")
     assert given.transcript == ("Given.",)
 
@@ -175,9 +175,9 @@ def test_all_findings_come_at_once(folder: Path):
         "'a' names two clips",
         "line 2: openness is 1.01, outside [0, 1]",
         "line 3: openness is -0.1, outside [0, 1]",
-        "line 4: openness is 'high', no finite number",
-        "the scale of 'agreeableness [5 to 1]' does not rise",
-        "'neuroticism' and 'emotional_stability' both give emotional_stability",
+        "line 4: openness is 'high', not a finite number",
+        "the scale of 'agreeableness [5 to 1]' must be ascending",
+        "'neuroticism' and 'emotional_stability' both define emotional_stability",
         "line 3: person is empty",
         "line 4: split is 'dev'; there are train, validation, test",
     }
@@ -201,14 +201,14 @@ def test_a_thousand_findings_are_counted(folder: Path):
     [
         ("", "is empty"),
         ("clip,openness\na.mp4,0\n", "lacks the columns path; it has clip, openness"),
-        ("path,mood\na.mp4,0\n", "no column gives a trait"),
-        ("path,Openness\na.mp4,0\n", "no column gives a trait"),
-        ("path,openness\n", "not a single row"),
+        ("path,mood\na.mp4,0\n", "no trait column"),
+        ("path,Openness\na.mp4,0\n", "no trait column"),
+        ("path,openness\n", "there are no rows"),
         ("path,openness\na.mp4,0,1\n", "line 2: 3 cells, not 2"),
         ("path,openness,\na.mp4,0,1\n", "column 3 has no name"),
-        ("path,openness\na.mp4,nan\n", "openness is 'nan', no finite number"),
-        ("path,openness\na.mp4,1_0\n", "openness is '1_0', no finite number"),
-        (f'path,openness\na.mp4,"{"x" * 200_000}"\n', "Line 2 .* is damaged"),
+        ("path,openness\na.mp4,nan\n", "openness is 'nan', not a finite number"),
+        ("path,openness\na.mp4,1_0\n", "openness is '1_0', not a finite number"),
+        (f'path,openness\na.mp4,"{"x" * 200_000}"\n', "Line 2 .* is malformed"),
     ],
 )
 def test_wrong_tables_are_refused(folder: Path, table: str, message: str):
@@ -217,17 +217,17 @@ def test_wrong_tables_are_refused(folder: Path, table: str, message: str):
 
 
 def test_one_table_is_needed_and_of_bounded_size(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(DataError, match="it holds neither"):
+    with pytest.raises(DataError, match="it has neither"):
         import_corpus("folder", folder)
     import_table(folder, "path,openness\na.mp4,0\nb.mov,1\n")
     monkeypatch.setattr("mmperson.datasets.tables.MAX_ROWS", 1)
     with pytest.raises(DataError, match="more than 1 rows"):
         import_corpus("folder", folder)
     monkeypatch.setattr("mmperson.datasets.tables.MAX_BYTES", 10)
-    with pytest.raises(DataError, match="more than 10 bytes"):
+    with pytest.raises(DataError, match="larger than 10 bytes"):
         import_corpus("folder", folder)
     (folder / "manifest.parquet").touch()
-    with pytest.raises(DataError, match="both of them"):
+    with pytest.raises(DataError, match="it has both"):
         import_corpus("folder", folder)
 
 

@@ -147,7 +147,7 @@ def test_genders_may_be_absent_or_unknown(tmp_path: Path):
     assert import_corpus("recruitview", folder).extras["gender"].tolist() == [-1, 0]
 
     genders.write_text("response_id,user_no,question_id,gender\n12,7,1,0\n")
-    with pytest.raises(DataError, match="line 2: response 12 is by 7, not 6"):
+    with pytest.raises(DataError, match="line 2: response 12 has person 7, not 6"):
         import_corpus("recruitview", folder)
 
 
@@ -165,18 +165,18 @@ def test_clips_are_found_by_their_name_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("row", "finding"),
     [
-        ("{", "line 2 is no JSON"),
-        ("[" * 100_000, "line 2 is no JSON"),
-        ("3", "line 2: no object"),
+        ("{", "line 2 is not JSON"),
+        ("[" * 100_000, "line 2 is not JSON"),
+        ("3", "line 2: not a JSON object"),
         ({"id": "1"}, "line 2: 'agreeableness' is missing"),
-        (make_row(1, openness="high"), "line 2: 'openness' is 'high', no plausible score"),
+        (make_row(1, openness="high"), "line 2: 'openness' is 'high', not a valid score"),
         (make_row(1, openness=float("nan")), "'openness' is nan"),
-        (make_row(1, openness=10**400), "no plausible score"),
-        (make_row(1, user_no=None), "'user_no' is None, no text"),
+        (make_row(1, openness=10**400), "not a valid score"),
+        (make_row(1, user_no=None), "'user_no' is None, not text"),
         (make_row(0), "'vid_0000' occurs twice"),
         (make_row(1, transcript="[00:09 - 00:03] Back."), "ends before it starts"),
-        (make_row(1, transcript="[00:09 - 00:10] b\n[00:03 - 00:04] a"), "times run backwards"),
-        (make_row(1, transcript="[00:00 - 00:03] a [00:03 - 00:05] b"), "a time is left"),
+        (make_row(1, transcript="[00:09 - 00:10] b\n[00:03 - 00:04] a"), "not ascending"),
+        (make_row(1, transcript="[00:00 - 00:03] a [00:03 - 00:05] b"), "malformed timestamp"),
     ],
 )
 def test_damaged_rows_are_named(tmp_path: Path, row: object, finding: str):
@@ -186,8 +186,8 @@ def test_damaged_rows_are_named(tmp_path: Path, row: object, finding: str):
 
 
 def test_a_folder_without_the_corpus_is_told_what_belongs_there(tmp_path: Path):
-    with pytest.raises(DataError, match="holds no RecruitView") as caught:
+    with pytest.raises(DataError, match="is not RecruitView") as caught:
         import_corpus("recruitview", tmp_path)
     assert caught.value.findings == ("expected metadata.jsonl",)
-    with pytest.raises(DataError, match="not a single row"):
+    with pytest.raises(DataError, match="there are no rows"):
         import_corpus("recruitview", write_rows(tmp_path, []))

@@ -116,10 +116,14 @@ def test_optional_files_may_be_in_another_order_and_lack_rows(folder: Path):
         (SCORES, "vlogId Extr Agr Cons Emot Open\nVLOG1 1 2 3 x 7\n", "line 2: Emot is 'x'"),
         (SCORES, "vlogId Extr Agr Cons Emot Open\nVLOG1 1 2 3 4\n", "line 2: 5 cells, not 6"),
         (SCORES, "vlogId Extr Agr Cons Emot\nVLOG1 1 2 3 4\n", "lacks the columns Open"),
-        (SCORES, "vlogId Extr Agr Cons Emot Open\n../etc 1 2 3 4 5\n", "'../etc' is no vlog"),
+        (SCORES, "vlogId Extr Agr Cons Emot Open\n../etc 1 2 3 4 5\n", "'../etc' is not a vlog"),
         (SCORES, "", "is empty"),
-        (FEATURES, "vlogId mean.pitch\nVLOG1 1\nVLOG1 2\n", "VLOG1 stands on line 2 already"),
-        (FEATURES, "vlogId mean.pitch\nVLOG1 inf\n", "mean.pitch is 'inf', no finite number"),
+        (
+            FEATURES,
+            "vlogId mean.pitch\nVLOG1 1\nVLOG1 2\n",
+            "VLOG1 is a duplicate of line 2",
+        ),
+        (FEATURES, "vlogId mean.pitch\nVLOG1 inf\n", "mean.pitch is 'inf', not a finite number"),
         (GENDERS, "vlog sex\nVLOG1 Male\n", "lacks the columns vlogId, gender"),
         (GENDERS, "vlogId gender gender\nVLOG1 Male Male\n", "'gender' occurs twice"),
     ],
@@ -140,6 +144,6 @@ def test_files_that_are_no_tables_are_refused(folder: Path, published: Path):
 
 
 def test_a_folder_without_the_corpus_is_told_what_belongs_there(tmp_path: Path):
-    with pytest.raises(DataError, match="holds no YouTube Personality") as caught:
+    with pytest.raises(DataError, match="is not YouTube Personality") as caught:
         import_corpus("youtube", tmp_path)
     assert caught.value.findings == (f"expected {SCORES}",)
