@@ -1,15 +1,49 @@
-"""The encoders of a recipe: one class per registered encoder, selected by ``name``."""
+"""The encoders of a recipe, selected by ``name``: one class per encoder or input of features."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model_validator
 
 from mmperson.config.section import Section, named
-from mmperson.preprocessing.audio.librosa_features import LibrosaSettings
+from mmperson.preprocessing.modality import ModalitySpec, one_of
+from mmperson.preprocessing.spec import INPUTS
 
 _Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FeaturesConfig(Section):
+    """Features of any kind; ``encoder_sections`` adds the settings of each input."""
+
+    spec_type: ClassVar[type[ModalitySpec]]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.spec()
+        return self
+
+    def spec(self) -> ModalitySpec:
+        """Return the preprocessing of this section."""
+        settings = set(self.spec_type.settings)
+        return self.spec_type(**self.model_dump(mode="json", include=settings))
+
+
+class VectorConfig(FeaturesConfig):
+    """One feature vector per clip, encoded as ``tokens`` tokens of width ``dim``."""
+
+    tokens: int = Field(4, ge=1, le=64)
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
+
+
+class SequenceConfig(FeaturesConfig):
+    """A sequence of feature vectors, encoded as tokens of width ``dim``."""
+
+    dim: int = Field(128, ge=8, le=4096)
+    dropout: _Dropout = 0.1
 
 
 class FramesConfig(Section):
@@ -86,51 +120,6 @@ class ResidualVideoConfig(Section):
         return ("scene",)
 
 
-class VectorConfig(Section):
-    """One vector per clip, projected to a few tokens.
-
-    Attributes:
-        tokens: Tokens per clip.
-        dim: Width of a token.
-        dropout: Dropout inside the encoder.
-    """
-
-    tokens: int = Field(4, ge=1, le=64)
-    dim: int = Field(128, ge=8, le=4096)
-    dropout: _Dropout = 0.1
-
-
-class DescriptorsConfig(VectorConfig):
-    """The 26 clip-level acoustic descriptors of First Impressions V2."""
-
-    name: Literal["descriptors"] = "descriptors"
-
-
-class ProsodyConfig(VectorConfig):
-    """Pitch, energy, voice quality, rate and pauses of a clip."""
-
-    name: Literal["prosody"] = "prosody"
-
-
-class ColumnsConfig(VectorConfig):
-    """Feature columns of the manifest, for corpora that publish features instead of clips.
-
-    Such a network scores manifest rows, but not clips.
-
-    Attributes:
-        columns: Names of extra columns of the manifest.
-    """
-
-    name: Literal["columns"] = "columns"
-    columns: tuple[str, ...] = Field(min_length=1, max_length=4096)
-
-    @model_validator(mode="after")
-    def _no_twins(self) -> ColumnsConfig:
-        if len(set(self.columns)) < len(self.columns):
-            raise ValueError("a column name is repeated")
-        return self
-
-
 class LogMelConfig(Section):
     """A convolutional network on the log-mel spectrogram.
 
@@ -190,19 +179,6 @@ class ResidualAudioConfig(Section):
 
     name: Literal["residual"] = "residual"
     window_s: float = Field(15.0, ge=1, le=120)
-
-
-class LibrosaConfig(LibrosaSettings, Section):
-    """Any features of librosa, as a token sequence or as statistics of the clip.
-
-    Attributes:
-        dim: Width of a token.
-        dropout: Dropout inside the encoder.
-    """
-
-    name: Literal["librosa"] = "librosa"
-    dim: int = Field(128, ge=8, le=4096)
-    dropout: _Dropout = 0.1
 
 
 class TransformerConfig(Section):
@@ -281,20 +257,37 @@ class QuestionnaireConfig(Section):
     dim: int = Field(32, ge=8, le=4096)
 
 
+_OWN: Mapping[str, tuple[type[Section], ...]] = {
+    "video": (FramesConfig, VideoNetworkConfig, ResidualVideoConfig),
+    "audio": (LogMelConfig, WaveformConfig, ResidualAudioConfig),
+}
+
+
+def encoder_sections(modality: str) -> tuple[type[Section], ...]:
+    """Return the classes of a section ``video`` or ``audio``."""
+    inputs = INPUTS[modality].items()
+    return *_OWN[modality], *(_derive(name, spec) for name, spec in inputs if spec.encoder)
+
+
+@cache
+def _derive(name: str, spec: type[ModalitySpec]) -> type[FeaturesConfig]:
+    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    for key in spec.settings:
+        fields[key] = (spec.model_fields[key].annotation, spec.model_fields[key])
+    base: type[FeaturesConfig] = VectorConfig if spec.encoder == "vector" else SequenceConfig
+    section: type[FeaturesConfig] = create_model(name, __base__=base, **fields)
+    section.spec_type = spec
+    return section
+
+
 VideoConfig = Annotated[
-    FramesConfig | VideoNetworkConfig | ResidualVideoConfig | ColumnsConfig,
-    Field(discriminator="name"),
+    SerializeAsAny[Section],
+    one_of(partial(encoder_sections, "video"), "name"),
     BeforeValidator(named("frames")),
 ]
 AudioConfig = Annotated[
-    DescriptorsConfig
-    | ProsodyConfig
-    | LogMelConfig
-    | WaveformConfig
-    | ResidualAudioConfig
-    | LibrosaConfig
-    | ColumnsConfig,
-    Field(discriminator="name"),
+    SerializeAsAny[Section],
+    one_of(partial(encoder_sections, "audio"), "name"),
     BeforeValidator(named("descriptors")),
 ]
 TextConfig = Annotated[

@@ -14,10 +14,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
+from mmperson.config.encoders import encoder_sections
 from mmperson.config.recipe import Recipe
 from mmperson.config.section import Section
 from mmperson.config.strict_yaml import read_yaml
 from mmperson.errors import ConfigError, did_you_mean
+from mmperson.preprocessing.spec import INPUTS
 
 MAX_RECIPE_BYTES = 256 * 1024
 MAX_PROBLEMS = 10
@@ -128,14 +130,15 @@ def _follow(location: Sequence[Any]) -> tuple[list[str], type[Section]]:
             continue
         keys.append(part)
         if part in section.model_fields:
-            nested = _sections_in(section.model_fields[part].annotation)
+            annotation = section.model_fields[part].annotation
+            nested = encoder_sections(part) if part in INPUTS else _sections_in(annotation)
             if len(nested) == 1:
                 section = nested[0]
             choices = {s.model_fields["name"].default: s for s in nested if len(nested) > 1}
     return keys, section
 
 
-def _sections_in(annotation: Any) -> list[type[Section]]:
+def _sections_in(annotation: Any) -> Sequence[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [section for option in get_args(annotation) for section in _sections_in(option)]

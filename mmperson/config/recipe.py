@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import yaml
 from pydantic import Field, model_validator
@@ -90,7 +91,7 @@ class Recipe(Section):
 
     def _check_teacher(self) -> None:
         """Raise unless the teacher supports the inputs and targets."""
-        audio = self.audio is None or self.audio.name == "descriptors"
+        audio = getattr(self.audio, "name", "descriptors") == "descriptors"
         text = self.text is None or (self.text.name == "transformer" and self.text.prompt == "none")
         traits = self.data.targets == TRAITS and self.data.labels == "none"
         if not (self.fusion.name == "ttfn" and self.video is None and audio and text and traits):
@@ -124,6 +125,10 @@ class Recipe(Section):
         excluded = {"run": {"threads", "device", "workers", "cache", "online", "checkpoint_steps"}}
         content = self.model_dump(mode="json", exclude=excluded)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the content; classes of sections may be derived, see ``encoder_sections``."""
+        return Recipe.model_validate, (self.model_dump(),)
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML, in the order of the sections."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from mmperson.preprocessing.modality import Record
 
 
-class Section(BaseModel):
+class Section(Record):
     """A frozen part of a recipe that forbids unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def named(default: str) -> Callable[[Any], Any]:

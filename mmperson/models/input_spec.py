@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmperson.config import Recipe
 from mmperson.models.encoders.text import TOKENIZER_FILE, tokenizer_file
-from mmperson.models.registry import ENCODERS, component
+from mmperson.models.registry import ENCODERS
 from mmperson.preprocessing.spec import InputSpec
 
 __all__ = ["TOKENIZER_FILE", "input_spec", "tokenizer_file"]
@@ -15,5 +15,6 @@ def input_spec(recipe: Recipe) -> InputSpec:
     parts = {}
     for name in recipe.modalities:
         config = getattr(recipe, name)
-        parts[name] = component(f"{name} encoder", ENCODERS[name], config.name).spec(config)
+        encoder = ENCODERS[name].get(config.name)
+        parts[name] = encoder.spec(config) if encoder else config.spec()
     return InputSpec(**parts)

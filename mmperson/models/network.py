@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmperson.config import Recipe
 from mmperson.models.label_transforms import LABEL_TRANSFORMS
-from mmperson.models.registry import ENCODERS, FUSIONS, HEADS, TAUGHT_FUSIONS, component
+from mmperson.models.registry import ENCODERS, FUSIONS, GENERIC, HEADS, TAUGHT_FUSIONS, component
 from mmperson.models.tokens import Tokens
 from mmperson.preprocessing.spec import InputSpec
 
@@ -33,7 +33,7 @@ class PersonalityNetwork(nn.Module):
         self.encoders = nn.ModuleDict()
         for name in recipe.modalities:
             config, part = getattr(recipe, name), getattr(spec, name)
-            build = component(f"{name} encoder", ENCODERS[name], config.name)
+            build = ENCODERS[name].get(config.name) or GENERIC[part.encoder]
             self.encoders[name] = build(config, part, pretrained=pretrained)
         dims = {name: int(encoder.dim) for name, encoder in self.encoders.items()}
         targets = len(recipe.data.targets)

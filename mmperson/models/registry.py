@@ -13,12 +13,12 @@ from mmperson.models.encoders.contours import ContourEncoder
 from mmperson.models.encoders.dialogue import DialogueEncoder
 from mmperson.models.encoders.encoder import Encoder
 from mmperson.models.encoders.frames import FramesEncoder
-from mmperson.models.encoders.librosa import LibrosaEncoder
 from mmperson.models.encoders.log_mel import LogMelEncoder
 from mmperson.models.encoders.questionnaire import QuestionnaireEncoder
 from mmperson.models.encoders.residual import ResidualAudioEncoder, ResidualVideoEncoder
+from mmperson.models.encoders.sequence import SequenceEncoder
 from mmperson.models.encoders.text import TextEncoder
-from mmperson.models.encoders.vector import ColumnsEncoder, DescriptorsEncoder, ProsodyEncoder
+from mmperson.models.encoders.vector import VectorEncoder
 from mmperson.models.encoders.video_network import VideoNetworkEncoder
 from mmperson.models.encoders.waveform import WaveformEncoder
 from mmperson.models.fusion.concat import ConcatFusion
@@ -40,16 +40,11 @@ ENCODERS: Mapping[str, Mapping[str, type[Encoder]]] = {
         "frames": FramesEncoder,
         "video_network": VideoNetworkEncoder,
         "residual": ResidualVideoEncoder,
-        "columns": ColumnsEncoder,
     },
     "audio": {
-        "descriptors": DescriptorsEncoder,
-        "prosody": ProsodyEncoder,
         "log_mel": LogMelEncoder,
         "waveform": WaveformEncoder,
         "residual": ResidualAudioEncoder,
-        "librosa": LibrosaEncoder,
-        "columns": ColumnsEncoder,
     },
     "text": {
         "transformer": TextEncoder,
@@ -58,6 +53,9 @@ ENCODERS: Mapping[str, Mapping[str, type[Encoder]]] = {
         "questionnaire": QuestionnaireEncoder,
     },
 }
+"""Encoders of one kind of input."""
+GENERIC: Mapping[str, type[Encoder]] = {"vector": VectorEncoder, "sequence": SequenceEncoder}
+"""Encoders of any features, see ``ModalitySpec.encoder``."""
 FUSIONS: Mapping[str, Callable[..., Fusion]] = {
     "ttfn": TextCentricFusion,
     "ttfn_published": PublishedTextCentricFusion,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from mmperson.errors import DataError
 from mmperson.preprocessing.modality import FeatureTable, ModalitySpec, Prepared
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 class ColumnSpec(ModalitySpec):
     """Feature columns of a manifest; clips do not have them."""
 
+    encoder = "vector"
+    settings = ("columns",)
     source: ClassVar[Literal["clip", "manifest", "transcript"]] = "manifest"
     description: ClassVar[str] = "published features"
 
     kind: Literal["columns"] = "columns"
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = Field(min_length=1, max_length=4096)
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("a column is named twice")
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:

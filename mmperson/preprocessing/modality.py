@@ -6,13 +6,15 @@ input is one module. Only the fields are hashed and stored in the bundle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, reduce
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,16 +54,32 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def one_of(classes: Callable[[], Iterable[type[Record]]], key: str) -> BeforeValidator:
+    """Return a validator for one of several records, discriminated by the field ``key``."""
+    return BeforeValidator(lambda content: _union(tuple(classes()), key).validate_python(content))
+
+
+@cache
+def _union(classes: tuple[type[Record], ...], key: str) -> TypeAdapter[Any]:
+    union: Any = reduce(or_, classes)
+    return TypeAdapter(Annotated[union, Field(discriminator=key)])
+
+
 class ModalitySpec(Record):
     """One modality of a network's input.
 
     Attributes:
+        encoder: Generic encoder: ``vector`` for (feature,), ``sequence`` for (time, feature); None
+            if the input needs an encoder of its own.
+        settings: Fields that a recipe may set; for a generic encoder.
         source: What it is prepared from.
         dtype: Of a prepared array.
         may_be_shorter: Whether the first axis may be shorter than that of ``shape``.
         augmentation: Name of the augmentation in ``training.augment``, None for none.
     """
 
+    encoder: ClassVar[Literal["vector", "sequence"] | None] = None
+    settings: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[Literal["clip", "manifest", "transcript"]] = "clip"
     dtype: ClassVar[str] = "float32"
     may_be_shorter: ClassVar[bool] = False

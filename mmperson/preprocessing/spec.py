@@ -2,7 +2,7 @@
 
 Training and inference prepare inputs with the same code and the same record. Caches and bundles
 store ``InputSpec.hash``; a mismatch is an error. To add an input, write a module that defines its
-spec and add the spec to one of the unions below.
+spec and add a line to ``INPUTS``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import SerializeAsAny
 
 from mmperson.preprocessing.audio.descriptors import DescriptorSpec
 from mmperson.preprocessing.audio.librosa_features import LibrosaSpec
@@ -20,13 +20,13 @@ from mmperson.preprocessing.audio.log_mel import LogMelSpec
 from mmperson.preprocessing.audio.prosody import ProsodySpec
 from mmperson.preprocessing.audio.sound import WaveformSpec
 from mmperson.preprocessing.columns import ColumnSpec
-from mmperson.preprocessing.modality import ModalitySpec, Record
+from mmperson.preprocessing.modality import ModalitySpec, Record, one_of
 from mmperson.preprocessing.text.dialogue import DialogueSpec
 from mmperson.preprocessing.text.encode import TextSpec
 from mmperson.preprocessing.video.frames import FrameSpec
 
 __all__ = [
-    "AudioSpec",
+    "INPUTS",
     "ColumnSpec",
     "DescriptorSpec",
     "DialogueSpec",
@@ -37,22 +37,30 @@ __all__ = [
     "ModalitySpec",
     "ProsodySpec",
     "TextSpec",
-    "VideoSpec",
     "WaveformSpec",
 ]
 
-VideoSpec = Annotated[FrameSpec | ColumnSpec, Field(discriminator="kind")]
-AudioSpec = Annotated[
-    DescriptorSpec | ProsodySpec | LogMelSpec | WaveformSpec | LibrosaSpec | ColumnSpec,
-    Field(discriminator="kind"),
-]
+INPUTS: Final[dict[str, dict[str, type[ModalitySpec]]]] = {
+    "video": {"frames": FrameSpec, "columns": ColumnSpec},
+    "audio": {
+        "descriptors": DescriptorSpec,
+        "prosody": ProsodySpec,
+        "log_mel": LogMelSpec,
+        "waveform": WaveformSpec,
+        "librosa": LibrosaSpec,
+        "columns": ColumnSpec,
+    },
+}
+"""Inputs by modality, and by their name in a recipe if they have a ``ModalitySpec.encoder``."""
+
+_Spec = SerializeAsAny[ModalitySpec]
 
 
 class InputSpec(Record):
     """The preprocessing of one network; None for a modality that it does not read."""
 
-    video: VideoSpec | None = None
-    audio: AudioSpec | None = None
+    video: Annotated[_Spec, one_of(lambda: INPUTS["video"].values(), "kind")] | None = None
+    audio: Annotated[_Spec, one_of(lambda: INPUTS["audio"].values(), "kind")] | None = None
     text: TextSpec | DialogueSpec | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""One feature vector per clip: acoustic descriptors, prosody, columns of the manifest."""
+"""One feature vector per clip."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mmperson.config import ColumnsConfig, VectorConfig
+from mmperson.config import VectorConfig
 from mmperson.models.encoders.encoder import Encoder, InputBatch
 from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.tokens import Tokens
-from mmperson.preprocessing.spec import ColumnSpec, DescriptorSpec, ProsodySpec
+from mmperson.preprocessing.modality import ModalitySpec
 from mmperson.traits import TRAITS
 
 
@@ -22,11 +22,7 @@ class VectorEncoder(Encoder):
     scale: Tensor
 
     def __init__(
-        self,
-        config: VectorConfig,
-        spec: DescriptorSpec | ProsodySpec | ColumnSpec,
-        *,
-        pretrained: bool = True,
+        self, config: VectorConfig, spec: ModalitySpec, *, pretrained: bool = True
     ) -> None:
         super().__init__()
         (size,) = spec.shape
@@ -71,30 +67,3 @@ class VectorEncoder(Encoder):
         values = self.out(torch.cat([mixed, recalled], dim=-1))
         values = values.reshape(-1, self.tokens, self.dim)
         return Tokens(values, torch.ones_like(values[..., 0]))
-
-
-class DescriptorsEncoder(VectorEncoder):
-    """The 26 acoustic descriptors."""
-
-    @classmethod
-    def spec(cls, config: VectorConfig) -> DescriptorSpec:
-        """Return the settings of the published features."""
-        return DescriptorSpec()
-
-
-class ProsodyEncoder(VectorEncoder):
-    """Prosodic features."""
-
-    @classmethod
-    def spec(cls, config: VectorConfig) -> ProsodySpec:
-        """Return the default settings."""
-        return ProsodySpec()
-
-
-class ColumnsEncoder(VectorEncoder):
-    """Feature columns of the manifest."""
-
-    @classmethod
-    def spec(cls, config: ColumnsConfig) -> ColumnSpec:
-        """Return the columns."""
-        return ColumnSpec(columns=config.columns)

@@ -65,6 +65,8 @@ class DescriptorSpec(SoundSpec):
 
     description: ClassVar[str] = "26 acoustic descriptors"
 
+    encoder = "vector"
+
     kind: Literal["librosa26"] = "librosa26"
     source_rate_hz: int = Field(44_100, ge=8_000, le=192_000)
     sample_rate_hz: int = Field(22_050, ge=8_000, le=48_000)

@@ -17,7 +17,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from mmperson.errors import MissingExtra, did_you_mean
 from mmperson.preprocessing.audio.sound import SoundSpec
 from mmperson.preprocessing.audio.spectrum import Float32
-from mmperson.preprocessing.modality import Record
 
 
 class _Feature(NamedTuple):
@@ -27,6 +26,7 @@ class _Feature(NamedTuple):
     takes: tuple[str, ...]
 
 
+_SIZES: Final = ("n_fft", "hop_length", "n_mels", "n_mfcc")
 _SPECTRAL: Final = ("sr", "n_fft", "hop_length")
 _TEMPORAL: Final = ("sr", "hop_length")
 FEATURES: Final = {
@@ -55,8 +55,8 @@ STATISTICS: Final = ("mean", "std", "min", "max", "median")
 """Functions of numpy."""
 
 
-class LibrosaSettings(Record):
-    """Features, statistics and analysis frames.
+class LibrosaSpec(SoundSpec):
+    """Features of librosa.
 
     Attributes:
         features: Names of functions of ``librosa.feature``, in the order of the columns.
@@ -67,6 +67,11 @@ class LibrosaSettings(Record):
         hop_length: Samples between frames; constant-Q features need a multiple of 64.
     """
 
+    encoder = "sequence"
+    settings = ("features", "statistics", "source_rate_hz", "window_s", *_SIZES)
+    may_be_shorter: ClassVar[bool] = True
+
+    kind: Literal["librosa"] = "librosa"
     features: tuple[str, ...] = Field(min_length=1, max_length=len(FEATURES))
     statistics: tuple[str, ...] = Field((), max_length=len(STATISTICS))
     source_rate_hz: int = Field(22_050, ge=16_000, le=48_000)
@@ -98,14 +103,6 @@ class LibrosaSettings(Record):
         if "mfcc" in self.features and self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc ({self.n_mfcc}) must not exceed n_mels ({self.n_mels})")
         return self
-
-
-class LibrosaSpec(LibrosaSettings, SoundSpec):
-    """Features of librosa."""
-
-    may_be_shorter: ClassVar[bool] = True
-
-    kind: Literal["librosa"] = "librosa"
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -150,9 +147,7 @@ class LibrosaSpec(LibrosaSettings, SoundSpec):
         self.require()
         import librosa  # Here: slow to import, and part of the extra "train".
 
-        settings = {
-            name: getattr(self, name) for name in ("n_fft", "hop_length", "n_mels", "n_mfcc")
-        }
+        settings = {name: getattr(self, name) for name in _SIZES}
         settings["sr"] = self.source_rate_hz
         waveform = waveform[: self.samples].astype(np.float32)
         frames = 1 + len(waveform) // self.hop_length

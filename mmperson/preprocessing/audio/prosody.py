@@ -77,6 +77,8 @@ class ProsodySpec(SoundSpec):
 
     description: ClassVar[str] = "prosody"
 
+    encoder = "vector"
+
     kind: Literal["prosody"] = "prosody"
     window_s: float = Field(60.0, gt=0, le=600)
     features: Literal[21] = 21

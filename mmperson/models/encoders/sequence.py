@@ -1,4 +1,4 @@
-"""Features of librosa, per frame or as one vector of statistics."""
+"""A sequence of feature vectors."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mmperson.config.encoders import LibrosaConfig
+from mmperson.config import SequenceConfig
 from mmperson.models.encoders.encoder import Encoder, InputBatch
 from mmperson.models.tokens import Tokens, average_tokens
-from mmperson.preprocessing.spec import LibrosaSpec
+from mmperson.preprocessing.modality import ModalitySpec
 
 _MAX_TOKENS = 16
 _CLIP = 5.0  # Standard deviations.
 
 
-class LibrosaEncoder(Encoder):
+class SequenceEncoder(Encoder):
     """Standardise the features and project them to at most 16 tokens over time."""
 
     mean: Tensor
     scale: Tensor
 
     def __init__(
-        self, config: LibrosaConfig, spec: LibrosaSpec, *, pretrained: bool = True
+        self, config: SequenceConfig, spec: ModalitySpec, *, pretrained: bool = True
     ) -> None:
         super().__init__()
         frames, size = spec.shape
@@ -37,11 +37,6 @@ class LibrosaEncoder(Encoder):
             nn.Dropout(config.dropout),
             nn.Linear(2 * config.dim, config.dim),
         )
-
-    @classmethod
-    def spec(cls, config: LibrosaConfig) -> LibrosaSpec:
-        """Return the features of a section."""
-        return LibrosaSpec(**config.model_dump(include=set(LibrosaSpec.model_fields) - {"kind"}))
 
     def fit(self, batches: Iterable[InputBatch]) -> None:
         """Set mean and standard deviation of each feature over all frames of training rows."""

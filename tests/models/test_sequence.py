@@ -1,31 +1,29 @@
 import pytest
 import torch
 
-from mmperson.config.encoders import LibrosaConfig
 from mmperson.models.encoders.encoder import InputBatch
-from mmperson.models.encoders.librosa import LibrosaEncoder
+from mmperson.models.encoders.sequence import SequenceEncoder
+from tests.fixtures.components import small_recipe
 from tests.fixtures.encoders import check_alone_and_together, check_export, check_gradients
 
 
-@pytest.fixture(params=[(), ("mean", "std")], ids=["frames", "statistics"])
-def encoder(request):
-    config = LibrosaConfig(
-        features=("mfcc", "rms"), statistics=request.param, window_s=2.0, dim=8, dropout=0.0
-    )
-    torch.manual_seed(0)
-    return LibrosaEncoder(config, LibrosaEncoder.spec(config))
+@pytest.fixture(params=[[], ["mean", "std"]], ids=["frames", "statistics"])
+def config(request):
+    audio = {"name": "librosa", "features": ["mfcc", "rms"], "statistics": request.param}
+    audio |= {"window_s": 2.0, "dim": 8, "dropout": 0.0}
+    return small_recipe({"audio": audio}, None, None).audio
 
 
 @pytest.fixture
-def batch(encoder):
+def encoder(config):
+    torch.manual_seed(0)
+    return SequenceEncoder(config, config.spec())
+
+
+@pytest.fixture
+def batch(config):
     """Two clips; the second is shorter where there are frames."""
-    shape = encoder.spec(
-        LibrosaConfig(
-            features=("mfcc", "rms"),
-            statistics=("mean", "std") if encoder.group == 1 else (),
-            window_s=2.0,
-        )
-    ).shape
+    shape = config.spec().shape
     x, mask = torch.randn(2, *shape), torch.ones(2, shape[0])
     mask[1, max(1, shape[0] // 3) :] = 0.0
     return x * mask.unsqueeze(-1), mask
