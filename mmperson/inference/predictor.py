@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,6 @@ from mmperson.preprocessing.clip import ClipInputs, prepare_clip
 from mmperson.preprocessing.collate import collate
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.schema import MODALITIES, Engine, Prediction
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 ClipPath = str | os.PathLike[str]
 _CLIP_RULE = "A clip is a path (str or Path)"
@@ -103,7 +100,13 @@ class Predictor:
             if name.endswith(".onnx")
         }
         validate_graphs(bundle.info, self._sessions)
-        self.tokenizer = None if self.spec.text is None else _read_tokenizer(bundle)
+        self.tokenizer = None
+        if self.spec.text is not None:
+            if TOKENIZER_FILE not in bundle.files:
+                raise BundleCorrupt(
+                    f"The bundle {bundle.info.name!r} reads text and has no {TOKENIZER_FILE}."
+                )
+            self.tokenizer = load_tokenizer(bundle.files[TOKENIZER_FILE])
         self._absent_tokens = self._make_absent_tokens()
 
     @overload
@@ -310,12 +313,3 @@ def _check_path(path: object, rule: str) -> ClipPath:
 def _check_transcript(transcript: TranscriptSource) -> None:
     if transcript is not None and not isinstance(transcript, str):
         _check_path(transcript, _TRANSCRIPT_RULE)
-
-
-def _read_tokenizer(bundle: Bundle) -> Tokenizer:
-    """Build the tokenizer from the checked bytes."""
-    if TOKENIZER_FILE not in bundle.files:
-        raise BundleCorrupt(
-            f"The bundle {bundle.info.name!r} reads text and has no {TOKENIZER_FILE}."
-        )
-    return load_tokenizer(bundle.files[TOKENIZER_FILE])

@@ -97,11 +97,6 @@ class StreamDecoder:
         self.last_s = 0.0
         self.drained = False
 
-    @property
-    def finished(self) -> bool:
-        """Whether the stream has ended, or the sink is done."""
-        return self.drained or self.sink.done
-
     def feed(self, packet: Packet[Any], origin_s: float) -> None:
         """Decode a packet; drain the decoder after the stream's last one."""
         begin, end = packet.pts, (packet.pts or 0) + (packet.duration or 0)
@@ -199,7 +194,7 @@ def decode(
         elif not decoder.drained:
             decoder.feed(packet, origin_s)
             yield
-        if all(decoder.finished for decoder in decoders):
+        if all(decoder.drained or decoder.sink.done for decoder in decoders):
             return
     for decoder in decoders:
         if not decoder.sink.done:

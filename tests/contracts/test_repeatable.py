@@ -14,14 +14,15 @@ FILLS = ("0", "77", "200")
 
 READ_AND_SCORE = """
 import hashlib, sys
+import numpy as np
 from mmperson.media import AudioWindow, read_clip
 from mmperson.inference.predictor import load
 bundle, *clips = sys.argv[1:]
 for path in clips:
     for decode in ("exact", "fast", "key"):
         clip = read_clip(path, frames=6, audio=AudioWindow(16_000), decode=decode)
-        parts = (clip.frames, clip.waveform)
-        print([hashlib.sha256(part.tobytes()).hexdigest() for part in parts if part is not None])
+        parts = [np.asarray(part) for part in (clip.frames, clip.waveform) if part is not None]
+        print([hashlib.sha256(part.tobytes()).hexdigest() for part in parts])
 for prediction in load(bundle).predict(clips):
     print(prediction.scores.model_dump_json())
 """
@@ -53,9 +54,9 @@ for prediction in load().predict(sys.argv[1:]):
 
 def answers(project_root, program, *arguments):
     """Run a program once for every fill of memory."""
-    for fill, given in zip(FILLS, arguments, strict=True):
+    for fill, values in zip(FILLS, arguments, strict=True):
         added = {"MALLOC_PERTURB_": fill, "PYTHONPATH": str(project_root)}
-        command = [sys.executable, "-c", program, *map(str, given)]
+        command = [sys.executable, "-c", program, *map(str, values)]
         yield subprocess.run(
             command,
             cwd=project_root,
