@@ -231,7 +231,7 @@ def test_the_verb(tmp_path: Path):
     assert answer.exit_code == 0, answer.stderr
     assert answer.stdout == ""
     assert "19 comparisons of 4 clips on 1 traits: scores of rank 1" in answer.stderr
-    assert "Warning: no comparison links all the clips of 1 groups, such as 'q1'" in answer.stderr
+    assert "the comparisons of 1 groups, such as 'q1'" in answer.stderr
     assert f"Wrote {out}" in answer.stderr
     assert out.read_text().splitlines()[0] == "group,clip,comparisons,o"
 
