@@ -55,7 +55,7 @@ def test_predictions_for_other_samples_are_told_of(manifest):
     notes = []
     given = Predictions(names, np.vstack([rows.targets, rows.targets[:1]]))
     mmperson.evaluate(manifest, "validation", predictions=given, draws=100, on_note=notes.append)
-    assert "'stranger' among them" in notes[0]
+    assert "such as 'stranger'" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_recipe_is_a_path_or_an_object(tiny_recipe, tmp_path, monkeypatch):
     mmperson.train(str(path), str(tmp_path / "run"), overrides={"seed": "7"})
     assert trained[0] == (tiny_recipe, tmp_path / "run")
     assert trained[1] == (load_recipe(path, {"seed": "7"}), tmp_path / "run")
-    with pytest.raises(UsageError, match="Overrides are for a recipe file"):
+    with pytest.raises(UsageError, match="Overrides need a recipe file"):
         mmperson.train(tiny_recipe, tmp_path / "run", overrides={"seed": "7"})
 
 

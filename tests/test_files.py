@@ -46,7 +46,7 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
 def test_a_small_array_that_finds_no_room_is_an_error(tmp_path):
     # numpy.save into a file says nothing if the last bytes do not fit.
     path = tmp_path / "array.npy"
-    with files_up_to(200), pytest.raises(UsageError, match=r"cannot be written.*goes on"):
+    with files_up_to(200), pytest.raises(UsageError, match=r"cannot be written.*rerun"):
         save_array(path, np.zeros(26, dtype=np.float32))
     assert os.listdir(tmp_path) == []
     save_array(path, np.ones(26, dtype=np.float32))

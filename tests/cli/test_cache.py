@@ -41,13 +41,13 @@ HEARD = {"audio": {"name": "log_mel", "dim": 16}, "fusion": {"name": "concat", "
 @pytest.mark.slow
 def test_clips_are_decoded_once_and_training_reads_them(decode, tmp_path, monkeypatch):
     kept = lambda: sorted((tmp_path / "cache").rglob("*.npy"))  # noqa: E731
-    assert "3 rows are ready" in decode(**HEARD).stderr
+    assert "3 rows are cached" in decode(**HEARD).stderr
     assert len(kept()) == 3
     result = decode("--data.select_split", "validation", **HEARD)
     assert result.exit_code == 0, result.output
-    assert "1 of 6 rows have no picture or sound" in result.stderr
+    assert "1 of 6 rows have no readable video or audio" in result.stderr
     assert f"{tmp_path / '3.mp4'}: '3.mp4' cannot be read as video or audio" in result.stderr
-    assert "5 rows are ready" in result.stderr
+    assert "5 rows are cached" in result.stderr
     assert f"Wrote {tmp_path / 'cache'}" in result.stderr
     assert len(kept()) == 5
     # What is missing is tried again by workers, and nothing is opened in this process.
@@ -57,7 +57,7 @@ def test_clips_are_decoded_once_and_training_reads_them(decode, tmp_path, monkey
 
 
 def test_what_the_manifest_has_is_not_decoded(decode, tmp_path):
-    assert "4 rows are ready" in decode().stderr  # of their published descriptors
+    assert "4 rows are cached" in decode().stderr  # of their published descriptors
     assert not list((tmp_path / "cache").rglob("*.npy"))
 
 

@@ -100,7 +100,7 @@ def test_check_fails_on_errors_and_names_them(flawed: Path):
     assert result.exception.exit_code == 2
     text = str(result.exception)
     assert "rows with labels outside [0, 1] (openness): 1, such as b" in text
-    assert "clips that are not where the manifest says: 1, such as c" in text
+    assert "missing clip files: 1, such as c" in text
     assert "blank" not in text
     assert "[red]a" in result.stdout
 
@@ -166,5 +166,5 @@ def test_an_empty_manifest_is_an_error_without_examples(flawed: Path, tmp_path: 
     result = run("check", path)
 
     assert isinstance(result.exception, DataError)
-    assert result.exception.findings == ("there is not a single row",)
+    assert result.exception.findings == ("there are no rows",)
     assert run("stats", path).exit_code == 0

@@ -141,7 +141,7 @@ def test_a_file_of_another_corpus_is_an_error(run, file):
     [
         ((), UsageError, "0 of bundle, run and predictions"),
         (("--bundle", "b", "--predictions", "p.csv"), UsageError, "2 of bundle"),
-        (("--predictions", "p.csv", "--modalities", "text"), UsageError, "a file has no choice"),
+        (("--predictions", "p.csv", "--modalities", "text"), UsageError, "not predictions"),
         (("--bundle", "b", "--modalities", "text,sound"), UnknownComponent, "called 'sound'"),
         (("--predictions", "p.csv", "--split", "tests"), UnknownComponent, "Did you mean 'test'"),
         (("--predictions", "p.csv", "--protocol", "offical"), UnknownComponent, "'official'"),
