@@ -107,4 +107,4 @@ def test_every_scenario_has_its_table_and_a_name_gives_no_orders(demo):
     report = replace(report, server=replace(report.server, rate_per_s=None, wall=None))
     text = io.StringIO()
     print_report(report, Console(file=text, width=80))
-    assert "No rate that was tried" in text.getvalue()
+    assert "No tested rate" in text.getvalue()

@@ -71,9 +71,9 @@ def test_a_recording_that_cannot_be_read_sets_the_exit_code(run):
 
 
 def test_windows_that_cannot_be_are_refused(run, demo):
-    refused(run(str(demo), "--step", "4"), "--step belongs to --windows")
+    refused(run(str(demo), "--step", "4"), "--step needs --windows")
     refused(run(str(demo), "--windows", "0.2"), "1 s or more")
-    refused(run(str(demo), str(demo), "--windows", "4"), "belongs to one recording")
+    refused(run(str(demo), str(demo), "--windows", "4"), "for one recording")
     refused(run(str(demo), "--windows", "4", "--timeout", "9"), "in this process")
     assert run(str(demo), "--decode", "fsat").exit_code == 2
 

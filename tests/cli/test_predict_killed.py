@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on_where_it_was(tiny_bundle, demo, tmp_path, project_
     assert 2 <= survived < CLIPS
     answer = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert f"{survived} of {CLIPS} clips are in" in answer.stderr
+    assert f"{survived} of {CLIPS} clips are already in" in answer.stderr
     records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert sorted(record["clip"] for record in records) == [
         str(tmp_path / f"{number:02d}.mp4") for number in range(CLIPS)

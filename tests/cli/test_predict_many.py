@@ -248,7 +248,7 @@ def test_a_full_disk_keeps_whole_lines(tiny_bundle, demo, tmp_path, project_root
     assert 0 < kept < 9
     assert out.read_text().endswith("\n")
     again = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=True)
-    assert f"{kept} of 9 clips are in" in again.stderr
+    assert f"{kept} of 9 clips are already in" in again.stderr
     assert len(rows(out)) == 9
 
 
@@ -273,7 +273,7 @@ def test_ctrl_c_finishes_the_clips_in_hand_of_workers(tiny_bundle, demo, tmp_pat
     assert process.returncode == 130
     found = rows(out)
     assert 0 < len(found) < 500
-    assert f"{500 - len(found)} of 500 clips are left" in told
+    assert f"{500 - len(found)} of 500 clips remain" in told
     assert all(row["scores"] for row in found)
 
 
