@@ -55,4 +55,4 @@ def test_a_clip_out_of_time_is_ended_by_the_parent(project_root, demo, tiny_bund
 def test_memory_without_limits_is_said(project_root, demo, tiny_bundle):
     answer = predict(project_root, demo, "--bundle", tiny_bundle, "--memory", "64")
     assert answer.returncode == 0, answer.stderr
-    assert "--memory does nothing" in answer.stderr
+    assert "--memory has no effect" in answer.stderr

@@ -5,7 +5,8 @@
 A change is applied in a copy of the tree. First the quick tests that run the changed lines are run,
 those of its room and the fastest ones first, then all tests of its room. The change is killed by
 the first test that fails, by an error of the import, or by the time limit; else it has survived.
-An interrupted run goes on with the same command. The quick tests run once under coverage before.
+An interrupted run resumes with the same command. The quick tests of ``MAPPED`` run once under
+coverage before.
 """
 
 from __future__ import annotations
@@ -44,6 +45,19 @@ ROOMS = {
     "mmperson/datasets/pickles.py": ("tests/datasets/test_pickles.py",),
 }
 """What is changed, and the tests of its room."""
+MAPPED = tuple(
+    f"tests/{folder}"
+    for folder in (
+        "cli",
+        "contracts",
+        "datasets",
+        "evaluation",
+        "inference",
+        "media",
+        "preprocessing",
+    )
+)
+"""Tests that may run a changed line; those of networks and training need minutes of torch."""
 MOST_TESTS = 80
 MEMORY_BYTES = 20 * 2**30  # of addresses: torch alone reserves 9 GB
 PYTEST = ("-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
@@ -106,8 +120,9 @@ def map_coverage(tree: Path, folder: Path) -> Coverage:
     """Run the quick tests once, and note which of them run a line."""
     data_file, seconds = folder / "coverage", folder / "seconds.json"
     if not seconds.exists():
-        measuring = ["-m", "coverage", "run", f"--rcfile={os.devnull}", "--include", "mmperson/*"]
-        plugin = ("-p", "tests.mutation.contexts", *IN_ORDER, "-m", "not slow")
+        changed = ",".join(room if room.endswith(".py") else f"{room}/*" for room in ROOMS)
+        measuring = ["-m", "coverage", "run", f"--rcfile={os.devnull}", "--include", changed]
+        plugin = ("-p", "tests.mutation.contexts", *IN_ORDER, "-m", "not slow", *MAPPED)
         told = {"TEST_SECONDS": str(seconds), "COVERAGE_FILE": str(data_file)}
         command = [sys.executable, *measuring, *PYTEST, *plugin]
         subprocess.run(command, cwd=tree, env=surroundings(tree, **told), check=False)

@@ -194,6 +194,8 @@ def test_a_system_that_gives_no_thread_ends_the_worker_again(monkeypatch):
         subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[0]
     )
     monkeypatch.setattr(threading.Thread, "start", full)
-    with pytest.raises(UsageError, match=r"of 3 workers can be started: can't start new thread\. Use fewer"):
+    with pytest.raises(
+        UsageError, match=r"of 3 workers can be started: can't start new thread\. Use fewer"
+    ):
         list(imap_unordered(Toy(), ["a"], WorkerLimits(workers=3)))
     assert started[0].returncode == -signal.SIGKILL
