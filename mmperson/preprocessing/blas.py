@@ -27,6 +27,12 @@ def limit_blas_threads() -> None:
             library.set_num_threads(1)
 
 
+def rescan_blas_libraries() -> None:
+    """Look for BLAS libraries again, after a package was imported that may bring its own."""
+    _libraries.cache_clear()
+    limit_blas_threads()
+
+
 @functools.cache
 def _libraries() -> list[Any]:
     """Find the loaded BLAS libraries once; numpy has loaded its own by now."""

@@ -15,7 +15,7 @@ from tests.stress import crash_safety, memory_group, subjects
 
 @pytest.fixture(scope="module")
 def caching(tmp_path_factory):
-    """DecodingWorkload of ten clips, and what it leaves."""
+    """Decode ten clips, and what it leaves."""
     folder = tmp_path_factory.mktemp("caching")
     subject = subjects.caching(subjects.make_caching(folder, 10), folder)
     return subject, crash_safety.run_uninterrupted(subject, folder / "reference")
@@ -41,7 +41,7 @@ def test_a_cache_without_room_says_so_and_goes_on(caching, tmp_path):
 
 @pytest.fixture(scope="module")
 def predicting(tiny_bundle, tmp_path_factory):
-    """ScoringWorkload of eight sounds, and what it leaves."""
+    """Score eight audio files, and what it leaves."""
     folder = tmp_path_factory.mktemp("predicting")
     subject = subjects.predicting(subjects.make_sounds(folder, 8), str(tiny_bundle))
     return subject, crash_safety.run_uninterrupted(subject, folder / "reference")

@@ -1,4 +1,4 @@
-"""ScoringWorkload tells nobody, and leaves nothing in the home folder."""
+"""Scoring tells nobody, and leaves nothing in the home folder."""
 
 import os
 import subprocess

@@ -50,10 +50,11 @@ def test_every_path_of_the_tree_exists():
 
 def test_every_room_is_in_the_tree():
     package = ROOT / "mmperson"
-    rooms = {path.parent for path in package.glob("*/__init__.py")} | set(package.glob("*.py"))
-    rooms -= {package / "__init__.py"}
+    rooms = {path.parent for path in package.glob("*/__init__.py")}
     listed = set(listed_paths())
     assert not {path.relative_to(ROOT).as_posix() for path in rooms} - listed
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert not {name for name in modules if name not in block_after("## Files")}
     assert {"configs", "weights", "benchmarks", "scripts", "docs", "tests"} <= listed
 
 

@@ -5,6 +5,7 @@ librosa belongs to the extra ``train``. All other audio inputs need only numpy.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import warnings
 from collections.abc import Collection
@@ -17,6 +18,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from mmperson.errors import MissingExtra, did_you_mean
 from mmperson.preprocessing.audio.sound import SoundSpec
 from mmperson.preprocessing.audio.spectrum import Float32
+from mmperson.preprocessing.blas import rescan_blas_libraries
 
 
 class _Feature(NamedTuple):
@@ -145,8 +147,7 @@ class LibrosaSpec(SoundSpec):
             MissingExtra: librosa is not installed.
         """
         self.require()
-        import librosa  # Here: slow to import, and part of the extra "train".
-
+        librosa = _import_librosa()
         settings = {name: getattr(self, name) for name in _SIZES}
         settings["sr"] = self.source_rate_hz
         waveform = waveform[: self.samples].astype(np.float32)
@@ -168,3 +169,12 @@ class LibrosaSpec(SoundSpec):
             return columns
         statistics = [getattr(np, name)(columns, axis=0) for name in self.statistics]
         return np.concatenate(statistics).astype(np.float32)[np.newaxis]
+
+
+@functools.cache
+def _import_librosa() -> Any:
+    """Import librosa on first use, as it takes seconds; scipy brings a BLAS library of its own."""
+    import librosa
+
+    rescan_blas_libraries()
+    return librosa
