@@ -45,19 +45,8 @@ ROOMS = {
     "mmperson/datasets/pickles.py": ("tests/datasets/test_pickles.py",),
 }
 """What is changed, and the tests of its room."""
-MAPPED = tuple(
-    f"tests/{folder}"
-    for folder in (
-        "cli",
-        "contracts",
-        "datasets",
-        "evaluation",
-        "inference",
-        "media",
-        "preprocessing",
-    )
-)
-"""Tests that may run a changed line; those of networks and training need minutes of torch."""
+MAPPED = tuple(dict.fromkeys(test for tests in ROOMS.values() for test in tests))
+"""Tests that a map is made of: all others take minutes, and run these rooms in passing."""
 MOST_TESTS = 80
 MEMORY_BYTES = 20 * 2**30  # of addresses: torch alone reserves 9 GB
 PYTEST = ("-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
