@@ -5,6 +5,8 @@ Functions import torch only if they need it, so that a bundle can be evaluated w
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from mmperson.training import RunResult
 
 FilePath = str | Path
+DRAWS = (100, 100_000)
+"""Bootstrap draws: fewer give no interval, more take long."""
 Scores = npt.NDArray[np.float64]
 
 
@@ -38,7 +42,7 @@ def train(
     recipe: Recipe | FilePath,
     out: FilePath,
     *,
-    overrides: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
     on_epoch: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
@@ -47,7 +51,7 @@ def train(
     Args:
         recipe: A recipe, or the path of its YAML file.
         out: Run folder for the recipe, log, state and network.
-        overrides: Settings to change in a recipe file, such as ``{"optim.lr": "1e-4"}``.
+        overrides: Settings to change in a recipe file, such as ``{"optim.lr": 1e-4}``.
         on_epoch: Called after every epoch with its number from 1, the number of epochs, and its
             metrics by name.
         on_note: Called with messages for the user.
@@ -60,7 +64,7 @@ def train(
         DataError: The manifest cannot be used.
         MissingExtra: The train extra is not installed.
         TrainingError: Training diverged, ran out of memory, or the folder holds another run.
-        UsageError: The folder or the cache cannot be written.
+        UsageError: The folder or the cache cannot be written, or an argument is not a path.
     """
     with _extra("train"):
         from mmperson.training import train as train_recipe
@@ -70,8 +74,9 @@ def train(
             raise UsageError("Overrides need a recipe file, not a loaded recipe.")
         resolved = recipe
     else:
-        resolved = load_recipe(Path(recipe), dict(overrides or {}))
-    return train_recipe(resolved, Path(out), on_epoch, on_note)
+        flags = {key: _as_flag(value) for key, value in (overrides or {}).items()}
+        resolved = load_recipe(_path(recipe, "recipe"), flags)
+    return train_recipe(resolved, _path(out, "out"), on_epoch, on_note)
 
 
 def evaluate(
@@ -99,9 +104,9 @@ def evaluate(
         run: Folder of a training run; it needs the train extra.
         predictions: Predictions, or the path of their CSV file.
         protocol: ``official``, ``unseen`` or ``folds``.
-        modalities: Modalities to use; None for all.
-        draws: Bootstrap draws of source videos.
-        seed: Seed of the draws.
+        modalities: Modalities to use, at least one; None for all.
+        draws: Bootstrap draws of source videos, 100 to 100,000.
+        seed: Seed of the draws, 0 or more.
         on_note: Called with messages for the user.
         on_scores: Called before the evaluation with the rows of the split and their scores, float64
             (row, trait), NaN where missing.
@@ -110,7 +115,8 @@ def evaluate(
         Metrics, intervals, baselines and the paired comparison with the best of them.
 
     Raises:
-        UsageError: Not exactly one of the three is given, or modalities with predictions.
+        UsageError: Not exactly one of the three is given, modalities with predictions, or a value
+            is out of range.
         UnknownComponent: There is no such split, protocol or modality.
         DataError: The manifest or the predictions cannot be used, or no row is rated and scored.
         BundleError: The bundle cannot be used.
@@ -124,6 +130,8 @@ def evaluate(
     if modalities is not None and predictions is not None:
         raise UsageError("Modalities need a bundle or a run, not predictions.")
     selected = None if modalities is None else _in_order(modalities)
+    _check_whole("draws", draws, *DRAWS)
+    _check_whole("seed", seed, 0, 2**63 - 1)
     # Before the scoring, which may take minutes.
     for kind, name, choices in (("split", split, SPLITS), ("protocol", protocol, PROTOCOLS)):
         if name not in choices:
@@ -170,6 +178,7 @@ def export(
         The description of the bundle, with its metrics.
 
     Raises:
+        UnknownComponent: There is no such precision.
         DataError: The manifest cannot be used, or has no rows in the split.
         ParityExceeded: The outputs of graphs and network differ.
         ExportError: The network cannot be exported, the conversion costs more than
@@ -179,6 +188,11 @@ def export(
     with _extra("train,export"):
         from mmperson.exporting import export_run
         from mmperson.exporting.quality import measure_quality
+        from mmperson.exporting.quantize import PRECISIONS
+
+    if precision not in PRECISIONS:
+        raise UnknownComponent("precision", str(precision), PRECISIONS)
+    run, out = _path(run, "run"), _path(out, "out")
 
     manifest = _manifest(data)
     rows = manifest.where_split(split)
@@ -209,10 +223,15 @@ def _score_run(run: FilePath, rows: Manifest, modalities: tuple[str, ...] | None
     with _extra("train"):
         from mmperson.training import score_run
 
-    return score_run(Path(run), rows, modalities)[:, : len(TRAITS)]
+    return score_run(_path(run, "run"), rows, modalities)[:, : len(TRAITS)]
 
 
 def _in_order(modalities: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(modalities, str) or not modalities:
+        raise UsageError(
+            f"Modalities are one or more names in a list, not {modalities!r}.",
+            hint=f"Choose from {', '.join(MODALITIES)}, or leave modalities out for all.",
+        )
     for name in modalities:
         if name not in MODALITIES:
             raise UnknownComponent("modality", name, MODALITIES)
@@ -220,11 +239,29 @@ def _in_order(modalities: Sequence[str]) -> tuple[str, ...]:
 
 
 def _manifest(data: Manifest | FilePath) -> Manifest:
-    return data if isinstance(data, Manifest) else read_manifest(Path(data))
+    return data if isinstance(data, Manifest) else read_manifest(_path(data, "data"))
 
 
 def _predictions(given: Predictions | FilePath) -> Predictions:
-    return given if isinstance(given, Predictions) else read_predictions(given)
+    if isinstance(given, Predictions):
+        return given
+    return read_predictions(_path(given, "predictions"))
+
+
+def _path(value: object, name: str) -> Path:
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise UsageError(f"{name} is a path, not {value!r} ({type(value).__name__}).")
+
+
+def _as_flag(value: object) -> str:
+    """Write a setting as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _check_whole(name: str, value: object, lowest: int, highest: int) -> None:
+    if not isinstance(value, int) or not lowest <= value <= highest:
+        raise UsageError(f"{name} is {value!r}; integers from {lowest} to {highest} are allowed.")
 
 
 @contextmanager

@@ -98,3 +98,30 @@ def test_a_missing_package_names_its_extra(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mmperson.training", None)
     with pytest.raises(MissingExtra, match="train"):
         mmperson.train(tiny_recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mmperson.train(3, "run"), UsageError, "recipe is a path, not 3"),
+        (lambda: mmperson.evaluate(3, "test", bundle="x"), UsageError, "data is a path"),
+        (
+            lambda: mmperson.evaluate("m", "test", bundle="x", modalities=[]),
+            UsageError,
+            "one or more",
+        ),
+        (
+            lambda: mmperson.evaluate("m", "test", bundle="x", modalities="audio"),
+            UsageError,
+            "audio",
+        ),
+        (lambda: mmperson.evaluate("m", "test", bundle="x", draws=1), UsageError, "100 to 100000"),
+        (lambda: mmperson.evaluate("m", "test", bundle="x", draws=2.5), UsageError, "draws is 2.5"),
+        (lambda: mmperson.evaluate("m", "test", bundle="x", seed=-1), UsageError, "seed is -1"),
+        (lambda: mmperson.export("r", "o", "m", precision="int4"), UnknownComponent, "int8"),
+        (lambda: mmperson.export(3, "o", "m"), UsageError, "run is a path"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_any_work(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -9,18 +10,21 @@ from typing import Self
 
 from mmperson.errors import UsageError
 
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS))
+"""Errors of a file system without locks."""
+
 
 class FileLock:
     """A lock on a file; the system releases it when the process ends.
 
-    It locks a temporary file next to ``out``, so that ``out`` can be replaced. On a file system
-    without locks it does nothing.
+    It locks a temporary file next to ``out``, so that ``out`` can be replaced; a killed run leaves
+    that file, and the next one removes it. On a file system without locks it does nothing.
 
     Args:
         out: The file; on exit, an empty file that did not exist before is removed.
 
     Raises:
-        UsageError: Another process has the lock.
+        UsageError: Another process has the lock, or the lock file cannot be written.
     """
 
     def __init__(self, out: Path) -> None:
@@ -37,8 +41,12 @@ class FileLock:
                 f"--out {str(out)!r} is being written by another run.",
                 hint="Wait until it ends, or use another file.",
             ) from error
-        except OSError:  # the file system has no locks
-            return
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise UsageError(
+                    f"--out {str(out)!r} cannot be locked: {error.strerror or error}.",
+                    hint="Use a file in a folder that you may write to, with a shorter name.",
+                ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -180,11 +180,14 @@ def check_output_path(out: Path, clips: Sequence[str], transcript: Path | None) 
         raise UsageError(f"--out {str(out)!r} is not writable.", hint="Use another file.")
     for path in [*map(Path, clips), transcript]:
         if path is not None and _is_same(out, path):
-            raise UsageError(f"--out {str(out)!r} is one of the inputs.", hint="Use another file.")
+            raise UsageError(
+                f"--out {str(out)!r} is one of the inputs and would be lost.",
+                hint="Use another file.",
+            )
     for clip in map(Path, clips):
         if any(_is_same(out, clip.parent / f"{clip.stem}{suffix}") for suffix in SUFFIXES):
             raise UsageError(
-                f"--out {str(out)!r} has the name of the transcript of {str(clip)!r}.",
+                f"--out {str(out)!r} would be read as the transcript of {str(clip)!r}.",
                 hint="Use another file.",
             )
 

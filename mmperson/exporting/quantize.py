@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ Precision = Literal["int8", "fp32", "fp16", "int8-static"]
 """Precision of the graphs. ``int8``: the text encoder is quantised dynamically. ``fp32``: nothing
 is converted. ``fp16``: every graph is converted, but not its inputs and outputs. ``int8-static``:
 as ``int8``, and the other encoders are quantised statically, calibrated on real rows."""
+PRECISIONS = get_args(Precision)
 _STATIC_OPS = ("Conv", "MatMul", "Gemm")
 
 

@@ -64,8 +64,8 @@ def _is_current(
         record = Prediction.model_validate(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            f"--out {str(out)!r} has something else than records of mmperson.",
-            hint="Give another file.",
+            f"--out {str(out)!r} contains something other than records of mmperson.",
+            hint="Use another file.",
         ) from error
     if record.clip not in left:
         return True

@@ -52,6 +52,13 @@ def test_a_file_that_was_made_for_nothing_goes(tmp_path):
     assert os.listdir(tmp_path) == [out.name]
 
 
+def test_what_cannot_be_locked_is_refused(tmp_path):
+    for name in ("x" * 250, "y"):
+        (tmp_path / ".y.lock").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="cannot be locked"):
+            FileLock(tmp_path / name)
+
+
 def test_a_kill_releases_it(tmp_path, project_root):
     out = tmp_path / "x.jsonl"
     program = "import sys; from pathlib import Path; from mmperson.cli.file_lock import FileLock\n"

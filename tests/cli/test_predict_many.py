@@ -222,7 +222,7 @@ def test_a_file_of_something_else_is_left_alone(run, demo, tmp_path, scored):
     for content in ('{"my": "data"}\n', "[\n", "\x00\n", '"words"\n'):
         out.write_text(content)
         result = run(demo, "--out", out)
-        assert "something else than records" in str(result.exception)
+        assert "other than records" in str(result.exception)
         assert out.read_text() == content
     assert scored == []
     assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]

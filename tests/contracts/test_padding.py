@@ -186,7 +186,14 @@ def build_scorer(fusion, encoders):
     return score
 
 
-@each_fusion
+# In the quick tests, every encoder meets the fusion that reads single tokens and one that pools.
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        pytest.param(name, marks=() if name in ("ttfn", "late") else pytest.mark.slow)
+        for name in FUSION_CASES
+    ],
+)
 def test_padding_changes_no_score(encoded, fusion):
     score = build_scorer(fusion, encoded.network.encoders)
     fresh, kept = (
