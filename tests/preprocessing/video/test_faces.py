@@ -8,6 +8,7 @@ import pytest
 
 from mmperson.errors import BundleCorrupt, BundleNotFound, UsageError
 from mmperson.media import read_clip
+from mmperson.preprocessing.video import faces
 from mmperson.preprocessing.video.faces import (
     MODEL_BYTES,
     MODEL_FILE,
@@ -440,3 +441,18 @@ def test_of_two_people_one_is_kept_throughout(detector: FaceDetector, shared_dat
     assert track.boxes is not None
     assert (track.boxes[:, 2] < frames.shape[2] / 2).all()  # the larger face is on the left
     assert track.warnings[0].startswith("2 faces")
+
+
+def test_maps_are_decoded_to_a_box_and_landmarks_in_pixels():
+    """Each pair of channels is y, x: a face of unequal offsets and sides tells them apart."""
+    heat = np.zeros((1, 8, 8), np.float32)
+    size, offset = np.zeros((2, 8, 8), np.float32), np.zeros((2, 8, 8), np.float32)
+    points = np.zeros((10, 8, 8), np.float32)
+    heat[0, 3, 5] = 0.9  # row 3, column 5
+    offset[:, 3, 5] = 0.25, -0.5  # y, x in cells
+    size[:, 3, 5] = np.log([6.0, 4.0])  # height, width in cells
+    points[:2, 3, 5] = 0.5, 0.25  # y, x as shares of the box
+    boxes, scores, landmarks = faces._decode(heat, size, offset, points)
+    np.testing.assert_allclose(boxes, [[12.0, 3.0, 28.0, 27.0]], atol=1e-4)
+    np.testing.assert_allclose(scores, [0.9], atol=1e-6)
+    np.testing.assert_allclose(landmarks[0, 0], [16.0, 15.0], atol=1e-4)
