@@ -118,11 +118,11 @@ def _report_bundle(name: str, console: Console) -> None:
     info: Any = bundle.info
     unread = [m for m in MODALITIES if m not in info.modalities]
     where = plain(str(bundle.folder))
-    console.print(f"\n[bold]{plain(bundle.model)}[/]  [green]whole[/]  {where}")
+    console.print(f"\n[bold]{plain(bundle.model)}[/]  [green]intact[/]  {where}")
     console.print(f"  reads {', '.join(info.modalities)}; does not read {', '.join(unread) or '—'}")
     console.print(f"  input spec {info.spec_hash[:12]}, opset {info.opset}, {plain(info.licence)}")
     size = sum(facts.bytes for facts in info.files.values())
-    _print_file(console, bundle.hash, size, "the bundle as a whole")
+    _print_file(console, bundle.hash, size, "all files of the bundle")
     for file, facts in info.files.items():
         kind = info.precision.get(file.removesuffix(".onnx"), "")
         _print_file(console, facts.sha256, facts.bytes, f"{file} {kind}".rstrip())
@@ -139,7 +139,7 @@ def _report_face_detector(console: Console) -> None:
 
     path = find_model()
     FaceDetector(path)
-    console.print(f"\n[bold]face detector[/]  [green]whole[/]  {plain(str(path.parent))}")
+    console.print(f"\n[bold]face detector[/]  [green]intact[/]  {plain(str(path.parent))}")
     _print_file(console, MODEL_SHA256, MODEL_BYTES, MODEL_FILE)
 
 

@@ -112,7 +112,8 @@ def _explain(problem: Any) -> str:
         hint = did_you_mean(name, known.split(", "))
         end = f" ({hint})" if hint else ""
         return f"'{where}.name' is {reprlib.repr(name)}; there are {known}{end}"
-    return f"{where!r} is {reprlib.repr(problem['input'])}: {problem['msg']}"
+    why = problem["msg"].removeprefix("Value error, ")  # pydantic's, for an error of our own
+    return f"{where!r} is {reprlib.repr(problem['input'])}: {why}"
 
 
 def _short(key: str) -> str:

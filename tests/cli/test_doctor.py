@@ -20,7 +20,7 @@ def run():
 def test_a_whole_bundle_is_shown_with_its_files(run, tiny_bundle):
     result = run("--bundle", str(tiny_bundle))
     assert result.exit_code == 0
-    assert "whole" in result.stdout
+    assert "intact" in result.stdout
     assert "fusion.onnx" in result.stdout
     assert re.search(r"ffmpeg of PyAV +libavutil \d", result.stdout)
     assert re.search(r"ffmpeg of OpenCV +avcodec \d", result.stdout)
