@@ -25,7 +25,7 @@ def test_a_whole_bundle_is_shown_with_its_files(run, tiny_bundle):
     assert re.search(r"ffmpeg of PyAV +libavutil \d", result.stdout)
     assert re.search(r"ffmpeg of OpenCV +avcodec \d", result.stdout)
     assert f"{open_bundle(tiny_bundle).hash[:12]} " in result.stdout
-    assert re.search(r"face detector  whole .*\n  b4db3a810e4e", result.stdout)
+    assert re.search(r"face detector  intact .*\n  b4db3a810e4e", result.stdout)
 
 
 def test_a_broken_bundle_sets_the_exit_code(run, tiny_bundle, tmp_path):
