@@ -40,7 +40,7 @@ run = mmperson.train("recipe.yaml", "run").run
 mmperson.export(run, "bundle", "manifest.parquet", precision="fp32")
 scores = []
 keep = lambda rows, found: scores.extend(found)
-mmperson.evaluate("manifest.parquet", "validation", run=run, draws=10, on_scores=keep)
+mmperson.evaluate("manifest.parquet", "validation", run=run, draws=100, on_scores=keep)
 record = mmperson.load("bundle").predict("0.wav")
 print(json.dumps([list(scores[0]), list(record.scores.model_dump().values())]))
 """
