@@ -23,6 +23,7 @@ os.environ.update(SINGLE_THREAD_ENV)  # before numpy is imported
 from rich.console import Console
 
 from benchmarks.harness import DEMO
+from mmperson.benchmark.environment import PACKAGES as PACKAGES
 from mmperson.media.folders import expand_folders
 
 
