@@ -197,8 +197,9 @@ def test_any_transcript_is_read_in_linear_time(name: str) -> None:
         with contextlib.suppress(TranscriptError):
             parse_transcript(frame.format(piece * count), suffix)
 
-    # Eight times the text, in sixty-four times the time if that grew with its square.
-    assert cpu_s(lambda: read(80_000)) < 24 * cpu_s(lambda: read(10_000)) + 0.5
+    # Eight times the text, in sixty-four times the time if that grew with its square. A shared host
+    # may slow one try of three, and no quadratic reader passes any.
+    assert any(cpu_s(lambda: read(80_000)) < 24 * cpu_s(lambda: read(10_000)) + 0.5 for _ in "123")
 
 
 def test_lines_without_times_are_one_segment() -> None:
