@@ -126,3 +126,12 @@ def test_differences_are_absolute_and_the_last_counts_twice():
     np.testing.assert_array_equal(
         difference_frames(prepared), np.concatenate([change, change[-1:]])
     )
+
+
+def test_one_frame_has_no_motion_and_two_have_that_between_them():
+    pair = np.zeros((2, 3, 4, 4), np.uint8)
+    pair[1] = 7
+    still = difference_frames(pair[:1])
+    assert still.shape == (1, 3, 4, 4)
+    assert not still.any()
+    assert difference_frames(pair).max() == 7
