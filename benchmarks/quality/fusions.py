@@ -34,7 +34,7 @@ from mmperson.config import Recipe, load_recipe
 from mmperson.datasets import Manifest, read_manifest
 from mmperson.evaluation.protocols import select
 from mmperson.training import score_run, train
-from mmperson.training.setup import split_rows
+from mmperson.training.data import split_rows
 
 PACKAGES = ("numpy", "torch", "transformers")
 FUSIONS = (

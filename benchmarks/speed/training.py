@@ -30,11 +30,10 @@ from mmperson.datasets.cache import FeatureCache
 from mmperson.datasets.dataset import ClipDataset
 from mmperson.models.checkpoint import load_network
 from mmperson.models.encoders.frames import image_network
-from mmperson.models.input_spec import input_spec, tokenizer_file
+from mmperson.models.input_spec import TOKENIZER_FILE, input_spec, tokenizer_file
 from mmperson.preprocessing.text.encode import load_tokenizer
 from mmperson.training import train
 from mmperson.training.encoding import encode_rows
-from mmperson.training.setup import TOKENIZER_FILE
 
 PACKAGES = ("torch", "timm", "av")
 CORPUS = 6000

@@ -21,7 +21,7 @@ from mmperson.models.input_spec import input_spec
 from mmperson.models.layers.kernel_memory import KernelMemory
 from mmperson.models.network import PersonalityNetwork
 from mmperson.training import loop, optim, score_run, step, train
-from mmperson.training.setup import _progress, split_rows
+from mmperson.training.data import _progress, split_rows
 from mmperson.training.step import TrainStep
 from mmperson.training.tracker import LOG_FILE
 
