@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mmperson.evaluation import evaluate_split
 from mmperson.evaluation.bootstrap import Difference
-from mmperson.evaluation.table import print_evaluation, verdict
+from mmperson.evaluation.table import _format_number, print_evaluation, verdict
 
 
 @pytest.fixture
@@ -82,3 +82,12 @@ def test_negative_numbers_keep_the_table_within_its_width(result):
     bad = dict.fromkeys(result.mean, -0.1234)
     table = printed(replace(result, mean=bad, traits=dict.fromkeys(result.traits, bad)))
     assert max(len(line) for line in table.splitlines()[:-1]) <= 80
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, ".500"), (-0.25, "-.250"), (0.0, ".000"), (-0.0, ".000"), (-0.0001, ".000"),
+     (1.0, "1.000"), (-1.0, "-1.000"), (10.5, "10.500"), (float("nan"), "–")],
+)  # fmt: skip
+def test_numbers_below_one_have_no_leading_zero(value, text):
+    assert _format_number(value, 3) == text

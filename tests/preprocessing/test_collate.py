@@ -64,3 +64,20 @@ def test_a_picture_that_is_shown_again_is_kept_once():
     assert found[VIDEO_SHOWN].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 2, 2]]
     for pictures, shown, clip in zip(found["video"], found[VIDEO_SHOWN], frames, strict=True):
         np.testing.assert_array_equal(pictures[shown], clip)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((101, 8), True), ((1, 8), True), ((102, 8), False), ((0, 8), False), ((101, 9), False)],
+)
+def test_a_stored_array_fits_up_to_the_window(shape, fits):
+    spec = LogMelSpec(window_s=1.0, n_mels=8)
+    assert spec.fits(np.dtype(np.float32), shape) is fits
+    assert not spec.fits(np.dtype(np.float64), shape)
+    assert not spec.fits(np.dtype(np.float32), ())
+
+
+def test_a_stored_array_of_fixed_size_fits_exactly():
+    spec = ColumnSpec(columns=("pitch", "energy"))
+    assert spec.fits(np.dtype(np.float32), (2,))
+    assert not any(spec.fits(np.dtype(np.float32), shape) for shape in ((1,), (3,), (2, 1)))

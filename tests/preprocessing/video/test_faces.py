@@ -267,6 +267,55 @@ def test_of_two_faces_as_large_the_one_whose_mouth_moves_speaks(speaks: int) -> 
     np.testing.assert_array_equal(track.boxes[0], faces[speaks].box)
 
 
+def test_a_face_is_followed_as_far_as_it_can_move_and_no_further() -> None:
+    side = float(np.sqrt(80 * 100))
+    for scale, moves, ends in ((1.0, 1.49, 1.51), (1.0, -1.49, -1.51)):
+        for shift, tracks in ((moves, 1), (ends, 2)):
+            pair = [[make_face(500, 0)], [make_face(500 + shift * side, 0, scale)]]
+            assert len(link_faces(pair)) == tracks, shift
+    # The centre stays; only the size changes.
+    for scale, tracks in ((1.98, 1), (2.02, 2), (1 / 1.98, 1), (1 / 2.02, 2)):
+        x, y = 500 + 40 * (1 - scale), 500 + 50 * (1 - scale)
+        pair = [[make_face(500, 500)], [make_face(x, y, scale)]]
+        assert len(link_faces(pair)) == tracks, scale
+
+
+@pytest.mark.parametrize(("frames", "people"), [(2, 2), (1, 1)])
+def test_who_is_seen_in_a_quarter_of_the_frames_is_a_person(frames: int, people: int) -> None:
+    large, small = make_face(200, 0), make_face(0, 0, scale=0.5)
+    shown = [[large, small] if time < frames else [large] for time in range(8)]
+    assert track_speaker(grey(8), Script(shown)).people == people
+
+
+@pytest.mark.parametrize(("scale", "tied"), [(0.82, True), (0.78, False)])
+def test_a_face_four_fifths_as_large_may_be_the_speaker(scale: float, tied: bool) -> None:
+    faces = [make_face(300, 50), make_face(20, 50, scale)]
+    frames = grey(6)
+    x, y = faces[1].landmarks[3:].mean(axis=0).astype(int)
+    frames[::2, y - 5 : y + 5, x - 8 : x + 8] = 0
+    track = track_speaker(frames, Script([faces] * 6))
+    assert track.boxes is not None
+    np.testing.assert_array_equal(track.boxes[0], faces[tied].box)
+
+
+@pytest.mark.parametrize(("row", "column", "inside"), [
+    (46, 32, True), (37, 32, True), (50, 32, True), (46, 21, True), (46, 42, True),
+    (33, 32, False), (54, 32, False), (46, 17, False), (46, 46, False),
+])  # fmt: skip
+def test_only_the_region_of_the_mouth_is_watched(row: int, column: int, inside: bool) -> None:
+    moving, still = make_face(20, 50), make_face(300, 50)
+    apart = 32 / 16  # pixels of the frame per pixel of a crop of 64: the eyes are 16 apart
+    eyes = moving.landmarks[:2].mean(axis=0)
+    x, y = eyes + apart * (np.array([column, row]) - np.array([32, 0.42 * 64]))
+    frames = grey(6)
+    frames[::2, round(y) - 1 : round(y) + 1, round(x) - 1 : round(x) + 1] = 0
+    other = still.landmarks[3:].mean(axis=0).astype(int)
+    frames[::2, other[1], other[0]] = 110  # moves less than a region that is watched
+    track = track_speaker(frames, Script([[moving, still]] * 6))
+    assert track.boxes is not None
+    np.testing.assert_array_equal(track.boxes[0], (moving if inside else still).box)
+
+
 def test_frames_of_another_type_are_refused() -> None:
     for frames in (grey(2).astype(np.float32), grey(2)[0], grey(0)):
         with pytest.raises(UsageError, match="one or more"):
